@@ -1,0 +1,54 @@
+"""Companion package of the lecture on variational autoencoders.
+
+Every public name is an attribute of the package, in reading order. A module is imported when the
+first of its names is used, so that ``import lecture_vae`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "data": ("DataError", "ImageData", "Split", "load_images"),
+    "models": (
+        "AECode", "AEOutput", "VAECode", "VAEOutput", "LinearAE", "LinearVAE", "ConvAE", "ConvVAE",
+        "MODELS", "build_model", "reparameterize",
+    ),
+    "losses": (
+        "squared_error", "kl_to_standard_normal", "negative_elbo", "pixel_mean_kl_weight",
+        "image_sum_kl_weight", "SquaredError", "NegativeELBO",
+    ),
+    "training": ("TrainConfig", "History", "Evaluation", "train", "evaluate"),
+    "store": ("Run", "RunSpec", "StoreError", "open_run", "store_folder"),
+    "runs": ("budget", "lecture_config", "fetch_run", "fetch_runs"),
+    "diagnostics": ("kl_per_latent", "active_units", "total_variance"),
+    "plots": (
+        "plot_latents", "plot_history", "latent_grid", "quantile_grid", "plot_image_grid",
+        "plot_reconstructions", "plot_latent_evolution",
+    ),
+    "animation": ("Video", "latent_evolution", "record"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = list(_HOME)
+
+if TYPE_CHECKING:
+    from lecture_vae.data import *
+    from lecture_vae.models import *
+    from lecture_vae.losses import *
+    from lecture_vae.training import *
+    from lecture_vae.store import *
+    from lecture_vae.runs import *
+    from lecture_vae.diagnostics import *
+    from lecture_vae.plots import *
+    from lecture_vae.animation import *
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lecture_vae' has no attribute {name!r}")
+    return getattr(import_module(f"lecture_vae.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,272 @@
+"""Animations: latents over training, or any matplotlib animation, as a video that a page can show.
+
+Frames go to ffmpeg one at a time and are not kept: memory does not grow with their number. Nothing
+here calls a model. N images, E evaluations of one training.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from io import BytesIO
+from math import ceil
+from pathlib import Path
+from subprocess import PIPE, CalledProcessError, Popen
+from tempfile import TemporaryDirectory
+
+import imageio_ffmpeg
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+from matplotlib import get_data_path, rc_context
+from matplotlib.animation import Animation, FFMpegWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from lecture_vae.plots import (
+    PALETTE,
+    Array,
+    Limits,
+    Names,
+    check_evolution,
+    class_medians,
+    shared_limits,
+)
+from lecture_vae.storage import write_atomically
+
+DPI = 100  # pixels per inch: the same video whatever the notebook's own setting
+MAX_FRAMES = 150  # evaluations shown
+PROGRESS_HEIGHT = 5  # pixels
+
+# What browsers play: H.264 in yuv420p, which needs even sizes, with the index in front (faststart).
+# One thread and no time stamps: the same frames give the same bytes.
+ENCODING = [
+    *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,scale=out_color_matrix=bt709"),
+    *("-pix_fmt", "yuv420p", "-preset", "fast", "-crf", "23", "-threads", "1"),
+    *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
+    *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart"),
+]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video as the last expression of a notebook cell: it is embedded in the page, with controls.
+
+    Raises:
+        ValueError: If the description is empty: without it, who cannot see has nothing.
+    """
+
+    mp4: bytes = field(repr=False)
+    poster: bytes = field(repr=False)  # PNG, shown until the video plays
+    description: str  # what is seen, for screen readers and browsers without video
+
+    def __post_init__(self) -> None:
+        if not self.description.strip():
+            raise ValueError("a video needs a description: say in one sentence what moves where.")
+
+    def _repr_html_(self) -> str:
+        with Image.open(BytesIO(self.poster)) as poster:
+            width = poster.width
+        description = escape(self.description)
+        return (
+            f'<video controls loop muted playsinline preload="metadata" width="{width}" '
+            f'style="max-width: 100%; height: auto" aria-label="{description}" '
+            f'poster="data:image/png;base64,{b64encode(self.poster).decode()}">'
+            f'<source type="video/mp4" src="data:video/mp4;base64,{b64encode(self.mp4).decode()}">'
+            f"<p>{description}</p></video>"
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the mp4; a reader never meets a half-written one."""
+        write_atomically(Path(path), lambda file: file.write_bytes(self.mp4))
+
+
+def record(animation: Animation, *, fps: int = 10, description: str) -> Video:
+    """A matplotlib animation, for instance ``Camera.animate()`` of celluloid, as a video.
+
+    The poster is the last frame. The figure is closed: a notebook would print it below the video.
+
+    Raises:
+        RuntimeError: If ffmpeg fails, with what it said.
+    """
+    figure = animation._fig  # type: ignore[attr-defined]  # matplotlib has no public way
+    figure.set_facecolor("white")
+    poster = BytesIO()
+    here = {
+        "animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe(),
+        "savefig.bbox": "standard",  # a tight box would give the poster another size
+    }
+    with rc_context(here), TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        try:
+            animation.save(path, FFMpegWriter(fps, "libx264", extra_args=ENCODING), dpi=DPI)
+        except CalledProcessError as error:
+            raise _ffmpeg_failed(error.stderr) from None
+        finally:
+            plt.close(figure)
+        figure.savefig(poster, format="png", dpi=DPI)
+        return Video(path.read_bytes(), poster.getvalue(), description)
+
+
+def latent_evolution(
+    latents: Float[Array, "E N 2"],
+    labels: Integer[Array, " N"],
+    steps: Sequence[int],
+    *,
+    class_names: Names = None,
+    fps: int = 10,
+    description: str,
+) -> Video:
+    """The codes of the same images, evaluation after evaluation, from step 0 to the end.
+
+    All frames have the same limits, which hold at least 99 % of the points of each evaluation; a
+    frame says how many are outside. The last one stays for a second and is the poster. Of more than
+    150 evaluations every k-th is shown, and the last.
+
+    Args:
+        latents: Codes at each evaluation, for instance ``history.latents``.
+        labels: Classes 0 to 9.
+        steps: Training step of each evaluation, rising.
+        class_names: What to write for class 0, 1, ...; their numbers by default.
+        fps: Evaluations per second.
+        description: What is seen, in words.
+
+    Raises:
+        ValueError: If shapes do not match, a code is not finite or steps do not rise.
+        RuntimeError: If ffmpeg fails, with what it said.
+    """
+    latents, labels, names = check_evolution(latents, labels, steps, class_names)
+    stage = _Stage(labels, names, *shared_limits(latents))
+    every = max(1, ceil((len(steps) - 1) / (MAX_FRAMES - 1)))
+    shown = sorted({*range(0, len(steps), every), len(steps) - 1})
+    first, length = steps[0], max(1, steps[-1] - steps[0])
+    last = stage.frame(latents[-1], steps[-1], 1.0)
+
+    def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        for i in shown[:-1]:
+            yield stage.frame(latents[i], steps[i], (steps[i] - first) / length)
+        for _ in range(fps):
+            yield last
+
+    poster = BytesIO()
+    Image.fromarray(last).save(poster, format="png")
+    return Video(_encode(frames(), last.shape[:2], fps), poster.getvalue(), description)
+
+
+class _Stage:
+    """Draws the axes once with matplotlib, then only points and text, as pixels, frame by frame.
+
+    A frame costs milliseconds; matplotlib needs a hundred times that for the whole figure.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, names: Sequence[str], x_limits: Limits, y_limits: Limits
+    ) -> None:
+        self.labels, self.names = labels, names
+        self.colors = np.array([to_rgb(color) for color in PALETTE], np.float32)[labels] * 255
+        with plt.style.context("default"):
+            figure = Figure(figsize=(7.2, 6.4), dpi=DPI, facecolor="white", layout="constrained")
+            canvas = FigureCanvasAgg(figure)
+            figure.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room for the progress line
+            ax = figure.add_subplot(xlim=x_limits, ylim=y_limits, aspect="equal")
+            ax.set_title(" ", fontsize=17)  # room for the step
+            ax.set_xlabel("$z_1$", fontsize=16)
+            ax.set_ylabel("$z_2$", fontsize=16)
+            ax.tick_params(labelsize=13)
+            for c in np.unique(labels):
+                ax.scatter([], [], s=60, color=PALETTE[c], label=names[c])
+            figure.legend(loc="outside right center", fontsize=14, handletextpad=0.1)
+            canvas.draw()
+            self.background = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+            corners = ax.transData.transform(np.stack([x_limits, y_limits], axis=1))
+        self.background[-PROGRESS_HEIGHT:] = 225
+        self.low, self.high = np.stack([x_limits, y_limits], axis=1)
+        corners[:, 1] = len(self.background) - corners[:, 1]  # matplotlib counts rows upwards
+        self.corner, self.scale = corners[0], (corners[1] - corners[0]) / (self.high - self.low)
+        # A point is a disc with a soft rim. Its pixels, farthest first: a later point may cover
+        # the rim of an earlier one, never its center.
+        radius = np.clip(75 / np.sqrt(len(labels)), 1.3, 4.0)
+        reach = np.arange(-5, 6)
+        disc = [(np.hypot(row, column), row, column) for row in reach for column in reach]
+        self.disc = [
+            (min(1.0, radius + 0.5 - far), *at)
+            for far, *at in sorted(disc, reverse=True)
+            if far < radius + 0.5
+        ]
+
+    def frame(
+        self, mu: Float[np.ndarray, "N 2"], step: int, progress: float
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """The codes ``mu`` at one step; ``progress`` is the share of the training that is done."""
+        pixels = self.background.copy()
+        pixels[-PROGRESS_HEIGHT:, : round(progress * pixels.shape[1])] = 64
+        inside = ((mu >= self.low) & (mu <= self.high)).all(axis=1)
+        columns, rows = self._to_pixels(mu[inside]).T
+        colors = self.colors[inside]
+        for opacity, row, column in self.disc:
+            at = rows + row, columns + column
+            pixels[at] = pixels[at] + opacity * (colors - pixels[at])
+        image = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(image)
+        left, top = self._to_pixels(np.array([self.low[0], self.high[1]]))
+        draw.text((left, top - 8), f"step {step:,}", "black", _font(22), anchor="ls")
+        if outside := int((~inside).sum()):
+            right = self._to_pixels(self.high)[0]
+            draw.text(
+                (right, top - 8),
+                f"{outside} of {len(mu):,} outside",
+                "#555555",
+                _font(15),
+                anchor="rs",
+            )
+        for c, median in class_medians(mu, self.labels).items():
+            x, y = self._to_pixels(median)
+            draw.text(
+                (x, y),
+                self.names[c],
+                "black",
+                _font(20),
+                anchor="mm",
+                stroke_width=2,
+                stroke_fill="white",
+            )
+        return np.asarray(image)
+
+    def _to_pixels(self, z: Float[np.ndarray, "... 2"]) -> Integer[np.ndarray, "... 2"]:
+        """Column and row of a code."""
+        return np.floor(self.corner + (z - self.low) * self.scale).astype(int)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf"), size)
+
+
+def _encode(frames: Iterator[UInt8[np.ndarray, "H W 3"]], size: tuple[int, int], fps: int) -> bytes:
+    height, width = size
+    with TemporaryDirectory() as folder:
+        path, log = Path(folder) / "video.mp4", Path(folder) / "log.txt"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error"]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+        command += ["-framerate", str(fps), "-i", "pipe:", "-c:v", "libx264", *ENCODING, str(path)]
+        # An ffmpeg that gives up closes its end of the pipe; what it said is in the log.
+        with (
+            log.open("wb") as errors,
+            suppress(BrokenPipeError),
+            Popen(command, stdin=PIPE, stderr=errors) as ffmpeg,
+        ):
+            assert ffmpeg.stdin is not None
+            for frame in frames:
+                ffmpeg.stdin.write(frame.tobytes())
+        if ffmpeg.returncode:
+            raise _ffmpeg_failed(log.read_text(errors="replace"))
+        return path.read_bytes()
+
+
+def _ffmpeg_failed(log: str) -> RuntimeError:
+    last_lines = "\n".join(log.strip().splitlines()[-5:])
+    return RuntimeError(f"ffmpeg could not write the video. Its last lines:\n{last_lines}")

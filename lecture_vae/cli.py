@@ -1,0 +1,132 @@
+"""The command line: `lecture-vae`. Every verb is one call into a room above.
+
+Modules are imported inside the verbs, so that `lecture-vae --help` answers at once.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Companion of the lecture on variational autoencoders.",
+)
+
+Data = Annotated[
+    str, typer.Option(help="A folder in torchvision's layout, mnist, digits, or auto.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto for the best there is.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, last on stdout.")]
+
+
+def _refuse(message: object) -> NoReturn:
+    typer.echo(f"lecture-vae: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _load(source: str) -> Any:
+    from lecture_vae.data import DataError, load_images
+
+    try:
+        return load_images(source)
+    except DataError as error:
+        _refuse(error)
+
+
+@app.command()
+def data(source: Annotated[str, typer.Argument(help="As --data of train.")] = "auto") -> None:
+    """Find the images, downloading and resizing them if need be, and say which they are."""
+    images = _load(source)
+    typer.echo(f"{images!r} from {images.source}")
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="linear-ae, linear-vae, conv-ae or conv-vae.")],
+    kl_weight: Annotated[
+        float | None, typer.Option(help="Weight of the KL; 1 if not given.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates; the budget's if not given.")] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Updates between evaluations.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per update.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Adam's step size.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order and noise.")] = 0,
+    data: Data = "auto",
+    device: Device = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again if it is stored.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, or find it in the run store, and report its final losses."""
+    from dataclasses import replace
+
+    from lecture_vae.losses import NegativeELBO, Objective, SquaredError
+    from lecture_vae.models import MODELS
+    from lecture_vae.reproduction import report
+    from lecture_vae.runs import fetch_run, lecture_config
+    from lecture_vae.store import StoreError
+
+    if model not in MODELS:
+        _refuse(f"there is no model {model!r}; the models are {', '.join(MODELS)}.")
+    objective: Objective = SquaredError()
+    given = {"steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr}
+    try:
+        if model.endswith("vae"):
+            objective = NegativeELBO(1.0 if kl_weight is None else kl_weight)
+        elif kl_weight is not None:
+            _refuse(
+                f"--kl-weight needs a VAE: {model} has no distribution q(z | x), so there is no "
+                "KL to weigh."
+            )
+        chosen = {name: value for name, value in given.items() if value is not None}
+        config = replace(lecture_config(model, seed), **chosen)
+        images = _load(data)
+        run = fetch_run(model, objective, images, config, device=device, fresh=fresh)
+    except (ValueError, RuntimeError, FloatingPointError, StoreError) as error:
+        _refuse(error)
+    figures = report(run, images)
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        typer.echo(f"run {run.key}")
+        for name, value in figures.items():
+            typer.echo(
+                f"{name:20} {value:.6g}" if isinstance(value, float) else f"{name:20} {value}"
+            )
+
+
+@app.command()
+def reproduce(
+    full: Annotated[bool, typer.Option("--full", help="The original's number of steps.")] = False,
+    data: Data = "auto",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for reproduction.json (with --full).")] = Path(
+        "results"
+    ),
+) -> None:
+    """Train the original lecture's five runs and show our final losses beside its own."""
+    import os
+
+    from lecture_vae.reproduction import reproduce as reproduce_lecture
+    from lecture_vae.reproduction import table, write_results
+
+    if full:
+        os.environ["LECTURE_VAE_BUDGET"] = "full"
+    images = _load(data)
+    results = reproduce_lecture(images, device=device)
+    typer.echo(table(results))
+    if full:
+        typer.echo(f"written to {write_results(results, out)}")
+    else:
+        typer.echo("At the quick budget these are not the original's numbers; use --full for them.")
+
+
+@app.command()
+def animate(
+    run: Annotated[str, typer.Argument(help="Key of a stored run, or its first characters.")],
+    out: Annotated[Path | None, typer.Option(help="The mp4; RUN.mp4 if not given.")] = None,
+) -> None:
+    """Show the latents of a run over its training as an mp4, with a still beside it."""

@@ -1,0 +1,303 @@
+"""Images: handwritten digits as tensors, from MNIST or from scikit-learn's embedded digits.
+
+Every image leaves this file as 32 x 32 gray levels in [0, 1]. N counts images. Nothing here
+shuffles, batches or draws.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import shutil
+import socket
+import struct
+import sys
+import tempfile
+import warnings
+import zlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from lecture_vae.storage import cache_folder, write_atomically
+
+__all__ = ["DataError", "ImageData", "Split", "load_images"]
+
+CACHE_FORMAT = "1"  # raise it when the cached pixels or their layout change
+DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer from a mirror
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # idx: unsigned bytes in 3 dimensions and in 1
+MNIST_FILES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+Parts = dict[str, Tensor]  # the keys of MNIST_FILES; uint8, images at 32 x 32
+
+
+class DataError(Exception):
+    """The images cannot be loaded; the message says the rule, what came and the likely cause."""
+
+
+class Split(NamedTuple):
+    """The images of one split and what they show."""
+
+    images: Float[Tensor, "N 1 32 32"]  # gray levels in [0, 1], 0 is the background
+    labels: Int[Tensor, " N"]  # int64, an index into class_names
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageData:
+    """A data set, with what is needed to recognize it and to load it again."""
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    name: str  # "mnist" or "digits"
+    source: str  # load_images(source) gives exactly this again, without searching
+    fingerprint: str  # 16 hex digits of the SHA-256 of all pixels and labels
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: {len(self.train.labels):,} training and {len(self.test.labels):,} "
+            f"test images, 32 x 32 (fingerprint {self.fingerprint})"
+        )
+
+
+def load_images(source: str | Path = "auto") -> ImageData:
+    """Handwritten digits at 32 x 32.
+
+    Args:
+        source: "mnist" is MNIST, downloaded once. "digits" are the 1,797 digits that come with
+            scikit-learn. A folder holds MNIST as torchvision lays it out, as it is or gzipped:
+            `MNIST/raw/train-images-idx3-ubyte` and so on. "auto" takes the source that the
+            environment variable LECTURE_VAE_DATA names. Where that is not set, it takes MNIST
+            if it can be had and else the digits, with a line that says why.
+
+    Raises:
+        DataError: What `source` or LECTURE_VAE_DATA names cannot be loaded. Nothing else is then
+            tried: different data would be a silent surprise.
+    """
+    if source == "digits":
+        return _load_digits()
+    if source == "mnist":
+        return _load_mnist()
+    if source != "auto":
+        return _load_folder(Path(source).expanduser().absolute())
+    named = os.environ.get("LECTURE_VAE_DATA") or "auto"
+    try:
+        return _load_mnist() if named == "auto" else load_images(named)
+    except DataError as error:
+        if named != "auto":
+            raise DataError(f"LECTURE_VAE_DATA={named} cannot be used. {error}") from error
+        _say(f"using scikit-learn's digits in place of MNIST. {error}")
+        return _load_digits()
+
+
+def _load_digits() -> ImageData:
+    """1,797 digits of 8 x 8 pixels and 17 gray levels (Alpaydin & Kaynak, 1998), enlarged."""
+    from PIL import Image  # imported here so that importing this file stays quick
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = (digits.images * (255 / 16)).round().astype(np.uint8)
+    large = [Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC) for image in small]
+    images = torch.from_numpy(np.stack([np.asarray(image) for image in large])).unsqueeze(1)
+    labels = torch.from_numpy(digits.target.astype(np.uint8))
+    test = torch.arange(len(labels)) % 5 == 4  # every fifth image
+    values = images[~test], labels[~test], images[test], labels[test]
+    parts = dict(zip(MNIST_FILES, values, strict=True))
+    return _image_data(parts, "digits", source="digits")
+
+
+def _load_mnist() -> ImageData:
+    kept = cache_folder() / "torchvision"
+    if os.path.isdir(kept):  # unlike Path.is_dir, also answers where a folder may not be read
+        try:
+            return _load_folder(kept)
+        except DataError as error:
+            _say(f"downloading MNIST again. {error}")
+    return _download_mnist(kept)
+
+
+def _download_mnist(kept: Path) -> ImageData:
+    """Fetches MNIST with torchvision, which knows the mirrors and the checksums, into `kept`."""
+    from torchvision.datasets import MNIST
+
+    # The files reach `kept` only after all of them have come and been read.
+    with tempfile.TemporaryDirectory(prefix="lecture_vae-") as folder:
+        timeout_before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+        try:
+            MNIST(folder, download=True)
+        except Exception as error:  # no network, a dead mirror, a wrong checksum, a full disk...
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(
+                f"MNIST could not be downloaded: {reason}. Is there no network, or are the mirrors "
+                "down? Set LECTURE_VAE_DATA to a folder that holds MNIST, or use "
+                'load_images("digits").'
+            ) from error
+        finally:
+            socket.setdefaulttimeout(timeout_before)
+        data = _load_folder(Path(folder))
+        try:
+            for file in _find_files(Path(folder)):
+                write_atomically(kept / "MNIST/raw" / file.name, partial(shutil.copyfile, file))
+        except OSError as error:
+            _warn_not_kept("The download of MNIST", kept, error)
+            return replace(data, source="mnist")
+    return replace(data, source=str(kept))
+
+
+def _load_folder(folder: Path) -> ImageData:
+    """MNIST from a folder in torchvision's layout; resized on the first call, then cached."""
+    files = _find_files(folder)
+    try:
+        contents = [file.read_bytes() for file in files]
+    except OSError as error:
+        raise DataError(f"MNIST's files must be readable: {error}. Check their rights.") from error
+    digest = hashlib.sha256(b"".join(contents)).hexdigest()
+
+    cache = cache_folder() / f"mnist-32x32-{digest[:16]}.safetensors"
+    parts = _read_cache(cache, digest)
+    if parts is None:
+        parts = _parse_mnist(files, contents)
+        metadata = {"format": CACHE_FORMAT, "raw": digest, "pixels": _fingerprint(parts)}
+        try:
+            write_atomically(cache, lambda path: save_file(parts, path, metadata))
+        except (OSError, SafetensorError) as error:
+            _warn_not_kept("MNIST at 32 x 32", cache.parent, error)
+    return _image_data(parts, "mnist", source=str(folder))
+
+
+def _find_files(folder: Path) -> list[Path]:
+    """MNIST's four files, in the order of MNIST_FILES; each may be gzipped."""
+    raw = folder / "MNIST" / "raw"
+    if not os.path.isdir(raw):
+        raise DataError(
+            'Images come from "auto", "mnist", "digits" or a folder that holds MNIST/raw; '
+            f"{raw} is not a folder. Is the name misspelled, or did you give MNIST/raw itself?"
+        )
+    files = [raw / name for name in MNIST_FILES.values()]
+    files = [file if file.exists() else file.with_name(f"{file.name}.gz") for file in files]
+    if missing := [file.stem for file in files if not file.exists()]:
+        raise DataError(
+            f"{raw} must hold MNIST's four files, as they are or gzipped (.gz); missing: "
+            f"{', '.join(missing)}. Was a download or a copy interrupted, or a file renamed?"
+        )
+    return files
+
+
+def _parse_mnist(files: list[Path], contents: list[bytes]) -> Parts:
+    parts = {}
+    for part, file, content in zip(MNIST_FILES, files, contents, strict=True):
+        if part.endswith("images"):
+            parts[part] = _resize(_read_idx(file, content, IMAGES_MAGIC), file)
+            continue
+        labels = parts[part] = _read_idx(file, content, LABELS_MAGIC)
+        images = parts[part.replace("labels", "images")]
+        if labels.max() > 9:
+            raise DataError(
+                f"Labels must be in 0..9, got {labels.max()} in {file}. Is it another data set, "
+                "such as EMNIST, or a damaged file?"
+            )
+        if len(labels) != len(images):
+            raise DataError(
+                f"Every image must have one label, got {len(images):,} images and {len(labels):,} "
+                f"labels in {file}. Do the files belong to different data sets?"
+            )
+    return parts
+
+
+def _read_idx(file: Path, content: bytes, magic: int) -> Tensor:
+    """The uint8 array in an idx file: a magic number and the sizes, then one byte per value.
+
+    The format: LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
+    """
+    if file.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{file} must be a whole gzip file, got: {error}. Was its download interrupted, "
+                "or did a server send an error page?"
+            ) from error
+    dimensions = magic % 256  # the last byte of the magic number
+    start = 4 * (1 + dimensions)  # the header: big-endian numbers of 32 bits
+    found, *sizes = struct.unpack(f">{1 + dimensions}I", content[:start].ljust(start, b"\0"))
+    if content and found != magic:
+        raise DataError(
+            f"{file} must begin with the magic number {magic}, got {found}. Are images and labels "
+            "swapped, or is the file still compressed?"
+        )
+    expected = start + math.prod(sizes)
+    if len(content) != expected or 0 in sizes:
+        cause = "truncated" if len(content) <= expected else "joined with another file"
+        raise DataError(
+            f"{file} must have at least one value and the {expected:,} bytes that its header "
+            f"announces, got {len(content):,}. Was it {cause}?"
+        )
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy())
+
+
+def _resize(images: Tensor, file: Path) -> Tensor:
+    """Bilinear, as PIL does it: uint8 [N, 28, 28] to uint8 [N, 1, 32, 32]."""
+    if images.shape[1:] != (28, 28):
+        size = " x ".join(map(str, images.shape[1:]))
+        raise DataError(f"Images must be 28 x 28, got {size} in {file}. Is this really MNIST?")
+    chunks = images.unsqueeze(1).split(5_000)  # so that little memory is needed beside the result
+    return torch.cat([interpolate(x, (32, 32), mode="bilinear", antialias=True) for x in chunks])
+
+
+def _read_cache(cache: Path, digest: str) -> Parts | None:
+    """The resized images of the raw files with this hash; None if they must be made (again)."""
+    try:
+        with safe_open(cache, framework="pt") as file:
+            parts = {part: file.get_tensor(part) for part in MNIST_FILES}
+            metadata = {"format": CACHE_FORMAT, "raw": digest, "pixels": _fingerprint(parts)}
+            if file.metadata() == metadata:
+                return parts
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, SafetensorError):
+        pass
+    _say(f"{cache} is damaged or of another version; making it again.")
+    return None
+
+
+def _image_data(parts: Parts, name: str, *, source: str) -> ImageData:
+    train, test = (
+        Split(parts[f"{split}_images"].float().div_(255), parts[f"{split}_labels"].long())
+        for split in ("train", "test")
+    )
+    class_names = tuple(str(digit) for digit in range(10))
+    return ImageData(train, test, class_names, name, source, _fingerprint(parts))
+
+
+def _fingerprint(parts: Parts) -> str:
+    digest = hashlib.sha256()
+    for part in MNIST_FILES:
+        digest.update(parts[part].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _warn_not_kept(what: str, folder: Path, error: Exception) -> None:
+    warnings.warn(
+        f"{what} could not be kept in {folder} ({error}), so the next call repeats the work. The "
+        "images are fine; make the folder writable or free some space.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def _say(line: str) -> None:
+    print(f"lecture_vae: {line}", file=sys.stderr)

@@ -1,0 +1,65 @@
+"""Diagnostics: which latents of a trained VAE carry information, and what a useless one scores.
+
+Tensors in, numbers out. Nothing here runs a model or draws. A code may have any shape; its latents
+are counted in flattened order, d of them. N images.
+"""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lecture_vae.losses import kl_to_standard_normal
+
+__all__ = ["active_units", "kl_per_latent", "total_variance"]
+
+
+def kl_per_latent(
+    mu: Float[Tensor, "N ..."], log_var: Float[Tensor, "N ..."]
+) -> Float[Tensor, " d"]:
+    """Mean over the images of KL( q(z_j | x) || N(0, 1) ) for each latent j, in nats.
+
+    A latent whose posterior has collapsed onto the prior scores 0. The sum over the latents is the
+    KL term of the negative ELBO.
+
+    Args:
+        mu: Means of q(z | x), one row per image.
+        log_var: Log variances of q(z | x), shaped like ``mu``.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    # Posterior and prior factorize: each latent of each image is a Gaussian of its own.
+    kl = kl_to_standard_normal(mu.reshape(-1, 1), log_var.reshape(-1, 1))
+    return kl.reshape(len(mu), -1).mean(dim=0)
+
+
+def active_units(mu: Float[Tensor, "N ..."], threshold: float = 0.01) -> Bool[Tensor, " d"]:
+    """Which latents the encoder uses: True where the variance of mu_j over images is > threshold.
+
+    Definition and threshold: Burda, Grosse & Salakhutdinov (2016), section 5.2, arXiv:1509.00519.
+    A collapsed latent has the same mean for every image, hence variance 0.
+
+    Args:
+        mu: Means of q(z | x), one row per image.
+        threshold: Least variance of an active unit, in squared latent units.
+
+    Raises:
+        ValueError: If there are fewer than two images: one image has no variance.
+    """
+    if len(mu) < 2:
+        raise ValueError(
+            f"active units need the means of at least 2 images, got {len(mu)}. "
+            "Did you pass a single code instead of the codes of a test set?"
+        )
+    return mu.flatten(1).var(dim=0, correction=0) > threshold
+
+
+def total_variance(images: Float[Tensor, "N ..."]) -> float:
+    """Mean over the images of the squared error to their mean image, in nats per image.
+
+    Equals the sum of the pixels' variances. A decoder that ignores z gives one answer to all, and
+    no single answer does better than the mean image: this is what a collapsed model scores at best.
+
+    Args:
+        images: Any shape per image.
+    """
+    return images.flatten(1).var(dim=0, correction=0).double().sum().item()

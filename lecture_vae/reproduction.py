@@ -1,0 +1,190 @@
+"""Reproduction: the original lecture's five runs, and ours in the units it used.
+
+The original (Neubauer, "Variational AutoEncoders") reports for an autoencoder the squared error per
+pixel, and for a VAE the squared error per image + kl_weight * KL. These cannot be compared with
+each other; so beside them stand the squared error and the KL in nats per image, at z = mu.
+"""
+
+import json
+import os
+import platform
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lecture_vae.data import ImageData
+from lecture_vae.diagnostics import total_variance
+from lecture_vae.losses import NegativeELBO, Objective, SquaredError, squared_error
+from lecture_vae.models import PIXELS
+from lecture_vae.runs import fetch_runs, lecture_config
+from lecture_vae.storage import write_atomically
+from lecture_vae.store import Run, RunSpec, code_fingerprint
+from lecture_vae.training import evaluate
+
+__all__ = ["LECTURE", "report", "reproduce", "table", "write_results"]
+
+SPREAD_SEEDS = (0, 1, 2)  # of the linear models
+
+
+@dataclass(frozen=True)
+class OriginalRun:
+    """One of the original lecture's runs, with the final losses it printed."""
+
+    title: str
+    model: str
+    objective: Objective
+    train_loss: float
+    test_loss: float
+
+
+LECTURE = {
+    "linear_ae": OriginalRun(
+        "LinearAE", "linear-ae", SquaredError(), 0.029244251549243927, 0.029575829162814055
+    ),
+    "linear_vae_1": OriginalRun(
+        "LinearVAE, kl_weight 1",
+        "linear-vae",
+        NegativeELBO(1),
+        36.65879724884033,
+        36.869628881952565,
+    ),
+    "linear_vae_100": OriginalRun(
+        "LinearVAE, kl_weight 100",
+        "linear-vae",
+        NegativeELBO(100),
+        57.90670295715332,
+        58.16395097477421,
+    ),
+    "conv_ae": OriginalRun(
+        "ConvAE", "conv-ae", SquaredError(), 0.004188918372616172, 0.004006271376600786
+    ),
+    "conv_vae_0_8": OriginalRun(
+        "ConvVAE, kl_weight 0.8",
+        "conv-vae",
+        NegativeELBO(0.8),
+        44.066411651611325,
+        43.66845537902443,
+    ),
+}
+
+
+def report(run: Run, data: ImageData) -> dict[str, Any]:
+    """The final figures of a run, for people and for JSON.
+
+    ``train_loss`` and ``test_loss`` are in the original's unit: squared error per pixel for an
+    autoencoder; squared error per image + kl_weight * KL, one sampled z per image, for a VAE.
+    ``train_loss`` is the mean over the steps since the evaluation before the last.
+    ``test_reconstruction`` (squared error) and ``test_kl`` are nats per image at z = mu, and mean
+    the same for every model; an autoencoder has no KL: None.
+    """
+    last = run.history.rows[-1]
+    at_mu = evaluate(run.model, run.spec.objective, data.test.images, seed=None).terms
+    is_vae = "kl" in at_mu
+    unit = 1 if is_vae else PIXELS
+    return {
+        "model": run.spec.model,
+        "steps": run.spec.config.steps,
+        "kl_weight": getattr(run.spec.objective, "kl_weight", None),
+        "seed": run.spec.config.seed,
+        "data": run.data,
+        "train_loss": last["train_loss"] / unit,
+        "test_loss": last["test_loss"] / unit,
+        "test_reconstruction": at_mu["squared_error"],
+        "test_kl": at_mu.get("kl"),
+        "seconds": run.seconds,
+    }
+
+
+def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
+    """Train (or find) the lecture's five runs at the present budget, the linear ones with 3 seeds.
+
+    Returns:
+        What :func:`write_results` keeps: under ``runs``, for each key of :data:`LECTURE`, ``ours``
+        (seed 0), ``original``, and ``spread`` over the seeds where there are several; and which
+        data, code, versions and machine made it.
+    """
+    specs = {
+        (key, seed): RunSpec(
+            original.model, original.objective, lecture_config(original.model, seed)
+        )
+        for key, original in LECTURE.items()
+        for seed in (SPREAD_SEEDS if original.model.startswith("linear") else (0,))
+    }
+    # The longest first, so that no core waits for a convolutional run at the end.
+    order = sorted(specs, key=lambda name: not specs[name].model.startswith("conv"))
+    runs = dict(
+        zip(order, fetch_runs([specs[name] for name in order], data, device=device), strict=True)
+    )
+    reports = {name: report(runs[name], data) for name in specs}
+    return {
+        "runs": {key: _beside_original(key, reports) for key in LECTURE},
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "total_variance": total_variance(data.train.images),
+            "mean_image_error": _mean_image_error(data),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {runs[order[0]].device}",
+        "code": code_fingerprint(),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Our final losses beside the original's, as lines of text."""
+    lines = [f"{'':24} {'original':>10} {'ours':>10} {'':>8} {'squared error':>14} {'KL':>8}"]
+    for key, original in LECTURE.items():
+        ours = results["runs"][key]["ours"]
+        change = ours["test_loss"] / original.test_loss - 1
+        kl = "-" if ours["kl"] is None else f"{ours['kl']:.3f}"
+        lines.append(
+            f"{original.title:24} {original.test_loss:10.5g} {ours['test_loss']:10.5g} "
+            f"{change:+8.1%} {ours['squared_error']:14.4g} {kl:>8}"
+        )
+    return "\n".join(lines)
+
+
+def write_results(results: dict[str, Any], folder: Path) -> Path:
+    """Keep the results as ``reproduction.json`` in ``folder``; returns its path."""
+    path = folder / "reproduction.json"
+    write_atomically(path, lambda file: file.write_text(json.dumps(results, indent=2) + "\n"))
+    return path
+
+
+def _beside_original(key: str, reports: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+    mine = reports[key, 0]
+    entry: dict[str, Any] = {
+        "title": LECTURE[key].title,
+        "ours": {
+            "train_loss": mine["train_loss"],
+            "test_loss": mine["test_loss"],
+            "squared_error": mine["test_reconstruction"],
+            "kl": mine["test_kl"],
+            "steps": mine["steps"],
+            "seconds": mine["seconds"],
+        },
+        "original": {"train_loss": LECTURE[key].train_loss, "test_loss": LECTURE[key].test_loss},
+    }
+    losses = [r["test_loss"] for (name, _), r in sorted(reports.items()) if name == key]
+    if len(losses) > 1:
+        entry["spread"] = {
+            "seeds": list(SPREAD_SEEDS),
+            "test_losses": losses,
+            "mean": statistics.mean(losses),
+            "sd": statistics.stdev(losses),
+        }
+    return entry
+
+
+def _mean_image_error(data: ImageData) -> float:
+    """Squared error on the test set of always answering with the mean training image."""
+    mean = data.train.images.mean(dim=0, keepdim=True).expand_as(data.test.images)
+    return squared_error(data.test.images, mean).mean().item()

@@ -1,0 +1,79 @@
+"""What a trained VAE did, checked on codes whose answer is known."""
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from lecture_vae.diagnostics import active_units, kl_per_latent, total_variance
+from lecture_vae.losses import kl_to_standard_normal, squared_error
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_kl_per_latent_of_known_gaussians():
+    mu = torch.tensor([[0.0, 2.0], [0.0, 0.0]])
+    log_var = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    second = (0.5 * 2.0**2 + 0.5 * (torch.e - 1 - 1)) / 2
+    torch.testing.assert_close(kl_per_latent(mu, log_var), torch.tensor([0.0, second]))
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (50, 4, 4, 4)], ids=["vector", "feature cube"])
+def test_kl_per_latent_agrees_with_torch_distributions(shape, generator):
+    mu, log_var = torch.randn(2, *shape, generator=generator)
+    expected = kl_divergence(Normal(mu, (log_var / 2).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(kl_per_latent(mu, log_var), expected.flatten(1).mean(dim=0))
+
+
+def test_kl_per_latent_adds_up_to_the_kl_of_the_objective(generator):
+    mu, log_var = torch.randn(2, 50, 4, 4, 4, generator=generator)
+    total = kl_to_standard_normal(mu, log_var).mean()
+    torch.testing.assert_close(kl_per_latent(mu, log_var).sum(), total)
+
+
+def test_a_collapsed_posterior_has_zero_kl_and_no_active_unit():
+    mu, log_var = torch.zeros(2, 20, 2)
+    assert kl_per_latent(mu, log_var).tolist() == [0.0, 0.0]
+    assert active_units(mu).tolist() == [False, False]
+
+
+def test_a_latent_with_one_mean_for_all_images_costs_kl_but_is_not_active():
+    mu = torch.full((20, 1), 3.0)
+    assert kl_per_latent(mu, torch.zeros(20, 1)).item() == 4.5
+    assert active_units(mu).tolist() == [False]
+
+
+def test_active_units_compares_the_variance_over_images_with_the_threshold():
+    # +-a in equal numbers has variance a^2, exactly 0.0081, 0.0121 and 4 here.
+    mu = torch.tensor([[0.09, 0.11, 2.0], [-0.09, -0.11, -2.0]])
+    assert active_units(mu).tolist() == [False, True, True]
+    assert active_units(mu, threshold=1.0).tolist() == [False, False, True]
+
+
+def test_active_units_counts_a_feature_cube_in_flattened_order(generator):
+    mu = torch.zeros(10, 2, 2, 2)
+    mu[:, 1, 0, 1] = torch.randn(10, generator=generator)
+    assert active_units(mu).nonzero().flatten().tolist() == [5]
+
+
+def test_active_units_refuses_a_single_image():
+    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+        active_units(torch.zeros(1, 2))
+
+
+def test_total_variance_of_two_known_images():
+    images = torch.zeros(2, 1, 32, 32)
+    images[1] = 1.0  # mean image 0.5 everywhere: 1,024 pixels off by 0.5, both times
+    assert total_variance(images) == 256.0
+
+
+def test_total_variance_is_the_mean_squared_error_of_the_mean_image(generator):
+    images = torch.rand(40, 1, 32, 32, generator=generator)
+    mean_image = images.mean(dim=0, keepdim=True).expand_as(images)
+    expected = squared_error(images, mean_image).mean().item()
+    assert total_variance(images) == pytest.approx(expected, rel=1e-6)
+    # No other constant answer is better.
+    other = squared_error(images, mean_image + 0.01).mean().item()
+    assert other > expected

@@ -1,0 +1,180 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lecture_vae import runs
+from lecture_vae.data import load_images
+from lecture_vae.losses import NegativeELBO, SquaredError
+from lecture_vae.runs import budget, fetch_run, fetch_runs, lecture_config
+from lecture_vae.store import RunSpec, StoreError, store_folder
+from lecture_vae.training import TrainConfig
+
+CONFIG = TrainConfig(steps=6, batch_size=8, eval_every=2)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Counts how often something is trained in this process."""
+    calls = []
+    original = runs.train
+
+    def counted(*args, **keywords):
+        calls.append(keywords.get("resume"))
+        return original(*args, **keywords)
+
+    monkeypatch.setattr(runs, "train", counted)
+    return calls
+
+
+def weights(run):
+    return torch.cat([value.flatten().double() for value in run.model.state_dict().values()])
+
+
+def test_the_same_run_is_trained_once(tiny, trainings):
+    one = fetch_run("linear-vae", NegativeELBO(), tiny, CONFIG)
+    two = fetch_run("linear-vae", NegativeELBO(), tiny, CONFIG)
+    assert len(trainings) == 1
+    assert one.key == two.key
+    assert torch.equal(weights(one), weights(two))
+    assert one.seconds == two.seconds
+    fetch_run("linear-vae", NegativeELBO(2.0), tiny, CONFIG)
+    assert len(trainings) == 2
+
+
+def test_fresh_trains_again_to_the_same_weights(tiny, trainings):
+    one = fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
+    two = fetch_run("linear-ae", SquaredError(), tiny, CONFIG, fresh=True)
+    assert len(trainings) == 2
+    assert torch.equal(weights(one), weights(two))
+    assert two.seconds != one.seconds
+
+
+def test_an_interrupted_run_goes_on_from_its_last_evaluation(tiny, trainings, monkeypatch):
+    plain = fetch_run("conv-vae", NegativeELBO(), tiny, CONFIG)
+    monkeypatch.setenv("LECTURE_VAE_RUNS", str(store_folder().parent / "second"))
+    original = runs.save_checkpoint
+
+    def stop_at_step_4(path, state):
+        original(path, state)
+        if state.history.steps[-1] == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save_checkpoint", stop_at_step_4)
+        with pytest.raises(KeyboardInterrupt):
+            fetch_run("conv-vae", NegativeELBO(), tiny, CONFIG)
+    assert not list(store_folder().glob("*/run.json"))
+    resumed = fetch_run("conv-vae", NegativeELBO(), tiny, CONFIG)
+    assert trainings[-1].history.steps == [0, 2, 4, 6]  # the history it went on with
+    assert resumed.key == plain.key
+    assert resumed.history.rows == plain.history.rows
+    assert torch.equal(weights(resumed), weights(plain))
+    assert not list(store_folder().glob("*/checkpoint.safetensors"))
+
+
+CHILD = """
+    from lecture_vae.data import load_images
+    from lecture_vae.losses import NegativeELBO
+    from lecture_vae.runs import fetch_run
+    from lecture_vae.training import TrainConfig
+    run = fetch_run("linear-vae", NegativeELBO(), load_images("digits"),
+                    TrainConfig(steps=STEPS, eval_every=50), device="cpu")
+    print(run.key, run.seconds, run.history.rows[-1]["test_loss"])
+"""
+
+
+def child(steps, folder):
+    code = textwrap.dedent(CHILD).replace("STEPS", str(steps))
+    environment = {**os.environ, "LECTURE_VAE_RUNS": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_train_one_run_once(tmp_path):
+    both = [child(200, tmp_path / "runs") for _ in range(2)]
+    lines = [process.communicate(timeout=120)[0] for process in both]
+    # The seconds are those of one training: had both trained, they would differ.
+    assert lines[0] == lines[1] != ""
+
+
+def test_a_killed_run_loses_nothing_it_had_evaluated(tmp_path):
+    steps = 3_000
+    victim = child(steps, tmp_path / "runs")
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("*/checkpoint.safetensors")):
+        assert victim.poll() is None and time.monotonic() < deadline, "it never got to a checkpoint"
+        time.sleep(0.02)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    assert not list((tmp_path / "runs").glob("*/run.json")), "it ended before it could be killed"
+    resumed = child(steps, tmp_path / "runs").communicate(timeout=240)[0].split()
+    plain = child(steps, tmp_path / "plain").communicate(timeout=240)[0].split()
+    assert [resumed[0], resumed[2]] == [plain[0], plain[2]]  # the key and the last digit
+
+
+def test_several_runs_go_side_by_side_and_are_the_same_runs(trainings, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    digits = load_images("digits")
+    config = TrainConfig(steps=20, eval_every=10)
+    specs = [RunSpec("linear-ae", SquaredError(), config)]
+    specs += [RunSpec("linear-vae", NegativeELBO(w), config) for w in (1.0, 100.0)]
+    together = fetch_runs(specs, digits, device="cpu")
+    assert not trainings  # the other processes did it
+    assert [run.spec for run in together] == specs
+    monkeypatch.setenv("LECTURE_VAE_RUNS", str(store_folder().parent / "second"))
+    alone = fetch_run("linear-vae", NegativeELBO(100.0), digits, config, device="cpu")
+    assert len(trainings) == 1
+    assert torch.equal(weights(alone), weights(together[2]))
+
+
+def test_one_missing_run_is_trained_here(tiny, trainings):
+    fetch_runs([RunSpec("linear-ae", SquaredError(), CONFIG)], tiny)
+    assert len(trainings) == 1
+
+
+def test_a_store_that_cannot_be_written_is_an_error_that_says_so(tiny, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LECTURE_VAE_RUNS", str(tmp_path / "file" / "runs"))
+    with pytest.raises(StoreError, match=r"must be writable.*LECTURE_VAE_RUNS"):
+        fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
+
+
+def test_a_full_disk_keeps_the_last_evaluation(tiny, trainings, monkeypatch):
+    original = runs.save_checkpoint
+
+    def full(path, state):
+        if state.history.steps[-1] == 4:
+            raise OSError(28, "No space left on device")
+        original(path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save_checkpoint", full)
+        with pytest.raises(StoreError, match="No space left on device"):
+            fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
+    fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
+    assert trainings[-1] is not None  # it went on, it did not begin again
+
+
+def test_the_budget_is_one_switch(monkeypatch):
+    assert budget() == "quick"
+    assert lecture_config("linear-ae") == TrainConfig(steps=3_000, eval_every=100)
+    monkeypatch.setenv("LECTURE_VAE_BUDGET", "full")
+    assert lecture_config("linear-vae", seed=2) == TrainConfig(steps=25_000, eval_every=250, seed=2)
+    assert lecture_config("conv-ae").steps == lecture_config("conv-vae").steps == 30_000
+    monkeypatch.setenv("LECTURE_VAE_BUDGET", "huge")
+    with pytest.raises(ValueError, match="must be quick or full, got 'huge'"):
+        lecture_config("linear-ae")
+
+
+def test_the_data_decides_the_run(tiny, trainings):
+    fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
+    fetch_run("linear-ae", SquaredError(), replace(tiny, fingerprint="1" * 16), CONFIG)
+    assert len(trainings) == 2
