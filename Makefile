@@ -1,0 +1,47 @@
+# The verbs of this project. Each does its own set-up; a second call does not repeat it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Nobody watches a progress bar here, and a bar would end up in the pages.
+export TQDM_DISABLE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help book test notebooks lint format clean
+
+help:  ## list the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+
+book: $(READY)  ## train what is missing, execute the chapters, build _build/html/index.html
+	$(BIN)/python book/_ext/build.py
+
+test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
+	$(BIN)/python -m pytest -m "not site"
+	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
+	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 book
+	$(MAKE) book
+	$(BIN)/python -m pytest -m site
+
+notebooks: $(READY)  ## write the .ipynb beside each chapter, executed
+	$(BIN)/python book/_ext/notebooks.py
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff mend and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what was built (not the environment, not the stored runs)
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
+	  --editable '.[book,grading,dev]'
+	@touch $(READY)
