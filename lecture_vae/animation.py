@@ -12,6 +12,7 @@ from functools import cache
 from html import escape
 from io import BytesIO
 from math import ceil
+from operator import itemgetter
 from pathlib import Path
 from subprocess import PIPE, CalledProcessError, Popen
 from tempfile import TemporaryDirectory
@@ -25,18 +26,22 @@ from matplotlib.animation import Animation, FFMpegWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont
 
 from lecture_vae.plots import (
     PALETTE,
     Array,
+    Evolution,
     Limits,
     Names,
     check_evolution,
-    class_medians,
+    place_names,
     shared_limits,
 )
 from lecture_vae.storage import write_atomically
+
+__all__ = ["Video", "latent_evolution", "record"]
 
 DPI = 100  # pixels per inch: the same video whatever the notebook's own setting
 MAX_FRAMES = 150  # evaluations shown
@@ -46,9 +51,9 @@ PROGRESS_HEIGHT = 5  # pixels
 # One thread and no time stamps: the same frames give the same bytes.
 ENCODING = [
     *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,scale=out_color_matrix=bt709"),
-    *("-pix_fmt", "yuv420p", "-preset", "fast", "-crf", "23", "-threads", "1"),
-    *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
-    *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart"),
+    *("-pix_fmt", "yuv420p", "-preset", "veryfast", "-crf", "26", "-threads", "1"),
+    *("-colorspace", "bt709", "-movflags", "+faststart"),
+    *("-fflags", "+bitexact", "-flags:v", "+bitexact"),
 ]
 
 
@@ -95,25 +100,25 @@ def record(animation: Animation, *, fps: int = 10, description: str) -> Video:
     """
     figure = animation._fig  # type: ignore[attr-defined]  # matplotlib has no public way
     figure.set_facecolor("white")
-    poster = BytesIO()
-    here = {
-        "animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe(),
-        "savefig.bbox": "standard",  # a tight box would give the poster another size
-    }
-    with rc_context(here), TemporaryDirectory() as folder:
-        path = Path(folder) / "video.mp4"
-        try:
+    ffmpeg, poster = imageio_ffmpeg.get_ffmpeg_exe(), BytesIO()
+    try:
+        # A tight box would give frames and poster different sizes.
+        with (
+            rc_context({"animation.ffmpeg_path": ffmpeg, "savefig.bbox": "standard"}),
+            TemporaryDirectory() as folder,
+        ):
+            path = Path(folder) / "video.mp4"
             animation.save(path, FFMpegWriter(fps, "libx264", extra_args=ENCODING), dpi=DPI)
-        except CalledProcessError as error:
-            raise _ffmpeg_failed(error.stderr) from None
-        finally:
-            plt.close(figure)
-        figure.savefig(poster, format="png", dpi=DPI)
-        return Video(path.read_bytes(), poster.getvalue(), description)
+            figure.savefig(poster, format="png", dpi=DPI)
+            return Video(path.read_bytes(), poster.getvalue(), description)
+    except CalledProcessError as error:
+        raise _ffmpeg_failed(error.stderr) from None
+    finally:
+        plt.close(figure)
 
 
 def latent_evolution(
-    latents: Float[Array, "E N 2"],
+    latents: Evolution,
     labels: Integer[Array, " N"],
     steps: Sequence[int],
     *,
@@ -141,37 +146,39 @@ def latent_evolution(
     """
     latents, labels, names = check_evolution(latents, labels, steps, class_names)
     stage = _Stage(labels, names, *shared_limits(latents))
-    every = max(1, ceil((len(steps) - 1) / (MAX_FRAMES - 1)))
-    shown = sorted({*range(0, len(steps), every), len(steps) - 1})
     first, length = steps[0], max(1, steps[-1] - steps[0])
     last = stage.frame(latents[-1], steps[-1], 1.0)
 
-    def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        for i in shown[:-1]:
+    def frames() -> Iterator[UInt8[np.ndarray, "H W 4"]]:
+        for i in shown_evaluations(len(steps))[:-1]:
             yield stage.frame(latents[i], steps[i], (steps[i] - first) / length)
         for _ in range(fps):
             yield last
 
     poster = BytesIO()
-    Image.fromarray(last).save(poster, format="png")
+    Image.fromarray(last).convert("RGB").save(poster, format="png")
     return Video(_encode(frames(), last.shape[:2], fps), poster.getvalue(), description)
+
+
+def shown_evaluations(count: int) -> list[int]:
+    """Which of ``count`` evaluations become a frame: every k-th and the last."""
+    every = max(1, ceil((count - 1) / (MAX_FRAMES - 1)))
+    return sorted({*range(0, count, every), count - 1})
 
 
 class _Stage:
     """Draws the axes once with matplotlib, then only points and text, as pixels, frame by frame.
 
-    A frame costs milliseconds; matplotlib needs a hundred times that for the whole figure.
+    A frame costs a few milliseconds; matplotlib needs far more to draw the whole figure again.
     """
 
     def __init__(
         self, labels: np.ndarray, names: Sequence[str], x_limits: Limits, y_limits: Limits
     ) -> None:
         self.labels, self.names = labels, names
-        self.colors = np.array([to_rgb(color) for color in PALETTE], np.float32)[labels] * 255
         with plt.style.context("default"):
-            figure = Figure(figsize=(7.2, 6.4), dpi=DPI, facecolor="white", layout="constrained")
-            canvas = FigureCanvasAgg(figure)
-            figure.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room for the progress line
+            layout = ConstrainedLayoutEngine(rect=(0, 0.02, 1, 0.98))  # room for the progress line
+            figure = Figure(figsize=(7, 6.4), dpi=DPI, facecolor="white", layout=layout)
             ax = figure.add_subplot(xlim=x_limits, ylim=y_limits, aspect="equal")
             ax.set_title(" ", fontsize=17)  # room for the step
             ax.set_xlabel("$z_1$", fontsize=16)
@@ -180,60 +187,56 @@ class _Stage:
             for c in np.unique(labels):
                 ax.scatter([], [], s=60, color=PALETTE[c], label=names[c])
             figure.legend(loc="outside right center", fontsize=14, handletextpad=0.1)
+            canvas = FigureCanvasAgg(figure)
             canvas.draw()
-            self.background = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+            self.background = np.array(canvas.buffer_rgba())
             corners = ax.transData.transform(np.stack([x_limits, y_limits], axis=1))
         self.background[-PROGRESS_HEIGHT:] = 225
-        self.low, self.high = np.stack([x_limits, y_limits], axis=1)
         corners[:, 1] = len(self.background) - corners[:, 1]  # matplotlib counts rows upwards
+        self.low, self.high = np.stack([x_limits, y_limits], axis=1)
         self.corner, self.scale = corners[0], (corners[1] - corners[0]) / (self.high - self.low)
-        # A point is a disc with a soft rim. Its pixels, farthest first: a later point may cover
-        # the rim of an earlier one, never its center.
-        radius = np.clip(75 / np.sqrt(len(labels)), 1.3, 4.0)
-        reach = np.arange(-5, 6)
-        disc = [(np.hypot(row, column), row, column) for row in reach for column in reach]
-        self.disc = [
-            (min(1.0, radius + 0.5 - far), *at)
-            for far, *at in sorted(disc, reverse=True)
-            if far < radius + 0.5
-        ]
+        self.disc = self._make_disc(np.clip(75 / np.sqrt(len(labels)), 1.3, 4.0))
+
+    def _make_disc(self, radius: float) -> list[tuple[int, np.ndarray]]:
+        """A point's pixels: their offset in memory and their color for each image.
+
+        The farthest come first, so that no rim covers another point's center. The rim fades to
+        white, which smooths it and sets points apart.
+        """
+        colors = np.array([to_rgb(color) for color in PALETTE])
+        disc = []
+        for row, column in np.argwhere(np.ones((11, 11))) - 5:
+            opacity = min(1.0, radius + 0.5 - np.hypot(row, column))
+            if opacity > 0:
+                rgb = 255 * (1 - opacity * (1 - colors))
+                rgba = np.c_[rgb, np.full(len(rgb), 255)].astype(np.uint8)
+                offset = int(row * self.background.shape[1] + column)
+                disc.append((opacity, offset, rgba.view(np.uint32)[self.labels, 0]))
+        return [(offset, color) for _, offset, color in sorted(disc, key=itemgetter(0))]
 
     def frame(
         self, mu: Float[np.ndarray, "N 2"], step: int, progress: float
-    ) -> UInt8[np.ndarray, "H W 3"]:
-        """The codes ``mu`` at one step; ``progress`` is the share of the training that is done."""
+    ) -> UInt8[np.ndarray, "H W 4"]:
+        """The codes at one step; ``progress`` is the share of the training that is done."""
         pixels = self.background.copy()
-        pixels[-PROGRESS_HEIGHT:, : round(progress * pixels.shape[1])] = 64
+        width = pixels.shape[1]
+        pixels[-PROGRESS_HEIGHT:, : round(progress * width), :3] = 64
         inside = ((mu >= self.low) & (mu <= self.high)).all(axis=1)
         columns, rows = self._to_pixels(mu[inside]).T
-        colors = self.colors[inside]
-        for opacity, row, column in self.disc:
-            at = rows + row, columns + column
-            pixels[at] = pixels[at] + opacity * (colors - pixels[at])
+        flat = pixels.view(np.uint32).reshape(-1)  # a pixel is one number: one assignment
+        for offset, color in self.disc:
+            flat[rows * width + columns + offset] = color[inside]
         image = Image.fromarray(pixels)
         draw = ImageDraw.Draw(image)
         left, top = self._to_pixels(np.array([self.low[0], self.high[1]]))
-        draw.text((left, top - 8), f"step {step:,}", "black", _font(22), anchor="ls")
-        if outside := int((~inside).sum()):
-            right = self._to_pixels(self.high)[0]
-            draw.text(
-                (right, top - 8),
-                f"{outside} of {len(mu):,} outside",
-                "#555555",
-                _font(15),
-                anchor="rs",
-            )
-        for c, median in class_medians(mu, self.labels).items():
-            x, y = self._to_pixels(median)
-            draw.text(
-                (x, y),
-                self.names[c],
-                "black",
-                _font(20),
-                anchor="mm",
-                stroke_width=2,
-                stroke_fill="white",
-            )
+        draw.text((left, top - 8), f"step {step:,}", "black", _font(22), "ls")
+        if outside := len(mu) - len(rows):
+            right, _ = self._to_pixels(self.high)
+            text = f"{outside:,} of {len(mu):,} outside"
+            draw.text((right, top - 8), text, "#555555", _font(15), "rs")
+        for at, name in place_names(mu, self.labels, self.names, abs(20 / self.scale)):
+            x, y = self._to_pixels(at)
+            draw.text((x, y), name, "black", _font(20), "mm", stroke_width=2, stroke_fill="white")
         return np.asarray(image)
 
     def _to_pixels(self, z: Float[np.ndarray, "... 2"]) -> Integer[np.ndarray, "... 2"]:
@@ -246,12 +249,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf"), size)
 
 
-def _encode(frames: Iterator[UInt8[np.ndarray, "H W 3"]], size: tuple[int, int], fps: int) -> bytes:
+def _encode(frames: Iterator[UInt8[np.ndarray, "H W 4"]], size: tuple[int, int], fps: int) -> bytes:
     height, width = size
     with TemporaryDirectory() as folder:
         path, log = Path(folder) / "video.mp4", Path(folder) / "log.txt"
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error"]
-        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}"]
         command += ["-framerate", str(fps), "-i", "pipe:", "-c:v", "libx264", *ENCODING, str(path)]
         # An ffmpeg that gives up closes its end of the pipe; what it said is in the log.
         with (

@@ -72,7 +72,9 @@ def train(
     if model not in MODELS:
         _refuse(f"there is no model {model!r}; the models are {', '.join(MODELS)}.")
     objective: Objective = SquaredError()
-    given = {"steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr}
+    given: dict[str, Any] = {
+        "steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr,
+    }  # fmt: skip
     try:
         if model.endswith("vae"):
             objective = NegativeELBO(1.0 if kl_weight is None else kl_weight)
@@ -127,6 +129,36 @@ def reproduce(
 @app.command()
 def animate(
     run: Annotated[str, typer.Argument(help="Key of a stored run, or its first characters.")],
+    data: Data = "auto",
     out: Annotated[Path | None, typer.Option(help="The mp4; RUN.mp4 if not given.")] = None,
 ) -> None:
-    """Show the latents of a run over its training as an mp4, with a still beside it."""
+    """Write the codes of a run over its training as an mp4, its last frame as a png beside it."""
+    import numpy as np
+
+    from lecture_vae.animation import latent_evolution
+    from lecture_vae.diagnostics import principal_plane
+    from lecture_vae.storage import write_atomically
+    from lecture_vae.store import StoreError, open_run
+
+    try:
+        stored = open_run(run)
+    except StoreError as error:
+        _refuse(error)
+    images = _load(data)
+    if images.fingerprint != stored.fingerprint:
+        _refuse(
+            f"the colors are the labels of the data that run {stored.key} was trained on, "
+            f"{stored.data}, but --data {data} gives {images.name}. Name the right one."
+        )
+    codes = np.stack(stored.history.latents)
+    video = latent_evolution(
+        principal_plane(codes),
+        images.test.labels[: codes.shape[1]].numpy(),
+        stored.history.steps,
+        class_names=images.class_names,
+        description=f"Codes of {stored.data} test images while a {stored.spec.model} is trained.",
+    )
+    path = out or Path(f"{stored.key}.mp4")
+    video.save(path)
+    write_atomically(path.with_suffix(".png"), lambda file: file.write_bytes(video.poster))
+    typer.echo(f"written: {path} and {path.with_suffix('.png')}")

@@ -1,15 +1,16 @@
 """Diagnostics: which latents of a trained VAE carry information, and what a useless one scores.
 
-Tensors in, numbers out. Nothing here runs a model or draws. A code may have any shape; its latents
+Codes in, numbers out. Nothing here runs a model or draws. A code may have any shape; its latents
 are counted in flattened order, d of them. N images.
 """
 
+import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lecture_vae.losses import kl_to_standard_normal
 
-__all__ = ["active_units", "kl_per_latent", "total_variance"]
+__all__ = ["active_units", "kl_per_latent", "principal_plane", "total_variance"]
 
 
 def kl_per_latent(
@@ -63,3 +64,26 @@ def total_variance(images: Float[Tensor, "N ..."]) -> float:
         images: Any shape per image.
     """
     return images.flatten(1).var(dim=0, correction=0).double().sum().item()
+
+
+def principal_plane(latents: Float[np.ndarray, "E N d"]) -> Float[np.ndarray, "E N 2"]:
+    """Codes of E evaluations, seen in the plane in which those of the last one vary most.
+
+    One plane, spanned by the first two principal axes, serves all evaluations: with a plane for
+    each, the picture would turn although no code moves. Two-dimensional codes are returned as they
+    are.
+
+    Raises:
+        ValueError: If there are fewer than two latents or images.
+    """
+    if latents.ndim != 3 or min(latents.shape[1:]) < 2:
+        raise ValueError(
+            "a plane needs codes of shape [E, N, d] with N >= 2 and d >= 2, got "
+            f"{list(latents.shape)}. Was latent_dim 1?"
+        )
+    if latents.shape[2] == 2:
+        return latents
+    from sklearn.decomposition import PCA
+
+    plane = PCA(2, svd_solver="full").fit(latents[-1].astype(np.float64))
+    return np.stack([plane.transform(codes.astype(np.float64)) for codes in latents])

@@ -15,10 +15,20 @@ from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
-from scipy.stats import norm
 from torch import Tensor
 
+__all__ = [
+    "latent_grid",
+    "plot_history",
+    "plot_image_grid",
+    "plot_latent_evolution",
+    "plot_latents",
+    "plot_reconstructions",
+    "quantile_grid",
+]
+
 Array = Tensor | np.ndarray
+Evolution = Float[Array, "E N 2"] | Sequence[Float[Array, "N 2"]]  # as History.latents
 Names = Sequence[str] | None  # what to write for class 0, 1, ...; None writes the number
 Limits = tuple[float, float]
 
@@ -68,13 +78,18 @@ def plot_latents(
             ax.plot(r * np.cos(angle), r * np.sin(angle), color="0.25", linewidth=1, linestyle="--")
     if prior or equal_aspect:
         _make_square(ax)
-    _write_class_names(ax, class_medians(mu, labels), names)
+    panel = 72 / ax.figure.dpi * np.array(ax.get_window_extent().size)  # width, height in points
+    fontsize = np.clip(panel[0] / 25, 9, 13)
+    letter = fontsize / panel * np.ptp([ax.get_xlim(), ax.get_ylim()], axis=1)
+    for (x, y), name in place_names(mu, labels, names, letter):
+        text = ax.text(x, y, name, ha="center", va="center", weight="bold", size=fontsize)
+        text.set(clip_on=True, path_effects=[withStroke(linewidth=3, foreground="white")])
     ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title)
     return ax
 
 
 def plot_latent_evolution(
-    latents: Float[Array, "E N 2"],
+    latents: Evolution,
     labels: Integer[Array, " N"],
     steps: Sequence[int],
     axes: Sequence[Axes] | np.ndarray,
@@ -95,7 +110,7 @@ def plot_latent_evolution(
             "a film strip needs 2 Axes or more, and an evaluation for each: "
             f"got {len(panels)} Axes and {last + 1} evaluations."
         )
-    geometric = np.geomspace(1, last, len(panels) - 1).round().astype(int)
+    geometric = np.geomspace(last, 1, len(panels) - 1)[::-1].round().astype(int)
     chosen = np.maximum([0, *geometric], np.arange(len(panels)))  # no evaluation twice
     x_limits, y_limits = shared_limits(latents)
     for ax, i in zip(panels, chosen, strict=True):
@@ -167,7 +182,7 @@ def quantile_grid(n: int = 20) -> Float[Tensor, "n*n 2"]:
     """
     if n < 1:
         raise ValueError(f"a grid needs n >= 1 codes per side, got {n}.")
-    line = torch.from_numpy(norm.ppf((np.arange(n) + 0.5) / n)).float()
+    line = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).float()
     return torch.cartesian_prod(line.flip(0), line).flip(1)
 
 
@@ -267,30 +282,52 @@ def check_latents(
 
 
 def check_evolution(
-    latents: Array, labels: Array, steps: Sequence[int], class_names: Names
+    latents: Evolution, labels: Array, steps: Sequence[int], class_names: Names
 ) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
-    """:func:`check_latents` for several evaluations and their steps."""
-    latents = to_array(latents).astype(np.float32)
-    if latents.ndim != 3 or latents.shape[2] != 2 or len(latents) != len(steps) or not len(steps):
+    """:func:`check_latents` for several evaluations, which must have one rising step each."""
+    if len(latents) != len(steps) or not len(steps) or not (np.diff(steps) > 0).all():
         raise ValueError(
-            "latents must have shape [E, N, 2] with one step per evaluation, E >= 1, got "
-            f"{list(latents.shape)} and {len(steps)} steps."
+            f"every evaluation needs a step, and steps must rise: got {len(latents)} evaluations "
+            f"and {len(steps)} steps."
         )
-    if not (np.diff(steps) > 0).all():
-        raise ValueError("steps must rise from evaluation to evaluation.")
+    evaluations = []
     for step, mu in zip(steps, latents, strict=True):
         try:
-            _, checked, names = check_latents(mu, labels, class_names)
+            checked, classes, names = check_latents(mu, labels, class_names)
         except ValueError as error:
             raise ValueError(f"at step {step}: {error}") from None
-    return latents, checked, names
+        evaluations.append(checked)
+    return np.stack(evaluations), classes, names
 
 
-def class_medians(
-    mu: Float[np.ndarray, "N 2"], labels: Integer[np.ndarray, " N"]
-) -> dict[int, Float[np.ndarray, " 2"]]:
-    """Where to write the name of each class that occurs: outliers do not move a median."""
-    return {int(c): np.median(mu[labels == c], axis=0) for c in np.unique(labels)}
+def place_names(
+    mu: Float[np.ndarray, "N 2"],
+    labels: Integer[np.ndarray, " N"],
+    names: Sequence[str],
+    letter: Float[np.ndarray, " 2"],
+) -> list[tuple[Float[np.ndarray, " 2"], str]]:
+    """Where to write which name: at the median of each class, which no outlier moves.
+
+    Names that would cover each other, being less than a ``letter`` (width and height in latent
+    units) apart, become one: "4 9", or "10 classes" just above the spot where many classes lie.
+    """
+    medians = {c: np.median(mu[labels == c], axis=0) for c in np.unique(labels)}
+    groups: list[list[int]] = []
+    for c in medians:
+        for group in groups:
+            if (abs(medians[c] - medians[group[0]]) < letter).all():
+                group.append(c)
+                break
+        else:
+            groups.append([c])
+    placed = []
+    for group in groups:
+        center = np.mean([medians[c] for c in group], axis=0)
+        if len(group) <= 3:
+            placed.append((center, " ".join(names[c] for c in group)))
+        else:
+            placed.append((center + np.array([0, letter[1]]), f"{len(group)} classes"))
+    return placed
 
 
 def shared_limits(latents: Float[np.ndarray, "E N 2"]) -> tuple[Limits, Limits]:
@@ -319,30 +356,3 @@ def _make_square(ax: Axes) -> None:
     half = np.ptp(limits, axis=1).max() / 2
     x, y = limits.mean(axis=1)
     ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
-
-
-def _write_class_names(ax: Axes, medians: dict[int, np.ndarray], names: Sequence[str]) -> None:
-    """Classes whose names would cover each other share one text, "4 9" or "10 classes"."""
-    panel = 72 / ax.figure.dpi * np.array(ax.get_window_extent().size)  # width, height in points
-    fontsize = np.clip(panel[0] / 25, 9, 13)
-    reach = fontsize / panel * np.ptp([ax.get_xlim(), ax.get_ylim()], axis=1)
-    groups: list[list[int]] = []
-    for c in medians:
-        for group in groups:
-            if (abs(medians[c] - medians[group[0]]) < reach).all():
-                group.append(c)
-                break
-        else:
-            groups.append([c])
-    for group in groups:
-        many = len(group) > 3  # then the points lie on one spot, and the text goes above them
-        name = f"{len(group)} classes" if many else " ".join(names[c] for c in group)
-        text = ax.annotate(
-            name,
-            np.mean([medians[c] for c in group], axis=0),
-            xytext=(0, fontsize if many else 0),
-            textcoords="offset points",
-            clip_on=True,
-        )
-        text.set(fontsize=fontsize, fontweight="bold", ha="center", va="center")
-        text.set_path_effects([withStroke(linewidth=3, foreground="white")])

@@ -128,6 +128,7 @@ def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
             "total_variance": total_variance(data.train.images),
             "mean_image_error": _mean_image_error(data),
         },
+        "core_seconds": sum(r["seconds"] for r in reports.values()),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

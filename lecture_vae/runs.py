@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 from filelock import FileLock
 
@@ -97,7 +98,7 @@ def fetch_runs(
         context = multiprocessing.get_context("spawn")  # forking a process with threads is unsafe
         with (
             progress_bar(len(jobs), unit="run") as bar,
-            ProcessPoolExecutor(workers, mp_context=context, initializer=_be_quiet) as pool,
+            ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent) as pool,
         ):
             for _ in pool.map(_fetch_in_child, jobs):
                 bar.update()
@@ -149,8 +150,17 @@ def _train_into(folder: Path, spec: RunSpec, data: ImageData, device: str) -> No
     checkpoint.unlink(missing_ok=True)
 
 
-def _be_quiet() -> None:
+def _follow_parent() -> None:
+    """Be quiet, and end with the parent: whoever kills it would not look for its children."""
     os.environ["TQDM_DISABLE"] = "1"
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _fetch_in_child(job: tuple[RunSpec, str, str, bool]) -> None:

@@ -69,6 +69,7 @@ class Run:
     key: str
     spec: RunSpec
     data: str  # name of the data set
+    fingerprint: str  # of the data set
     device: str  # kind of device it was trained on
     model: Model  # on the CPU, in eval mode
     history: History
@@ -128,6 +129,7 @@ def open_run(key: str) -> Run:
         key=folder.name,
         spec=spec,
         data=described["data"]["name"],
+        fingerprint=described["data"]["fingerprint"],
         device=described["device"],
         model=model,
         history=history,

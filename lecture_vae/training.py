@@ -86,7 +86,7 @@ class History:
     q(z | x) of the first n test images, flattened; n is as large as 64 KiB hold.
     """
 
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, float | int]] = field(default_factory=list)
     latents: list[np.ndarray] = field(default_factory=list)
     seconds: float = 0.0  # spent training and evaluating
 

@@ -1,10 +1,16 @@
 """What a trained VAE did, checked on codes whose answer is known."""
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from lecture_vae.diagnostics import active_units, kl_per_latent, total_variance
+from lecture_vae.diagnostics import (
+    active_units,
+    kl_per_latent,
+    principal_plane,
+    total_variance,
+)
 from lecture_vae.losses import kl_to_standard_normal, squared_error
 
 
@@ -77,3 +83,36 @@ def test_total_variance_is_the_mean_squared_error_of_the_mean_image(generator):
     # No other constant answer is better.
     other = squared_error(images, mean_image + 0.01).mean().item()
     assert other > expected
+
+
+def test_two_dimensional_codes_are_their_own_plane():
+    codes = np.zeros((2, 3, 2), dtype=np.float16)
+    assert principal_plane(codes) is codes
+
+
+def test_the_principal_plane_holds_the_two_widest_directions():
+    rng = np.random.default_rng(0)
+    codes = rng.standard_normal((2, 500, 4)) * np.array([0.1, 3.0, 0.2, 7.0])
+    plane = principal_plane(codes)
+    assert plane.shape == (2, 500, 2)
+    # The widest direction comes first; its sign is free.
+    assert abs(np.corrcoef(plane[-1, :, 0], codes[-1, :, 3])[0, 1]) > 0.999
+    assert abs(np.corrcoef(plane[-1, :, 1], codes[-1, :, 1])[0, 1]) > 0.999
+
+
+def test_one_principal_plane_serves_all_evaluations():
+    rng = np.random.default_rng(0)
+    flat = rng.normal(size=(4, 50, 2)) * [3, 1]
+    flat[0] = flat[0][:, ::-1]  # the first evaluation is widest in the other direction
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0][:2]  # two orthonormal rows
+    shown = principal_plane((flat @ turn + 7).astype(np.float32))
+    # A rotation and a shift, the same for all: no distance changes, also between evaluations.
+    for a, b in [((0, 0), (3, 7)), ((0, 4), (1, 5)), ((2, 9), (3, 9))]:
+        expected = np.linalg.norm(flat[a] - flat[b])
+        assert np.linalg.norm(shown[a] - shown[b]) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(30, 5), (2, 30, 1), (2, 1, 5)])
+def test_principal_plane_refuses_what_has_no_plane(shape):
+    with pytest.raises(ValueError, match=r"N >= 2 and d >= 2.*Was latent_dim 1"):
+        principal_plane(np.zeros(shape))

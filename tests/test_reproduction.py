@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from lecture_vae.losses import NegativeELBO, SquaredError
 from lecture_vae.reproduction import LECTURE, report, reproduce, table, write_results
 from lecture_vae.runs import fetch_run
+from lecture_vae.store import code_fingerprint
 from lecture_vae.training import TrainConfig
 
 CONFIG = TrainConfig(steps=4, batch_size=8, eval_every=2)
@@ -61,3 +63,45 @@ def test_the_table_names_every_run_and_the_file_is_json(results, tmp_path):
     assert all(o.title in line for o, line in zip(LECTURE.values(), lines[1:], strict=True))
     path = write_results(results, tmp_path / "new")
     assert json.loads(path.read_text()) == results
+
+
+RECORD = Path(__file__).parents[1] / "results" / "reproduction.json"
+# How far above the original's test loss ours may lie: lower is fine, except where both are the loss
+# of a collapsed posterior, which is a property of the data.
+TOLERANCE = {
+    "linear_ae": 0.02,
+    "linear_vae_1": 0.02,
+    "linear_vae_100": 0.01,
+    "conv_ae": 0.05,
+    "conv_vae_0_8": 0.02,
+}
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(RECORD.read_text())
+
+
+def test_the_recorded_run_is_of_the_code_that_stands_here(record):
+    assert record["code"] == code_fingerprint(), (
+        "the code that makes a model has changed since results/reproduction.json was recorded: "
+        "run `lecture-vae reproduce --full` on MNIST again"
+    )
+    assert record["data"]["name"] == "mnist"
+
+
+@pytest.mark.parametrize("key", LECTURE)
+def test_the_recorded_losses_reproduce_the_originals(record, key):
+    ours, original = record["runs"][key]["ours"], record["runs"][key]["original"]
+    assert original["test_loss"] == LECTURE[key].test_loss
+    assert ours["steps"] == (30_000 if key.startswith("conv") else 25_000)
+    change = ours["test_loss"] / original["test_loss"] - 1
+    assert change <= TOLERANCE[key]
+    if key == "linear_vae_100":
+        assert abs(change) <= TOLERANCE[key]
+
+
+def test_the_recorded_run_at_weight_100_has_collapsed(record):
+    ours = record["runs"]["linear_vae_100"]["ours"]
+    assert ours["kl"] < 0.01
+    assert ours["squared_error"] == pytest.approx(record["data"]["mean_image_error"], rel=0.01)

@@ -106,7 +106,7 @@ def test_two_processes_train_one_run_once(tmp_path):
 
 
 def test_a_killed_run_loses_nothing_it_had_evaluated(tmp_path):
-    steps = 3_000
+    steps = 1_500
     victim = child(steps, tmp_path / "runs")
     deadline = time.monotonic() + 120
     while not list((tmp_path / "runs").glob("*/checkpoint.safetensors")):
@@ -133,6 +133,41 @@ def test_several_runs_go_side_by_side_and_are_the_same_runs(trainings, monkeypat
     alone = fetch_run("linear-vae", NegativeELBO(100.0), digits, config, device="cpu")
     assert len(trainings) == 1
     assert torch.equal(weights(alone), weights(together[2]))
+
+
+TOGETHER = """
+    from lecture_vae.data import load_images
+    from lecture_vae.losses import SquaredError
+    from lecture_vae.runs import fetch_runs
+    from lecture_vae.store import RunSpec
+    from lecture_vae.training import TrainConfig
+
+    if __name__ == "__main__":
+        config = TrainConfig(steps=10**6, eval_every=20)
+        specs = [RunSpec(name, SquaredError(), config) for name in ("linear-ae", "conv-ae")]
+        fetch_runs(specs, load_images("digits"), device="cpu")
+"""
+
+
+def test_runs_side_by_side_end_when_their_parent_is_killed(tmp_path):
+    script = tmp_path / "together.py"
+    script.write_text("import os\nos.cpu_count = lambda: 2\n" + textwrap.dedent(TOGETHER))
+    parent = subprocess.Popen([sys.executable, script])
+
+    def checkpoints():
+        found = store_folder().glob("*/checkpoint.safetensors")
+        return {path: path.stat().st_mtime_ns for path in found}
+
+    deadline = time.monotonic() + 240
+    while len(checkpoints()) < 2:
+        assert parent.poll() is None and time.monotonic() < deadline, "they never got going"
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    time.sleep(2)
+    before = checkpoints()
+    time.sleep(2)
+    assert checkpoints() == before
 
 
 def test_one_missing_run_is_trained_here(tiny, trainings):

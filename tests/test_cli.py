@@ -1,0 +1,124 @@
+import json
+import subprocess
+import sys
+
+import imageio_ffmpeg
+import pytest
+from typer.testing import CliRunner
+
+from lecture_vae.cli import app
+
+SMALL = ["--data", "digits", "--steps", "4", "--eval-every", "2", "--batch-size", "8"]
+
+
+@pytest.fixture
+def call():
+    runner = CliRunner()
+
+    def invoke(*words, code=0):
+        result = runner.invoke(app, list(words))
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return invoke
+
+
+def test_train_prints_one_json_object_as_its_last_line(call):
+    figures = json.loads(call("train", "linear-vae", *SMALL, "--json").stdout.splitlines()[-1])
+    assert list(figures) == [
+        "model", "steps", "kl_weight", "seed", "data", "train_loss", "test_loss",
+        "test_reconstruction", "test_kl", "seconds",
+    ]  # fmt: skip
+    assert figures["model"] == "linear-vae"
+    assert figures["steps"] == 4
+    assert figures["kl_weight"] == 1.0
+    assert figures["data"] == "digits"
+
+
+def test_a_stored_run_is_found_with_its_seconds_and_fresh_trains_again(call):
+    def seconds(*more):
+        return json.loads(call("train", "linear-ae", *SMALL, "--json", *more).stdout)["seconds"]
+
+    first = seconds()
+    assert seconds() == first
+    assert seconds("--fresh") != first
+
+
+def test_every_option_reaches_the_run(call):
+    words = ["--lr", "0.01", "--seed", "7", "--kl-weight", "2.5", "--device", "cpu", "--json"]
+    plain = json.loads(call("train", "conv-vae", *SMALL, *words).stdout)
+    assert plain["seed"] == 7
+    assert plain["kl_weight"] == 2.5
+    other = json.loads(call("train", "conv-vae", *SMALL, *words, "--lr", "0.02").stdout)
+    assert other["test_loss"] != plain["test_loss"]
+
+
+def test_a_kl_weight_on_an_autoencoder_is_refused_with_the_reason(call):
+    result = call("train", "linear-ae", *SMALL, "--kl-weight", "2", code=2)
+    assert "linear-ae has no distribution q(z | x)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "vae"], "there is no model 'vae'; the models are linear-ae"),
+        (["train", "linear-ae", "--steps", "0"], "steps must be a whole number >= 1, got 0"),
+        (["train", "linear-vae", "--kl-weight", "-1"], "kl_weight must be a finite number"),
+        (["train", "linear-ae", "--data", "nowhere"], "is not a folder"),
+        (["data", "nowhere"], "is not a folder"),
+        (["animate", "0000"], "0 of the 0 runs"),
+    ],
+)
+def test_bad_input_is_one_clear_line(call, words, message):
+    data = [] if "--data" in words or words[0] != "train" else ["--data", "digits"]
+    result = call(*words, *data, code=2)
+    assert message in result.stderr
+    assert result.stderr.startswith("lecture-vae: ")
+    assert "Traceback" not in result.output
+
+
+def test_data_says_which_images_they_are(call):
+    assert call("data", "digits").stdout.startswith("digits: 1,438 training and 359 test images")
+
+
+@pytest.mark.parametrize("model", ["linear-vae", "conv-ae"])
+def test_animate_writes_a_video_and_a_still(call, tmp_path, model):
+    call("train", model, *SMALL)
+    (run,) = (tmp_path / "runs").glob("*/run.json")
+    path = tmp_path / "out" / "evolution.mp4"
+    call("animate", run.parent.name[:6], "--data", "digits", "--out", str(path))
+    frames, _ = imageio_ffmpeg.count_frames_and_secs(path)
+    assert frames >= 3
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_reproduce_shows_ours_beside_the_originals(call, tmp_path, monkeypatch):
+    from lecture_vae.training import TrainConfig
+
+    monkeypatch.setattr(
+        "lecture_vae.reproduction.lecture_config",
+        lambda model, seed: TrainConfig(steps=2, batch_size=8, eval_every=2, seed=seed),
+    )
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    quick = call("reproduce", "--data", "digits", "--out", str(tmp_path / "results"))
+    assert "LinearVAE, kl_weight 100" in quick.stdout
+    assert "use --full" in quick.stdout
+    assert not (tmp_path / "results").exists()
+    monkeypatch.setenv("LECTURE_VAE_BUDGET", "quick")  # so that --full's own setting is undone
+    call("reproduce", "--full", "--data", "digits", "--out", str(tmp_path / "results"))
+    results = json.loads((tmp_path / "results" / "reproduction.json").read_text())
+    assert results["data"]["name"] == "digits"
+
+
+def test_help_answers_without_importing_torch():
+    code = (
+        "import sys; sys.argv = ['lecture-vae', '--help']\n"
+        "import lecture_vae.cli\n"
+        "try: lecture_vae.cli.app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'matplotlib', 'pandas', 'sklearn', 'torchvision'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "reproduce" in result.stdout
