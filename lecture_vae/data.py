@@ -266,7 +266,7 @@ def _read_cache(cache: Path, digest: str) -> Parts | None:
             metadata = {"format": CACHE_FORMAT, "raw": digest, "pixels": _fingerprint(parts)}
             if file.metadata() == metadata:
                 return parts
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except (OSError, SafetensorError):
         pass

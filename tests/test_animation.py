@@ -107,6 +107,16 @@ def test_points_have_the_color_of_their_class_where_their_codes_are(decoded):
     assert bottom - top == pytest.approx(right - left, abs=12)  # equal aspect
 
 
+def test_colors_survive_the_encoding(video, decoded):
+    frames, _ = decoded
+    poster = np.asarray(Image.open(BytesIO(video.poster))).astype(int)
+    for c in range(4):
+        color = np.round(255 * np.array(to_rgb(PALETTE[c])))
+        swatch = np.argwhere((poster[:, 600:] == color).all(axis=-1))  # in the legend
+        row, column = np.median(swatch, axis=0).astype(int)
+        np.testing.assert_allclose(frames[-1, row, 600 + column], color, atol=12)
+
+
 def test_a_class_that_moves_moves_and_one_that_rests_rests(decoded):
     frames, _ = decoded
     walker = [centers(frame, 0).mean(axis=0) for frame in frames[:6]]
@@ -121,9 +131,17 @@ def test_names_are_written_at_the_medians(decoded):
     frames, _ = decoded
     for c in range(4):
         row, column = centers(frames[0], c).mean(axis=0).round().astype(int)
-        letter = frames[0, row - 12 : row + 12, column - 12 : column + 12]
-        assert (letter.max(axis=-1) < 60).sum() > 20  # nearly black
-        assert (letter.min(axis=-1) > 225).sum() > 20  # on its white halo
+        around = frames[0, row - 8 : row + 9, column - 8 : column + 9]
+        assert (around.max(axis=-1) < 60).sum() > 20  # nearly black
+
+
+def test_names_have_a_white_halo(video):
+    poster = np.asarray(Image.open(BytesIO(video.poster))).astype(int)[60:560, 90:580]
+    letters = poster.max(axis=-1) < 60
+    beside = sum(np.roll(letters, shift, axis) for shift in (-1, 1) for axis in (0, 1)) > 0
+    colored = np.ptp(poster, axis=-1) > 60
+    assert letters.sum() > 100
+    assert (colored & beside).sum() < 5
 
 
 def test_the_progress_line_follows_the_step(decoded):
@@ -147,8 +165,9 @@ def test_the_same_latents_give_the_same_bytes_whatever_the_theme(walk, video):
 
 
 def test_points_outside_the_limits_are_counted_and_not_drawn(tmp_path):
-    labels = np.zeros(1_000, dtype=int)
     latents = np.random.default_rng(0).uniform(-1, 1, size=(2, 1_000, 2))
+    latents[1, :, 0] = latents[0, :, 0]
+    labels = (latents[0, :, 0] > 0).astype(int)  # class 0 on the left, class 1 on the right
     latents[1, 0] = [500, 500]
     video = latent_evolution(latents, labels, [0, 1], fps=1, description="one point flies away")
     frames, _ = decode(video.mp4, tmp_path)
@@ -156,8 +175,10 @@ def test_points_outside_the_limits_are_counted_and_not_drawn(tmp_path):
     assert (note[0] > 240).all()
     assert (note[1] < 150).any()
     # Had the limits followed the point, all others would be one dot.
-    rows, columns = centers(frames[1], 0).T
-    assert np.ptp(rows) > 400 and np.ptp(columns) > 400
+    left, right = centers(frames[1], 0), centers(frames[1], 1)
+    assert np.ptp(left[:, 0]) > 400 and np.ptp(left[:, 1]) > 200
+    # The others keep their colors.
+    assert left[:, 1].max() < right[:, 1].min() + 6
 
 
 def test_of_many_evaluations_every_kth_and_the_last_are_shown():
@@ -229,13 +250,15 @@ def test_record_makes_a_video_of_a_celluloid_camera(keywords, tmp_path):
     assert centers(poster, 0)[:, 0].mean() == pytest.approx(rows[2], abs=2)
 
 
-def test_record_leaves_no_figure_and_no_setting_behind():
+def test_record_depends_on_no_setting_and_leaves_none_and_no_figure_behind(tmp_path):
     before = dict(mpl.rcParams)
-    with mpl.rc_context({"savefig.bbox": "tight", "figure.facecolor": "black"}):
+    theme = {"savefig.bbox": "tight", "figure.facecolor": "black", "figure.dpi": 50}
+    with mpl.rc_context(theme):
         video = record(camera_animation(), description="A line rises.")
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
     poster = Image.open(BytesIO(video.poster)).convert("RGB")
+    assert decode(video.mp4, tmp_path)[0].shape == (3, 202, 302, 3)
     assert poster.size == (301, 201) and poster.getpixel((1, 1)) == (255, 255, 255)
 
 

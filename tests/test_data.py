@@ -307,6 +307,12 @@ def test_changed_files_are_not_answered_from_the_cache(tmp_path):
     assert second.fingerprint != first.fingerprint
 
 
+def test_two_data_sets_do_not_take_turns_in_one_cache(tmp_path, cache):
+    load_images(write_mnist(tmp_path / "a"))
+    load_images(write_mnist(tmp_path / "b", train_labels=idx(np.zeros(20))))
+    assert len(os.listdir(cache)) == 2
+
+
 def rewrite_as_older_format(file: Path) -> None:
     with safe_open(file, framework="pt") as opened:
         metadata = opened.metadata()

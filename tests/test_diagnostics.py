@@ -110,6 +110,9 @@ def test_one_principal_plane_serves_all_evaluations():
     for a, b in [((0, 0), (3, 7)), ((0, 4), (1, 5)), ((2, 9), (3, 9))]:
         expected = np.linalg.norm(flat[a] - flat[b])
         assert np.linalg.norm(shown[a] - shown[b]) == pytest.approx(expected, abs=1e-4)
+    # It is the plane of the last evaluation.
+    wide, narrow = shown[-1].var(axis=0)
+    assert wide > 4 * narrow
 
 
 @pytest.mark.parametrize("shape", [(30, 5), (2, 30, 1), (2, 1, 5)])

@@ -110,9 +110,13 @@ def test_plot_latents_with_prior_draws_circles_of_one_two_three_sigma(codes, ax)
 def test_equal_aspect_is_a_choice(codes, ax):
     plot_latents(*codes, ax)
     assert ax.get_aspect() == "auto"
-    plot_latents(*codes, ax, equal_aspect=True)
+    mu, labels = codes
+    wide = mu * torch.tensor([1.0, 0.1])
+    plot_latents(wide, labels, plt.subplots()[1], equal_aspect=True)
+    ax = plt.gca()
     assert ax.get_aspect() == 1
     assert np.ptp(ax.get_xlim()) == pytest.approx(np.ptp(ax.get_ylim()))
+    assert ax.get_xlim()[0] < wide[:, 0].min() and wide[:, 0].max() < ax.get_xlim()[1]
 
 
 def test_markers_shrink_with_the_number_of_points(ax):
@@ -237,7 +241,9 @@ def test_plot_history_draws_one_labeled_curve_per_run(history, ax):
 
 def test_plot_history_skips_the_nan_of_the_train_curve_at_step_0(history, ax):
     plot_history({"AE": history}, ax, train=True)
-    test, train = ax.lines
+    plot_history({"AE": history}, ax, column="train_loss")
+    test, train, alone = ax.lines
+    np.testing.assert_array_equal(alone.get_xdata(), [100, 200])
     np.testing.assert_array_equal(test.get_xdata(), [0, 100, 200])
     np.testing.assert_array_equal(train.get_xdata(), [100, 200])
     np.testing.assert_array_equal(train.get_ydata(), [40, 35])
@@ -293,7 +299,7 @@ def numbered_images(count):
 
 
 def test_image_grid_is_one_array_with_each_image_at_its_row_and_column(ax):
-    images = numbered_images(6)
+    images = 0.5 * numbered_images(6) + 0.1  # neither black nor white occurs
     assert plot_image_grid(images, 3, ax, title="samples") is ax
     (picture,) = ax.images
     tiled = picture.get_array()

@@ -1,0 +1,596 @@
+"""The sources of the book: complete, cross-referenced, each equation checked, each figure told."""
+
+import ast
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+import yaml
+from sphinx.errors import ExtensionError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+import build
+import lecture_book
+from flatten import INLINE, Book, FlattenError, Page, cell_figure, read_book, toc_pages
+from recorded import RecordError, missing, recorded_values, substitute, used_names
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module imports only from modules before it: the order in which the package is to be read.
+ORDER = [
+    "storage", "data", "models", "losses", "randomness", "training", "store", "runs",
+    "diagnostics", "reproduction", "plots", "animation", "cli",
+]  # fmt: skip
+OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
+FULL_STEPS = {"linear": 25_000, "conv": 30_000}
+# How far our test loss may lie above the original's, as a fraction.
+TOLERANCE = {
+    "linear_ae": 0.02,
+    "linear_vae_1": 0.02,
+    "linear_vae_100": 0.01,
+    "conv_ae": 0.05,
+    "conv_vae_0_8": 0.02,
+}
+
+
+@pytest.fixture(scope="module")
+def book() -> Book:
+    return read_book(ROOT)
+
+
+def page_of(text: str, docname: str = "book/01_test") -> Page:
+    return Page(docname, 1, text)
+
+
+def notebook_of(*cells: str) -> Page:
+    """A page whose code cells are given with their options."""
+    head = "---\njupytext:\n  text_representation: {extension: .md, format_name: myst}\n---\n\n"
+    return page_of(head + "\n\n".join(f"```{{code-cell}} ipython3\n{cell}\n```" for cell in cells))
+
+
+# ---------------------------------------------------------------------------- the toc
+
+
+def test_the_toc_lists_every_page_and_every_listed_page_is_there():
+    listed = {f"{docname}.md" for docname, _ in toc_pages(ROOT)}
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "book").glob("*.md")}
+    assert listed == there
+
+
+def test_chapters_are_numbered_in_the_order_of_their_file_names():
+    chapters = [(docname, number) for docname, number in toc_pages(ROOT) if number]
+    assert [int(Path(docname).name[:2]) for docname, _ in chapters] == [n for _, n in chapters]
+
+
+# ---------------------------------------------------------------------------- the package
+
+
+def imported(source: str) -> set[str]:
+    """What Python source imports, with the package's own modules as 'lecture_vae.x'."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            if node.module == "lecture_vae":
+                names |= {f"lecture_vae.{alias.name}" for alias in node.names}
+    return names
+
+
+def out_of_order(module: str, source: str) -> list[str]:
+    """What a module imports although it comes later, or does not belong to the package."""
+    allowed = {f"lecture_vae.{name}" for name in ORDER[: ORDER.index(module)]}
+    return sorted(
+        name
+        for name in imported(source)
+        if name.split(".")[0] in OUTSIDE
+        or (name.startswith("lecture_vae.") and name not in allowed)
+    )
+
+
+def test_modules_import_only_from_earlier_ones():
+    files = {path.stem: path for path in (ROOT / "lecture_vae").glob("*.py")}
+    assert sorted(files) == sorted([*ORDER, "__init__"])
+    for module in ORDER:
+        assert out_of_order(module, files[module].read_text(encoding="utf8")) == [], module
+
+
+def test_an_import_against_the_order_is_reported():
+    assert out_of_order("losses", "from lecture_vae.training import train") == [
+        "lecture_vae.training"
+    ]
+    assert out_of_order("losses", "def f():\n    import tests.conftest") == ["tests.conftest"]
+    assert out_of_order("losses", "from lecture_vae import plots") == ["lecture_vae.plots"]
+    assert out_of_order("losses", "from lecture_vae.models import build_model") == []
+
+
+def test_the_public_names_follow_the_order():
+    import lecture_vae
+
+    modules = [ORDER.index(module) for module in lecture_vae._NAMES]
+    assert modules == sorted(modules)
+
+
+def private_names(source: str) -> list[str]:
+    """What a code cell takes from the package without it being public."""
+    import lecture_vae
+
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "lecture_vae":
+            names += [a.name for a in node.names if a.name not in lecture_vae.__all__]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lecture_vae."):
+            names.append(str(node.module))
+    return names
+
+
+def test_chapters_use_public_names_only(book):
+    found = [
+        (page.stem, name) for page, cell in code_cells(book) for name in private_names(cell.source)
+    ]
+    assert found == []
+
+
+def test_a_private_name_in_a_chapter_is_reported():
+    assert private_names("from lecture_vae import load_images, _hidden") == ["_hidden"]
+    assert private_names("from lecture_vae.store import key_of") == ["lecture_vae.store"]
+
+
+# ---------------------------------------------------------------------------- equations
+
+
+def code_cells(book: Book) -> Iterator[tuple[Page, nbformat.NotebookNode]]:
+    for page in book.notebooks:
+        for cell in page.cells:
+            if cell.cell_type == "code":
+                yield page, cell
+
+
+def reached(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes that run when a cell runs: functions count only where they are called."""
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    waiting: list[ast.AST] = [n for n in tree.body if not isinstance(n, ast.FunctionDef)]
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            yield node
+            if isinstance(node, ast.Name) and node.id in functions:
+                waiting.append(functions.pop(node.id))
+
+
+def called(node: ast.AST) -> str:
+    """The name of the function that a node calls; empty if it calls none."""
+    if not isinstance(node, ast.Call):
+        return ""
+    return ast.unparse(node.func).rpartition(".")[2]
+
+
+def is_check(node: ast.AST) -> bool:
+    """Whether a node can fail for being wrong: an assert on something that is not a constant."""
+    if isinstance(node, ast.Assert):
+        return not isinstance(node.test, ast.Constant)
+    return called(node).startswith("assert_")
+
+
+def cell_proofs(pages: Iterable[Page]) -> Iterator[tuple[str, bool]]:
+    """For every tag `proves:LABEL` its label, and whether the cell checks anything."""
+    for page in pages:
+        for cell in page.cells:
+            for tag in cell.metadata.get("tags", []) if cell.cell_type == "code" else []:
+                if tag.startswith("proves:"):
+                    checks = any(is_check(node) for node in reached(ast.parse(cell.source)))
+                    yield tag.removeprefix("proves:"), checks
+
+
+def marked_proofs(sources: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """The same for every test that is marked `proves(LABEL)`."""
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            for mark in getattr(node, "decorator_list", []):
+                if called(mark) == "proves":
+                    yield mark.args[0].value, any(is_check(each) for each in ast.walk(node))
+
+
+def unproved(labels: Iterable[str], proofs: Iterable[tuple[str, bool]]) -> list[str]:
+    """What is wrong between the labelled equations and their checks; one line each."""
+    labels, proofs = set(labels), list(proofs)
+    checked = {label for label, checks in proofs if checks}
+    needed = {label for label in labels if not label.startswith("eq-def-")}
+    lines = [f"{label} has no check" for label in sorted(needed - checked)]
+    lines += [
+        f"a check names {each}, which is no equation" for each, _ in proofs if each not in labels
+    ]
+    return lines + [
+        f"the check of {label} asserts nothing" for label, checks in proofs if not checks
+    ]
+
+
+def equations(book: Book) -> list[str]:
+    return [label for label, target in book.targets.items() if target.kind == "equation"]
+
+
+def test_every_equation_is_checked_and_every_check_has_its_equation(book):
+    sources = [path.read_text(encoding="utf8") for path in (ROOT / "tests").glob("test_*.py")]
+    proofs = [*cell_proofs(book.notebooks), *marked_proofs(sources)]
+    assert unproved(equations(book), proofs) == []
+
+
+def test_labels_of_equations_begin_with_eq(book):
+    assert [label for label in equations(book) if not label.startswith("eq-")] == []
+
+
+def test_an_equation_without_a_check_is_reported():
+    proof = ':tags: ["proves:eq-a", "proves:eq-gone"]\nassert x == 1'
+    empty = ":tags: [proves:eq-b]\nprint(1)"
+    never_called = ":tags: [proves:eq-c]\ndef check():\n    assert x == 1"
+    vacuous = ":tags: [proves:eq-d]\nassert True"
+    page = notebook_of(proof, empty, never_called, vacuous)
+    labels = ["eq-a", "eq-b", "eq-c", "eq-d", "eq-e", "eq-def-f"]
+    assert unproved(labels, cell_proofs([page])) == [
+        "eq-b has no check",
+        "eq-c has no check",
+        "eq-d has no check",
+        "eq-e has no check",
+        "a check names eq-gone, which is no equation",
+        "the check of eq-b asserts nothing",
+        "the check of eq-c asserts nothing",
+        "the check of eq-d asserts nothing",
+    ]
+
+
+def test_a_marked_test_counts_as_a_check_only_if_it_asserts():
+    good = '@pytest.mark.proves("eq-a")\ndef test_a():\n    torch.testing.assert_close(x, y)'
+    bad = '@pytest.mark.proves("eq-b")\ndef test_b():\n    x + y'
+    assert list(marked_proofs([good, bad])) == [("eq-a", True), ("eq-b", False)]
+
+
+def test_a_check_in_a_function_that_the_cell_calls_counts():
+    page = notebook_of(":tags: [proves:eq-a]\ndef check():\n    assert x == 1\n\ncheck()")
+    assert list(cell_proofs([page])) == [("eq-a", True)]
+
+
+def test_a_label_that_is_used_twice_is_refused(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "references.bib").touch()
+    (tmp_path / "_toc.yml").write_text("root: book/a\nparts: []\n")
+    (tmp_path / "book" / "a.md").write_text("$$ x $$ (eq-a)\n\n$$ y $$ (eq-a)\n")
+    with pytest.raises(FlattenError, match="the label eq-a is also in book/a"):
+        read_book(tmp_path)
+
+
+# ---------------------------------------------------------------------------- references
+
+
+def broken_references(page: Page, book: Book) -> list[str]:
+    """Cross references and citations of a page that lead nowhere."""
+    captions = [cell_figure(cell)["caption"] for cell in page.cells if cell_figure(cell)]
+    texts = [cell.source for cell in page.cells if cell.cell_type == "markdown"] + captions
+    lines = []
+    for match in (match for text in texts for match in INLINE.finditer(text)):
+        role, content = match["role"], " ".join((match["content"] or "").split())
+        target = content.rpartition("<")[2].removesuffix(">")
+        if role in ("eq", "ref", "numref", "prf:ref"):
+            known = target in book.targets
+        elif role == "doc":
+            known = Path(target).name in {each.stem for each in book.pages}
+        elif role in ("cite:t", "cite:p", "cite"):
+            known = {key.strip() for key in content.split(",")} <= set(book.bibliography.entries)
+        else:
+            continue
+        if not known:
+            lines.append(f"{page.stem}: {{{role}}}`{content}`")
+    return lines
+
+
+def test_every_cross_reference_and_citation_leads_somewhere(book):
+    assert [line for page in book.pages for line in broken_references(page, book)] == []
+
+
+def test_a_broken_reference_is_reported(book):
+    page = page_of(
+        "{eq}`eq-nowhere`, {ref}`words <ch-nowhere>`, {doc}`99_no`, {cite:p}`kingma2014auto, who`"
+    )
+    assert len(broken_references(page, book)) == 4
+    assert broken_references(page_of("{cite:t}`kingma2014auto`, `{eq}`"), book) == []
+
+
+# ---------------------------------------------------------------------------- figures
+
+DRAWS = re.compile(r"plot_\w+|subplots|figure|latent_evolution|record")
+VIDEOS = {"latent_evolution", "record"}
+
+
+def untold_figures(page: Page) -> list[str]:
+    """The figures of a page that lack a caption or a description; one line each."""
+    lines = []
+    for position, cell in enumerate(page.cells):
+        if cell.cell_type != "code":
+            continue
+        calls = [called(node) for node in reached(ast.parse(cell.source))]
+        draws = any(DRAWS.fullmatch(name) for name in calls) and "close" not in calls
+        options = cell.metadata.get("mystnb", {})
+        described = options.get("image", {}).get("alt") or VIDEOS & set(calls)
+        if draws and not cell_figure(cell):
+            lines.append(f"{page.stem}: cell {position} draws a figure without a caption")
+        if draws and not described:
+            lines.append(f"{page.stem}: cell {position} draws a figure without alt text")
+    return lines
+
+
+def test_every_figure_has_alt_text_and_a_caption(book):
+    assert [line for page in book.notebooks for line in untold_figures(page)] == []
+
+
+def test_a_figure_without_alt_text_or_caption_is_reported():
+    bare = "fig, ax = plt.subplots()"
+    alt = "---\nmystnb:\n  image:\n    alt: A line.\n---\nplot_latents(mu, labels);"
+    closed = "fig, ax = plt.subplots()\nplt.close(fig)"
+    video = "---\nmystnb:\n  figure:\n    caption: Points.\n---\nrecord(a, description='Points.')"
+    page = notebook_of(bare, alt, closed, video)
+    assert [line.partition(": ")[2] for line in untold_figures(page)] == [
+        "cell 0 draws a figure without a caption",
+        "cell 0 draws a figure without alt text",
+        "cell 1 draws a figure without a caption",
+    ]
+
+
+# ---------------------------------------------------------------------------- notebooks
+
+FILE_NAME = re.compile(r"[\w./-]+\.(csv|gif|json|mp4|npz|npy|png|pt|safetensors|txt)")
+
+
+def relative_paths(source: str) -> list[str]:
+    """The files that a cell names without saying where they are."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+            if (FILE_NAME.fullmatch(text) and not text.startswith("/")) or re.match(
+                r"\.{1,2}/", text
+            ):
+                found.append(text)
+        elif called(node) in ("open", "Path") and node.args:
+            name = getattr(node.args[0], "value", None)
+            if isinstance(name, str) and not name.startswith(("/", "~")):
+                found.append(name)
+    return found
+
+
+def test_no_cell_leans_on_files_beside_the_notebook(book):
+    assert [
+        (page.stem, p) for page, cell in code_cells(book) for p in relative_paths(cell.source)
+    ] == []
+
+
+def test_a_relative_path_is_reported():
+    assert relative_paths('json.load(open("results"))') == ["results"]
+    assert relative_paths('plt.imread("media/a.png")') == ["media/a.png"]
+    assert relative_paths('f"../{name}"') == ["../"]
+    assert relative_paths('ax.set_ylabel("nats/image"); print("x_hat.shape")') == []
+
+
+def test_each_chapter_has_several_compared_cells(book):
+    for page in book.notebooks:
+        tags = [tag for cell in page.cells for tag in cell.metadata.get("tags", [])]
+        assert tags.count("nbval-check-output") >= 3, page.stem
+
+
+def test_the_first_code_cell_of_a_chapter_holds_imports_alone(book):
+    for page in book.notebooks:
+        first = next(cell for cell in page.cells if cell.cell_type == "code")
+        kinds = {type(node) for node in ast.parse(first.source).body}
+        assert kinds <= {ast.Import, ast.ImportFrom}, page.stem
+
+
+# ---------------------------------------------------------------------------- recorded numbers
+
+
+def test_every_recorded_number_that_a_page_uses_is_there(book):
+    values = {*recorded_values(ROOT), "built_with"}
+    unknown = [(page.stem, name) for page in book.pages for name in used_names(page.text)]
+    assert [each for each in unknown if each[1] not in values] == []
+
+
+def record() -> dict:
+    return json.loads((ROOT / "results" / "reproduction.json").read_text(encoding="utf8"))
+
+
+def test_the_recorded_runs_are_full_ones_on_mnist_by_the_present_code():
+    from lecture_vae.store import code_fingerprint
+
+    recorded = record()
+    assert recorded["data"]["name"] == "mnist"
+    assert recorded["code"] == code_fingerprint(), "record again: lecture-vae reproduce --full"
+    for key, run in recorded["runs"].items():
+        assert run["ours"]["steps"] == FULL_STEPS[key.split("_")[0]]
+
+
+@pytest.mark.parametrize("key", TOLERANCE)
+def test_our_loss_is_the_originals_or_better(key):
+    run = record()["runs"][key]
+    limit = run["original"]["test_loss"] * (1 + TOLERANCE[key])
+    assert run["ours"]["test_loss"] <= limit
+
+
+def test_a_number_without_a_record_is_refused_with_the_reason(tmp_path):
+    with pytest.raises(RecordError, match=r"a_loss.*does not exist.*lecture-vae reproduce --full"):
+        substitute("{{ a_loss }}", recorded_values(tmp_path), tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "reproduction.json").touch()
+    message = missing("conv_ae_los", {"conv_ae_loss": "1"}, tmp_path)
+    assert message.endswith("holds no such value. Near it: conv_ae_loss.")
+
+
+def test_formulas_and_code_are_not_taken_for_recorded_numbers():
+    text = r"$\frac{{a}}{b}$ and `{{ a }}` and {{ a }}" + "\n```python\n{{ a }}\n```\n$$ {{a}} $$"
+    assert used_names(text) == ["a"]
+    assert substitute(text, {"a": "7"}, ROOT) == text.replace("and {{ a }}", "and 7")
+
+
+# ---------------------------------------------------------------------------- the build
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project to build with a Jupyter Book that only notes that it was asked."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "a.md").write_text("# A")
+    monkeypatch.setattr(build, "choose_data", lambda: ("digits", {"name": "d", "fingerprint": "f"}))
+    monkeypatch.setattr(build, "run_jupyter_book", lambda root, output, environment: 0)
+    return tmp_path
+
+
+def caches(project: Path) -> list[bool]:
+    """Whether the executed notebooks and the pages that were read are kept; makes both anew."""
+    folders = [project / "_build" / name for name in (".jupyter_cache", ".doctrees")]
+    kept = [folder.exists() for folder in folders]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
+def test_a_second_build_keeps_what_the_first_one_executed(project):
+    assert build.build_book(project, project) == 0
+    caches(project)
+    assert build.build_book(project, project) == 0
+    assert caches(project) == [True, True]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"budget": lambda: "full"},
+        {"load": {"name": "d", "fingerprint": "g"}},
+        {"version": lambda name: "0"},
+        {"digest": lambda paths, root: "another package"},
+    ],
+    ids=["budget", "data", "library", "package"],
+)
+def test_what_the_outputs_depend_on_makes_the_chapters_run_again(project, monkeypatch, change):
+    build.build_book(project, project)
+    caches(project)
+    if "budget" in change:
+        monkeypatch.setattr("lecture_vae.budget", change["budget"], raising=False)
+    elif "load" in change:
+        monkeypatch.setattr(build, "choose_data", lambda: ("digits", change["load"]))
+    else:
+        [(name, value)] = change.items()
+        monkeypatch.setattr(build, name, value)
+    build.build_book(project, project)
+    assert caches(project) == [False, False]
+
+
+def test_a_build_that_failed_fails_again(project, monkeypatch):
+    monkeypatch.setattr(build, "run_jupyter_book", lambda root, output, environment: 3)
+    caches(project)
+    build.build_book(project, project)
+    caches(project)
+    assert build.build_book(project, project) == 3
+    assert caches(project) == [True, False]
+    assert build.read_stamp(project / "_build")["sources"] is None
+
+
+def test_a_changed_source_makes_the_site_stale(project):
+    build.build_book(project, project)
+    noted = build.read_stamp(project / "_build")["sources"]
+    assert noted == build.sources_digest(project)
+    (project / "book" / "a.md").write_text("# B")
+    assert noted != build.sources_digest(project)
+
+
+def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    environment = build.kernel_environment("digits")
+    assert environment["LECTURE_VAE_DATA"] == "digits"
+    assert "MPLBACKEND" not in environment
+
+
+def test_videos_leave_the_page_and_unused_ones_the_site(tmp_path):
+    app = SimpleNamespace(outdir=tmp_path)
+    code = '<pre>src="data:video/mp4;base64,AAAA"</pre>'
+    video = '<video poster="data:image/png;base64,QUJD" src="data:video/mp4;base64,REVG"></video>'
+    context = {"body": code + video, "content_root": "../"}
+    lecture_book.move_videos(app, "book/a", "page.html", context, None)
+    assert context["body"].startswith(code)
+    addresses = re.findall(r'"(\.\./_static/media/\w+\.\w+)"', context["body"])
+    contents = [(tmp_path / address.removeprefix("../")).read_bytes() for address in addresses]
+    assert contents == [b"ABC", b"DEF"]
+    (tmp_path / "a.html").write_text(addresses[0])
+    lecture_book.drop_unused_media(app, None)
+    assert [path.suffix for path in (tmp_path / "_static" / "media").iterdir()] == [".png"]
+
+
+def test_a_page_that_asks_for_an_unrecorded_number_stops_the_build(tmp_path):
+    config = SimpleNamespace(myst_substitutions={"there": "1"})
+    app = SimpleNamespace(srcdir=tmp_path, config=config)
+    lecture_book.refuse_missing_numbers(app, "book/a", ["{{ there }}"])
+    with pytest.raises(ExtensionError, match=r"book/a: \{\{ gone \}\} cannot be filled in"):
+        lecture_book.refuse_missing_numbers(app, "book/a", ["{{ gone }}"])
+
+
+# ---------------------------------------------------------------------------- environments
+
+CONDA_NAMES = {"torch": "pytorch"}
+
+
+def requirement(line: str) -> tuple[str, str]:
+    """Name and version bounds of a dependency."""
+    match = re.fullmatch(r"([\w.-]+)(.*)", line.strip())
+    assert match, line
+    return match[1], match[2]
+
+
+def environment_differences(pyproject: dict, environment: dict) -> list[str]:
+    """Where conda's environment is not that of pyproject.toml; one line each."""
+    project = pyproject["project"]
+    wanted = dict([("python", project["requires-python"])])
+    extras = project["optional-dependencies"].values()
+    for line in [*project["dependencies"], *(line for extra in extras for line in extra)]:
+        name, bounds = requirement(line)
+        wanted[CONDA_NAMES.get(name, name)] = bounds
+    conda = [line for line in environment["dependencies"] if isinstance(line, str)]
+    pip = [
+        line
+        for part in environment["dependencies"]
+        if isinstance(part, dict)
+        for line in part["pip"]
+    ]
+    given = dict(requirement(line) for line in [*conda, *pip] if not line.startswith("-"))
+    given.pop("pip", None)
+    lines = [
+        f"{name}: {given.get(name, 'missing')}, pyproject.toml has {bounds}"
+        for name, bounds in wanted.items()
+        if given.get(name) != bounds
+    ]
+    return lines + [f"{name} is not in pyproject.toml" for name in given if name not in wanted]
+
+
+def test_the_conda_environment_is_that_of_pyproject():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf8"))
+    assert environment_differences(pyproject, environment) == []
+
+
+def test_a_difference_between_the_environments_is_reported():
+    pyproject = {
+        "project": {
+            "requires-python": ">=3.11",
+            "dependencies": ["torch>=2.3", "numpy>=1.26"],
+            "optional-dependencies": {"dev": ["pytest>=8"]},
+        }
+    }
+    environment = {
+        "dependencies": ["python>=3.11", "pip", "pytorch>=2.4", "scipy>=1", {"pip": ["pytest>=8"]}]
+    }
+    assert environment_differences(pyproject, environment) == [
+        "pytorch: >=2.4, pyproject.toml has >=2.3",
+        "numpy: missing, pyproject.toml has >=1.26",
+        "scipy is not in pyproject.toml",
+    ]

@@ -1,0 +1,354 @@
+"""The notebooks beside the chapters: the same cells, executed, readable outside of the site."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+import notebooks
+from flatten import (
+    Book,
+    FlattenError,
+    Page,
+    flatten_markdown,
+    flatten_page,
+    page_targets,
+    read_book,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPARED = "nbval-check-output"
+HEAD = "---\njupytext:\n  text_representation: {extension: .md, format_name: myst}\n---\n\n"
+
+CHAPTER = r"""(ch-one)=
+# The first chapter
+
+We follow {cite:t}`kingma2014auto`, see {doc}`02_second`. Our loss is {{ a_loss }}.
+% a remark for authors
+
+$$
+a = b
+  + c
+$$ (eq-sum)
+
+From {eq}`eq-sum` and {eq}`eq-other` follows {prf:ref}`def-one`; {numref}`fig-line` shows it.
+
+:::{prf:definition} Sum
+:label: def-one
+
+The sum is
+
+$$
+s = \sum_i a_i .
+$$ (eq-def-s)
+:::
+
+:::{warning}
+Never mix {math}`a` with `{b}`.
+
+- Not even here.
+:::
+
+```python
+untouched = "{{ a_loss }}"
+```
+
+```{code-cell} ipython3
+import math
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  image:
+    alt: A line.
+  figure:
+    caption: |
+      A line, after
+      {cite:p}`burda2016importance,paszke2019pytorch`.
+    name: fig-line
+tags: [hide-input]
+---
+plt.plot([0, 1]);
+```
+
+```{code-cell} ipython3
+:tags: [nbval-check-output]
+print(math.pi)
+```
+"""
+SECOND = r"""(ch-two)=
+# The second chapter
+
+$$ d = e $$ (eq-other)
+
+:::{prf:proof}
+By {ref}`the first chapter <ch-one>` and {ref}`ch-one`.
+:::
+
+```{code-cell} ipython3
+1 + 1
+```
+"""
+
+
+@pytest.fixture
+def small(tmp_path) -> Book:
+    """A book of two chapters that use everything the flattener knows."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text(
+        "root: book/index\nparts:\n- numbered: 2\n  chapters:\n"
+        "  - file: book/01_first\n  - file: book/02_second\n"
+    )
+    (tmp_path / "_config.yml").write_text(
+        "repository: {url: 'https://github.com/us/ours', branch: trunk}\n"
+    )
+    (tmp_path / "book" / "references.bib").write_bytes(
+        (ROOT / "book" / "references.bib").read_bytes()
+    )
+    (tmp_path / "book" / "01_first.md").write_text(HEAD + CHAPTER)
+    (tmp_path / "book" / "02_second.md").write_text(HEAD + SECOND)
+    book = read_book(tmp_path)
+    book.values["a_loss"] = "36.60"
+    return book
+
+
+# ---------------------------------------------------------------------------- flattening
+
+FIRST_CELL = r"""# The first chapter
+
+We follow [Kingma and Welling (2014)](https://arxiv.org/abs/1312.6114), see [The second chapter](02_second.ipynb). Our loss is 36.60.
+
+$$
+a = b
+  + c \tag{1.1}
+$$
+
+From (1.1) and [(2.1)](02_second.ipynb) follows Definition 1.1; Fig. 1.1 shows it.
+
+> **Definition 1.1 (Sum).**
+>
+> The sum is
+>
+> $$ s = \sum_i a_i . \tag{1.2} $$
+
+> **Warning.** Never mix $a$ with `{b}`.
+>
+> - Not even here.
+
+```python
+untouched = "{{ a_loss }}"
+```"""  # noqa: E501
+
+
+def test_a_chapter_becomes_plain_markdown(small):
+    first, *_ = flatten_page(small.page("01_first"), small).cells
+    assert first.source == FIRST_CELL
+
+
+def test_a_proof_and_links_to_another_chapter(small):
+    first, *_ = flatten_page(small.page("02_second"), small).cells
+    assert first.source == (
+        "# The second chapter\n\n$$ d = e \\tag{2.1} $$\n\n> *Proof.* By "
+        "[the first chapter](01_first.ipynb) and [The first chapter](01_first.ipynb)."
+    )
+
+
+def test_the_first_code_cell_installs_the_package_where_it_is_missing(small):
+    cell = flatten_page(small.page("01_first"), small).cells[1]
+    assert cell.cell_type == "code"
+    assert '%pip install -q "lecture-vae @ git+https://github.com/us/ours@trunk"' in cell.source
+    assert "import lecture_vae" in cell.source
+
+
+def test_a_caption_stands_under_its_figure_and_folded_code_stays_folded(small):
+    cells = flatten_page(small.page("01_first"), small).cells
+    assert cells[3].metadata["jupyter"] == {"source_hidden": True}
+    assert cells[4].source == (
+        "**Fig. 1.1.** A line, after ([Burda et al., 2016](https://arxiv.org/abs/1509.00519), "
+        "[Paszke et al., 2019](https://arxiv.org/abs/1912.01703))."
+    )
+
+
+def test_cell_ids_say_where_a_cell_stands(small):
+    cells = flatten_page(small.page("01_first"), small).cells
+    assert [cell.id for cell in cells[:2]] == ["01_first-000", "01_first-001"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{unknown}`x`", "the role {unknown} has no plain form"),
+        (":::{mystery}\nx\n:::", "the directive {mystery} has no plain form"),
+        (":::{note}\nx", "a fence is not closed"),
+        ("$$\na", "a formula is not closed"),
+        ("{eq}`eq-nowhere`", "nothing is labelled eq-nowhere"),
+        ("{cite:t}`who`", "who is not in references.bib"),
+        ("{doc}`99_no`", "no page is named '99_no'"),
+        ("![a](a.png)", "cannot show a.png"),
+        ("A note[^1].", "no footnotes"),
+    ],
+)
+def test_what_cannot_be_shown_in_a_notebook_is_refused(small, text, reason):
+    page = Page("book/03_bad", 3, text)
+    with pytest.raises(FlattenError) as error:
+        flatten_markdown(text, page, small)
+    assert reason in str(error.value)
+
+
+def test_the_same_kind_counts_on_within_a_chapter_and_from_one_in_the_next():
+    text = "$$ a $$ (eq-a)\n\n- in a list\n\n  $$ b $$ (eq-b)\n\n:::{note}\n$$ c $$ (eq-c)\n:::"
+    numbers = {label: target.text for label, target in page_targets(Page("book/04_x", 4, text))}
+    assert numbers == {"eq-a": "(4.1)", "eq-b": "(4.2)", "eq-c": "(4.3)"}
+
+
+# ---------------------------------------------------------------------------- drift
+
+
+def flattened_files(book: Book) -> None:
+    for page in book.notebooks:
+        notebooks.write(flatten_page(page, book), notebooks.path_of(page, book))
+
+
+def test_notebooks_are_their_chapters():
+    assert notebooks.drift(read_book(ROOT)) == []
+
+
+def test_drift_is_reported(small):
+    flattened_files(small)
+    assert notebooks.drift(small) == []
+    path = small.root / "book" / "02_second.ipynb"
+    path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
+    (small.root / "book" / "01_first.ipynb").rename(small.root / "book" / "09_old.ipynb")
+    assert notebooks.drift(small) == [
+        "01_first.ipynb is missing",
+        "02_second.ipynb: 02_second-002 differs: '1 + 1'",
+        "09_old.ipynb belongs to no chapter",
+    ]
+
+
+def test_a_changed_record_is_drift(small):
+    flattened_files(small)
+    small.values["a_loss"] = "36.61"
+    assert notebooks.drift(small) == ["01_first.ipynb: 01_first-000 differs: '# The first chapter'"]
+
+
+# ---------------------------------------------------------------------------- execution
+
+
+def unexecuted(notebook: nbformat.NotebookNode) -> list[str]:
+    """The code cells that never ran, and the compared ones that have nothing to compare."""
+    lines = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.execution_count is None:
+            lines.append(f"{cell.id} was not executed")
+        if COMPARED in cell.metadata.get("tags", []) and not cell.outputs:
+            lines.append(f"{cell.id} has no output to compare")
+    return lines
+
+
+def test_every_chapter_was_executed_and_compares_something():
+    for path in sorted((ROOT / "book").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        assert unexecuted(notebook) == [], path.name
+        compared = [c for c in notebook.cells if COMPARED in c.metadata.get("tags", [])]
+        assert len(compared) >= 3, path.name
+
+
+def test_a_notebook_that_was_not_executed_is_reported(small):
+    lines = unexecuted(flatten_page(small.page("01_first"), small))
+    assert "01_first-002 was not executed" in lines
+    assert "01_first-005 has no output to compare" in lines
+
+
+def code_notebook(*sources: str, compared: bool = True) -> nbformat.NotebookNode:
+    metadata = {"tags": [COMPARED]} if compared else {}
+    cells = [nbformat.v4.new_code_cell(source, metadata=metadata) for source in sources]
+    for position, cell in enumerate(cells):
+        cell.id = f"x-{position:03d}"
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def ran(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    notebooks.execute(notebook, "x", {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+    return notebook
+
+
+def test_running_twice_gives_the_same_bytes(tmp_path):
+    source = "import sys\nfor i in range(3):\n    print(i); sys.stdout.flush()\n1 + 1"
+    for name in ("a", "b"):
+        notebook = ran(code_notebook(source))
+        notebooks.keep_compared_outputs(notebook, "x")
+        notebooks.write(notebook, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    printed, shown = notebook.cells[0].outputs
+    assert printed.text == "0\n1\n2\n"
+    assert shown.data["text/plain"] == "2"
+
+
+def test_a_chapter_runs_in_a_folder_of_its_own():
+    notebook = ran(code_notebook("import os\nos.listdir()"))
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "[]"
+
+
+def test_outputs_that_are_not_compared_are_dropped():
+    notebook = ran(code_notebook("print(1)", compared=False))
+    notebooks.keep_compared_outputs(notebook, "x")
+    assert notebook.cells[0].outputs == []
+    assert notebook.cells[0].execution_count == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("x = 1", "shows nothing"),
+        ("import sys; print('a', file=sys.stderr)", "writes to stderr"),
+        ("from IPython.display import Image, display; display(Image(b'x'))", "is no text"),
+    ],
+)
+def test_a_compared_cell_must_show_text(source, reason):
+    with pytest.raises(notebooks.NotebookError, match=reason):
+        notebooks.keep_compared_outputs(ran(code_notebook(source)), "x")
+
+
+def test_an_error_and_a_warning_stop_the_making_of_notebooks():
+    with pytest.raises(notebooks.NotebookError, match="ZeroDivisionError"):
+        ran(code_notebook("1 / 0"))
+    with pytest.raises(notebooks.NotebookError, match="it is old"):
+        ran(code_notebook("import warnings; warnings.warn('it is old', FutureWarning)"))
+
+
+# ---------------------------------------------------------------------------- nbval
+
+
+def nbval(path: Path) -> subprocess.CompletedProcess[str]:
+    """Run nbval as `make test` does, over one notebook and with nothing of ours around it."""
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env"]
+    options = ["--nbval-cell-timeout=60", "-p", "no:cacheprovider", "--rootdir", str(path.parent)]
+    return subprocess.run(
+        [*command, *options, "-c", os.devnull, str(path)],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nbval_passes_on_the_right_number_and_fails_on_a_changed_one(tmp_path):
+    notebook = ran(code_notebook("x = 6 * 7", "print(x)"))
+    notebook.cells[0].metadata = {}
+    notebooks.keep_compared_outputs(notebook, "x")
+    path = tmp_path / "number.ipynb"
+    notebooks.write(notebook, path)
+    right = nbval(path)
+    assert right.returncode == 0, right.stdout
+    path.write_text(path.read_text().replace('"42\\n"', '"43\\n"'))
+    wrong = nbval(path)
+    assert wrong.returncode == 1, wrong.stdout
+    assert "43" in wrong.stdout
+    assert "42" in wrong.stdout

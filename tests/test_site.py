@@ -1,0 +1,494 @@
+"""The built site: complete, self-contained, and it shows what it should."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import imageio_ffmpeg
+import pytest
+import yaml
+from bs4 import BeautifulSoup, Tag
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+from build import read_stamp, sources_digest
+from flatten import flatten_page, read_book, toc_pages
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "_build"
+SITE = BUILD / "html"
+
+site = pytest.mark.site
+
+# What a browser loads by itself. Links that a reader may follow (a href) are not among them.
+RESOURCES = {
+    "script": ["src"],
+    "img": ["src", "srcset"],
+    "iframe": ["src"],
+    "embed": ["src"],
+    "object": ["data"],
+    "audio": ["src"],
+    "video": ["src", "poster"],
+    "source": ["src", "srcset"],
+    "track": ["src"],
+    "input": ["src"],
+    "use": ["href", "xlink:href"],
+}
+LOADED_LINKS = {
+    "stylesheet",
+    "icon",
+    "preload",
+    "modulepreload",
+    "prefetch",
+    "preconnect",
+    "manifest",
+}
+OFF_SITE = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
+CSS_URL = re.compile(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)""")
+# In scripts of a page itself: a request, or an address that some library would load later.
+SCRIPT_REQUEST = re.compile(
+    r"""(?:fetch|import|open|Worker|importScripts)\(\s*["'`](https?:)?//"""
+    r"""|["'`]https?://[^"'`]*\.m?js["'`]|\bfrom\s+["']https?://"""
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the site."""
+
+    path: Path
+    html: str
+
+    @cached_property
+    def soup(self) -> BeautifulSoup:
+        return BeautifulSoup(self.html, "html.parser")
+
+    @cached_property
+    def anchors(self) -> set[str]:
+        """What a link can point to within the page."""
+        return {str(tag["id"]) for tag in self.soup.find_all(id=True)} | {
+            str(tag["name"]) for tag in self.soup.find_all("a", attrs={"name": True})
+        }
+
+
+def page_of(html: str, path: Path = Path("page.html")) -> Page:
+    return Page(path, html)
+
+
+@pytest.fixture(scope="session")
+def pages() -> list[Page]:
+    if not (SITE / "index.html").exists():
+        pytest.fail(f"{SITE} is missing: run `make book` first", pytrace=False)
+    if read_stamp(BUILD).get("sources") != sources_digest(ROOT):
+        pytest.fail(f"{SITE} is stale: run `make book` again", pytrace=False)
+    return [
+        Page(path, path.read_text(encoding="utf8"))
+        for path in sorted(SITE.rglob("*.html"))
+        if "_static" not in path.relative_to(SITE).parts
+    ]
+
+
+def values(tag: Tag, name: str) -> list[str]:
+    """The addresses in an attribute; `srcset` holds several."""
+    text = str(tag.get(name) or "")
+    if name == "srcset":
+        return [part.split()[0] for part in text.split(",") if part.strip()]
+    return [text] if text else []
+
+
+# ---------------------------------------------------------------------------- nothing from outside
+
+
+def loaded(page: Page) -> Iterator[str]:
+    """Every address that a browser loads for a page, as the page writes it."""
+    for name, attributes in RESOURCES.items():
+        for tag in page.soup.find_all(name):
+            for attribute in attributes:
+                yield from values(tag, attribute)
+    for link in page.soup.find_all("link"):
+        if LOADED_LINKS & {str(each).lower() for each in link.get("rel") or []}:
+            yield str(link.get("href"))
+    for style in [*page.soup.find_all("style"), *page.soup.find_all(style=True)]:
+        text = style.get_text() if style.name == "style" else str(style["style"])
+        yield from css_urls(text)
+
+
+def css_urls(text: str) -> list[str]:
+    return [first or second for first, second in CSS_URL.findall(text)]
+
+
+def requests_off_site(page: Page) -> list[str]:
+    """What a page would ask other sites for; one line each."""
+    lines = [address for address in loaded(page) if OFF_SITE.match(address)]
+    for script in page.soup.find_all("script"):
+        lines += [match[0] for match in SCRIPT_REQUEST.finditer(script.get_text())]
+    for refresh in page.soup.find_all("meta", attrs={"http-equiv": re.compile("refresh", re.I)}):
+        lines += [m[0] for m in re.finditer(r"https?://\S+", str(refresh.get("content")))]
+    return lines
+
+
+@site
+def test_no_page_asks_another_site_for_anything(pages):
+    assert {p.path.name: r for p in pages if (r := requests_off_site(p))} == {}
+
+
+@site
+def test_no_stylesheet_asks_another_site_for_anything(pages):
+    found = {
+        path.name: [url for url in css_urls(path.read_text(encoding="utf8")) if OFF_SITE.match(url)]
+        for path in SITE.rglob("*.css")
+    }
+    assert {name: urls for name, urls in found.items() if urls} == {}
+
+
+@site
+def test_our_own_scripts_ask_no_other_site_for_anything(pages):
+    ours = [*(ROOT / "book" / "_static").rglob("*.js"), *(ROOT / "book" / "_static").rglob("*.mjs")]
+    found = {path.name: SCRIPT_REQUEST.search(path.read_text(encoding="utf8")) for path in ours}
+    assert [name for name, match in found.items() if match] == []
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="https://unpkg.com/thebe"></script>',
+        '<script src="//cdn.example.org/x.js"></script>',
+        '<link rel="stylesheet" href="https://fonts.googleapis.com/css">',
+        '<link rel="preconnect" href="https://fonts.gstatic.com">',
+        '<img src="local.png" srcset="a.png 1x, https://example.org/b.png 2x">',
+        '<video poster="https://example.org/a.png"></video>',
+        '<video><source src="https://example.org/a.mp4"></video>',
+        '<iframe src="https://www.youtube.com/embed/x"></iframe>',
+        "<style>@import 'https://example.org/a.css';</style>",
+        '<p style="background: url(https://example.org/a.png)">x</p>',
+        "<script>fetch('https://example.org/data.json')</script>",
+        '<script>const THEBE_JS_URL = "https://unpkg.com/thebe@0.8.2/lib/index.js"</script>',
+        '<script type="module">import x from "https://cdn.example.org/y.mjs"</script>',
+    ],
+)
+def test_a_request_to_another_site_is_reported(html):
+    assert len(requests_off_site(page_of(html))) == 1
+
+
+def test_what_stays_on_the_site_and_plain_links_are_not_reported():
+    html = (
+        '<a href="https://arxiv.org">x</a><img src="a.png"><link rel="canonical" '
+        'href="https://example.org"><link rel="stylesheet" href="a.css">'
+        "<script>var x = 'https://github.com/a/b'</script>"
+    )
+    assert requests_off_site(page_of(html)) == []
+
+
+# ---------------------------------------------------------------------------- pictures and videos
+
+
+def poor_images(page: Page) -> list[str]:
+    """The images without a description, or with a file name for one."""
+    lines = []
+    for image in page.soup.find_all("img"):
+        alt = str(image.get("alt") or "").strip()
+        if not alt or re.search(r"_images|\.(png|svg|jpe?g)$", alt):
+            lines.append(str(image.get("src")))
+    return lines
+
+
+@site
+def test_every_image_is_described(pages):
+    assert {p.path.name: lines for p in pages if (lines := poor_images(p))} == {}
+
+
+def test_an_image_without_description_is_reported():
+    html = (
+        '<img src="a"><img src="b" alt=" "><img src="c" alt="_images/c.png"><img src="d" alt="D">'
+    )
+    assert poor_images(page_of(html)) == ["a", "b", "c"]
+
+
+def poor_figures(page: Page) -> list[str]:
+    """The outputs that show an image or a video without a caption."""
+    return [
+        str(tag.get("src") or tag.get("poster"))
+        for output in page.soup.select(".cell_output")
+        for tag in output.find_all(["img", "video"])
+        if (figure := tag.find_parent("figure")) is None or figure.find("figcaption") is None
+    ]
+
+
+@site
+def test_every_figure_has_a_caption(pages):
+    assert {p.path.name: lines for p in pages if (lines := poor_figures(p))} == {}
+
+
+def test_a_figure_without_caption_is_reported():
+    html = (
+        '<div class="cell_output"><img src="a"><figure><img src="b"></figure>'
+        '<figure><img src="c"><figcaption>C</figcaption></figure></div>'
+    )
+    assert poor_figures(page_of(html)) == ["a", "b"]
+
+
+def poor_videos(page: Page) -> list[str]:
+    """What the videos of a page lack; one line each."""
+    lines = []
+    for video in page.soup.find_all("video"):
+        sources = [*values(video, "src"), *(str(s.get("src")) for s in video.find_all("source"))]
+        name = sources[0] if sources else "a video without a source"
+        lines += [
+            f"{name}: no {attribute}"
+            for attribute in ("controls", "loop", "muted", "playsinline", "poster")
+            if not video.has_attr(attribute)
+        ]
+        if not str(video.get("aria-label") or "").strip() or not video.get_text().strip():
+            lines.append(f"{name}: no description")
+        files = [*sources, *values(video, "poster")]
+        for file in [file for file in files if not (page.path.parent / file).is_file()]:
+            lines.append(f"{name}: {file[:60]} is no file")
+        for file in [file for file in sources if (page.path.parent / file).is_file()]:
+            if frames(page.path.parent / file) < 2:
+                lines.append(f"{name}: it does not decode to several frames")
+    return lines
+
+
+def frames(path: Path) -> int:
+    """How many frames a video decodes to; 0 if it does not."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-i", str(path)]
+    options = ["-f", "framecrc", "-"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return 0
+    return sum(not line.startswith("#") for line in done.stdout.splitlines())
+
+
+@site
+def test_videos_play_are_described_and_decode(pages):
+    assert {p.path.name: lines for p in pages if (lines := poor_videos(p))} == {}
+
+
+@site
+def test_the_lecture_shows_videos(pages):
+    assert sum(len(page.soup.find_all("video")) for page in pages) >= 2
+
+
+def test_a_poor_video_is_reported(tmp_path):
+    for seconds, name in ((1, "long.mp4"), (0.1, "one.mp4")):
+        source = f"testsrc=size=32x32:rate=10:duration={seconds}"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source]
+        subprocess.run([*command, str(tmp_path / name)], check=True)
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "long.mp4").read_bytes()[:200])
+    good = '<video controls loop muted playsinline poster="long.mp4" aria-label="A">'
+    html = (
+        f'{good}<source src="long.mp4">A</video>{good}<source src="one.mp4">A</video>'
+        f'{good}<source src="cut.mp4">A</video>{good}<source src="gone.mp4">A</video>'
+        '<video loop muted playsinline poster="long.mp4"><source src="long.mp4"></video>'
+    )
+    assert poor_videos(page_of(html, tmp_path / "page.html")) == [
+        "one.mp4: it does not decode to several frames",
+        "cut.mp4: it does not decode to several frames",
+        "gone.mp4: gone.mp4 is no file",
+        "long.mp4: no controls",
+        "long.mp4: no description",
+    ]
+
+
+@site
+def test_videos_are_files_beside_the_pages_not_in_them(pages):
+    assert [page.path.name for page in pages if "data:video" in page.html] == []
+
+
+# ---------------------------------------------------------------------------- links
+
+
+def broken_links(page: Page, others: dict[Path, Page], root: Path) -> list[str]:
+    """The addresses of a page that lead nowhere on the site."""
+    lines = []
+    links = [str(tag["href"]) for tag in page.soup.find_all("a", href=True)]
+    for address in [*links, *loaded(page)]:
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc or address in ("", "#"):
+            continue
+        target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+        if target.is_dir():
+            target /= "index.html"
+        if not target.exists() or not target.is_relative_to(root):
+            lines.append(address)
+            continue
+        page_there = others.get(target)
+        if parts.fragment and page_there and unquote(parts.fragment) not in page_there.anchors:
+            lines.append(address)
+    return lines
+
+
+@site
+def test_every_link_within_the_site_leads_somewhere(pages):
+    others = {page.path.resolve(): page for page in pages}
+    broken = {p.path.name: broken_links(p, others, SITE.resolve()) for p in pages}
+    assert {name: lines for name, lines in broken.items() if lines} == {}
+
+
+def test_a_broken_link_is_reported(tmp_path):
+    path = tmp_path / "a.html"
+    html = (
+        '<h1 id="here">x</h1><a href="#here">1</a><a href="#gone">2</a><a href="b.html">3</a>'
+        '<a href="a.html#here">4</a><a href="a.html#gone">5</a><a href="https://x.org/#y">6</a>'
+        '<a href="../outside.html">7</a><img src="gone.png" alt="x">'
+    )
+    path.write_text(html)
+    (tmp_path.parent / "outside.html").touch()
+    page = page_of(html, path)
+    assert broken_links(page, {path: page}, tmp_path) == [
+        "#gone", "b.html", "a.html#gone", "../outside.html", "gone.png",
+    ]  # fmt: skip
+
+
+def launch_targets(page: Page, repository: dict[str, str]) -> list[str]:
+    """The files of the repository that the launch buttons open; '?' where it is none."""
+    files = []
+    organization, name = repository["url"].rstrip("/").split("/")[-2:]
+    for link in page.soup.select(".dropdown-launch-buttons a[href]"):
+        url = urlsplit(str(link["href"]))
+        colab = re.fullmatch(
+            rf"/github/{organization}/{name}/blob/{re.escape(repository['branch'])}/(.+)", url.path
+        )
+        query = parse_qs(url.query)
+        if colab:
+            files.append(unquote(colab[1]))
+        elif query.get("branch") == [repository["branch"]] and "urlpath" in query:
+            files.append(query["urlpath"][0].partition(f"tree/{name}/")[2] or "?")
+        else:
+            files.append("?")
+    return files
+
+
+@site
+def test_every_chapter_can_be_launched_and_the_buttons_open_a_notebook(pages):
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["repository"]
+    chapters = {f"{name}.html" for name, number in toc_pages(ROOT) if number}
+    for page in pages:
+        targets = launch_targets(page, repository)
+        name = page.path.relative_to(SITE).as_posix()
+        assert bool(targets) == (name in chapters), name
+        for target in targets:
+            assert target.endswith(".ipynb"), target
+            assert (ROOT / target).is_file(), target
+
+
+def test_a_wrong_launch_button_is_reported():
+    repository = {"url": "https://github.com/us/ours", "branch": "trunk"}
+    html = '<div class="dropdown-launch-buttons">' + "".join(
+        f'<a href="{url}">x</a>'
+        for url in (
+            "https://colab.research.google.com/github/us/ours/blob/trunk/book/a.ipynb",
+            "https://colab.research.google.com/github/us/ours/blob/master/book/a.ipynb",
+            "https://hub.example.edu/hub/user-redirect/git-pull?repo=https%3A//github.com/us/ours"
+            "&urlpath=lab/tree/ours/book/a.ipynb&branch=trunk",
+        )
+    )
+    assert launch_targets(page_of(html), repository) == ["book/a.ipynb", "?", "book/a.ipynb"]
+
+
+# ---------------------------------------------------------------------------- content
+
+
+def tracebacks(page: Page) -> list[str]:
+    """Errors that a reader would see: in the outputs, or left by Sphinx in the text."""
+    outputs = [tag.get_text() for tag in page.soup.select(".cell_output, .output")]
+    lines = [text[:80] for text in outputs if re.search(r"Traceback \(most recent|\w+Error:", text)]
+    return lines + [
+        tag.get_text()[:80] for tag in page.soup.select(".system-message, .problematic")
+    ]
+
+
+@site
+def test_no_page_shows_an_error(pages):
+    assert {p.path.name: lines for p in pages if (lines := tracebacks(p))} == {}
+
+
+def test_an_error_in_a_page_is_reported():
+    html = (
+        '<div class="cell_output">Traceback (most recent call last)\n</div><p>ValueError: x</p>'
+        '<div class="cell_output">NameError: x</div><span class="problematic">`x</span>'
+    )
+    assert len(tracebacks(page_of(html))) == 3
+
+
+def raw_syntax(page: Page) -> list[str]:
+    """MyST syntax that reached the text of a page, and numbers that were not filled in."""
+    article = BeautifulSoup(str(page.soup.find("article") or ""), "html.parser")
+    for tag in article.find_all(["pre", "code", "script"]):
+        tag.decompose()
+    for tag in article.select(".math"):
+        tag.decompose()
+    pattern = r"\{[\w:]+\}`|:::|\{\{.*?\}\}|^\([\w-]+\)=$|\$\$"
+    return [match[0] for match in re.finditer(pattern, article.get_text("\n"), re.MULTILINE)]
+
+
+@site
+def test_no_raw_syntax_reaches_a_reader(pages):
+    assert {p.path.name: found for p in pages if (found := raw_syntax(p))} == {}
+
+
+def test_raw_syntax_is_reported():
+    html = "<article><p>{eq}`eq-a` {{ x }}</p><p>:::</p><p>(a)=</p><code>{{ y }}</code></article>"
+    assert raw_syntax(page_of(html)) == ["{eq}`", "{{ x }}", ":::", "(a)="]
+
+
+def redeclared(page: Page) -> list[str]:
+    """Constants that the scripts of a page declare more than once: the second one is an error."""
+    scripts = "\n".join(tag.get_text() for tag in page.soup.find_all("script"))
+    names = re.findall(r"^\s*const\s+(\w+)|;\s*const\s+(\w+)", scripts, re.MULTILINE)
+    flat = [first or second for first, second in names]
+    return sorted({name for name in flat if flat.count(name) > 1})
+
+
+@site
+def test_no_page_declares_a_constant_twice(pages):
+    assert {p.path.name: names for p in pages if (names := redeclared(p))} == {}
+
+
+def test_a_constant_that_is_declared_twice_is_reported():
+    script = '<script>const A = "x"; const B = 1</script>'
+    assert redeclared(page_of(f"{script}<script>const A = 2</script>")) == ["A"]
+
+
+@site
+def test_mathjax_is_part_of_the_site(pages):
+    with_math = [page for page in pages if page.soup.select_one(".math")]
+    assert len(with_math) >= 7
+    for page in with_math:
+        scripts = [str(tag.get("src")) for tag in page.soup.find_all("script", src=True)]
+        [mathjax] = [address for address in scripts if "mathjax" in address]
+        assert (page.path.parent / mathjax.split("?")[0]).resolve().is_file()
+    assert list((SITE / "_static" / "mathjax").rglob("*.woff"))
+
+
+@site
+def test_every_page_of_the_toc_is_built(pages):
+    built = {page.path.relative_to(SITE).with_suffix("").as_posix() for page in pages}
+    assert {docname for docname, _ in toc_pages(ROOT)} <= built
+
+
+@site
+def test_the_first_page_says_which_data_and_budget_built_the_site(pages):
+    [index] = [page for page in pages if page.path == SITE / "book" / "index.html"]
+    made = json.loads((BUILD / "lecture_vae.json").read_text(encoding="utf8"))["execution"]
+    assert f"Budget: {made['budget']}." in index.soup.get_text()
+
+
+@site
+def test_numbers_in_the_notebooks_are_those_of_the_site(pages):
+    by_name = {page.path.stem: page for page in pages}
+    book = read_book(ROOT)
+    for chapter in book.notebooks:
+        text = "\n".join(cell.source for cell in flatten_page(chapter, book).cells)
+        soup = by_name[chapter.stem].soup
+        numbers = [tag.get_text().strip("()#") for tag in soup.select(".eqno")]
+        assert re.findall(r"\\tag\{([\d.]+)\}", text) == numbers, chapter.stem
+        captions = soup.select("figcaption .caption-number")
+        figures = [tag.get_text().strip() for tag in captions]
+        assert re.findall(r"^\*\*(Fig\. [\d.]+)\.\*\*", text, re.MULTILINE) == figures
