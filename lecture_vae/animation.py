@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageDraw, ImageFont
 
-from lecture_vae.plots import (
+from lecture_vae.drawing import (
     PALETTE,
     Array,
     Evolution,

@@ -17,6 +17,18 @@ from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
+from lecture_vae.drawing import (
+    PALETTE,
+    Array,
+    Evolution,
+    Names,
+    check_evolution,
+    check_latents,
+    place_names,
+    shared_limits,
+    to_array,
+)
+
 __all__ = [
     "latent_grid",
     "plot_history",
@@ -26,18 +38,6 @@ __all__ = [
     "plot_reconstructions",
     "quantile_grid",
 ]
-
-Array = Tensor | np.ndarray
-Evolution = Float[Array, "E N 2"] | Sequence[Float[Array, "N 2"]]  # as History.latents
-Names = Sequence[str] | None  # what to write for class 0, 1, ...; None writes the number
-Limits = tuple[float, float]
-
-# The ten colors of Petroff (2021), arXiv:2107.02270, chosen to stay apart under color-vision
-# deficiency. The order is ours: digits whose clusters touch, as 3 and 8, get colors far apart.
-PALETTE = (
-    *("#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#717581"),
-    *("#e76300", "#94a4a2", "#b9ac70", "#a96b59", "#92dadd"),
-)
 
 
 def plot_latents(
@@ -144,7 +144,7 @@ def plot_history(
     for label, frame in frames.items():
         if missing := sorted({"step", *columns} - set(frame)):
             raise ValueError(f"run {label!r} has no column {missing}, only {list(frame)}.")
-    ax = _white_axes(ax, (6.5, 4))
+    ax = _white_axes(ax, (6.5, 4.0))
     for i, (label, frame) in enumerate(frames.items()):
         color = PALETTE[i % 10]
         test = frame[["step", column]].dropna()
@@ -159,7 +159,7 @@ def plot_history(
     return ax
 
 
-def latent_grid(n: int = 20, extent: float = 2.0) -> Float[Tensor, "n*n 2"]:
+def latent_grid(n: int = 20, extent: float = 2.0) -> Float[Tensor, "{n}*{n} 2"]:
     """Square grid over [-extent, extent]: z2 falls from row to row, z1 rises along a row.
 
     Raises:
@@ -171,7 +171,7 @@ def latent_grid(n: int = 20, extent: float = 2.0) -> Float[Tensor, "n*n 2"]:
     return torch.cartesian_prod(line.flip(0), line).flip(1)
 
 
-def quantile_grid(n: int = 20) -> Float[Tensor, "n*n 2"]:
+def quantile_grid(n: int = 20) -> Float[Tensor, "{n}*{n} 2"]:
     """Grid like :func:`latent_grid`, but on the quantiles (i - 1/2)/n, i = 1 ... n, of N(0, 1).
 
     Each code stands for the same share of the prior: Kingma & Welling (2014), Figure 4,
@@ -249,97 +249,6 @@ def plot_reconstructions(
     for boundary in range(1, len(rows)):
         ax.axhline(boundary * height - 0.5, color="white", linewidth=3)
     return ax
-
-
-# What the figures share with the animation.
-
-
-def to_array(x: Array) -> np.ndarray:
-    """The numbers of a tensor (of any device, with or without gradient) or array, for drawing."""
-    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-
-
-def check_latents(
-    mu: Array, labels: Array, class_names: Names
-) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
-    """The same as arrays and names, once they are known to fit together."""
-    mu, labels = to_array(mu).astype(np.float32), to_array(labels)
-    if mu.shape != (len(labels), 2) or labels.ndim != 1 or not len(mu):
-        raise ValueError(
-            f"mu must have shape [N, 2] and labels [N], N >= 1, got {list(mu.shape)} and "
-            f"{list(labels.shape)}. Codes of more dimensions need t-SNE or a choice of two first."
-        )
-    if not np.isfinite(mu).all():
-        raise ValueError("codes must be finite, got NaN or infinity. Has the training diverged?")
-    names = [str(c) for c in range(len(PALETTE))] if class_names is None else list(class_names)
-    known = min(len(names), len(PALETTE))
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= known:
-        raise ValueError(
-            f"labels must be whole numbers from 0 to {known - 1}, got {labels.dtype} from "
-            f"{labels.min()} to {labels.max()}. There is one color and one name per class."
-        )
-    return mu, labels, names
-
-
-def check_evolution(
-    latents: Evolution, labels: Array, steps: Sequence[int], class_names: Names
-) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
-    """:func:`check_latents` for several evaluations, which must have one rising step each."""
-    if len(latents) != len(steps) or not len(steps) or not (np.diff(steps) > 0).all():
-        raise ValueError(
-            f"every evaluation needs a step, and steps must rise: got {len(latents)} evaluations "
-            f"and {len(steps)} steps."
-        )
-    evaluations = []
-    for step, mu in zip(steps, latents, strict=True):
-        try:
-            checked, classes, names = check_latents(mu, labels, class_names)
-        except ValueError as error:
-            raise ValueError(f"at step {step}: {error}") from None
-        evaluations.append(checked)
-    return np.stack(evaluations), classes, names
-
-
-def place_names(
-    mu: Float[np.ndarray, "N 2"],
-    labels: Integer[np.ndarray, " N"],
-    names: Sequence[str],
-    letter: Float[np.ndarray, " 2"],
-) -> list[tuple[Float[np.ndarray, " 2"], str]]:
-    """Where to write which name: at the median of each class, which no outlier moves.
-
-    Names that would cover each other, being less than a ``letter`` (width and height in latent
-    units) apart, become one: "4 9", or "10 classes" just above the spot where many classes lie.
-    """
-    medians = {c: np.median(mu[labels == c], axis=0) for c in np.unique(labels)}
-    groups: list[list[int]] = []
-    for c in medians:
-        for group in groups:
-            if (abs(medians[c] - medians[group[0]]) < letter).all():
-                group.append(c)
-                break
-        else:
-            groups.append([c])
-    placed = []
-    for group in groups:
-        center = np.mean([medians[c] for c in group], axis=0)
-        if len(group) <= 3:
-            placed.append((center, " ".join(names[c] for c in group)))
-        else:
-            placed.append((center + np.array([0, letter[1]]), f"{len(group)} classes"))
-    return placed
-
-
-def shared_limits(latents: Float[np.ndarray, "E N 2"]) -> tuple[Limits, Limits]:
-    """Limits of z1 and z2, equally long, that hold at least 99 % of the points at each evaluation.
-
-    The few points far out would shrink all others to a dot.
-    """
-    low, high = np.percentile(latents, [0.25, 99.75], axis=1)
-    low, high = low.min(axis=0), high.max(axis=0)
-    half = 0.55 * (high - low).max() or 1.0
-    (x, y) = (low + high) / 2
-    return (x - half, x + half), (y - half, y + half)
 
 
 def _white_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:

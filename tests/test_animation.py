@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from lecture_vae.animation import Video, latent_evolution, record, shown_evaluations
-from lecture_vae.plots import PALETTE
+from lecture_vae.drawing import PALETTE
 
 
 @pytest.fixture(autouse=True)
@@ -201,9 +201,12 @@ def test_a_long_evolution_skips_evaluations_but_not_the_last(walk, monkeypatch, 
 
 def test_no_frame_is_kept(walk, monkeypatch):
     lazy = []
-    monkeypatch.setattr(
-        "lecture_vae.animation._encode", lambda frames, *_: lazy.append(iter(frames) is frames)
-    )
+
+    def encode(frames, size, fps):
+        lazy.append(iter(frames) is frames)
+        return b""
+
+    monkeypatch.setattr("lecture_vae.animation._encode", encode)
     latent_evolution(*walk, description="x")
     assert lazy == [True]  # an iterator: a frame exists only while it is encoded
 

@@ -10,17 +10,15 @@ import torch
 from matplotlib.colors import to_hex, to_rgb
 from scipy.stats import norm
 
+from lecture_vae.drawing import PALETTE, place_names, shared_limits
 from lecture_vae.plots import (
-    PALETTE,
     latent_grid,
-    place_names,
     plot_history,
     plot_image_grid,
     plot_latent_evolution,
     plot_latents,
     plot_reconstructions,
     quantile_grid,
-    shared_limits,
 )
 
 
