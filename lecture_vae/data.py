@@ -78,14 +78,12 @@ def load_images(source: str | Path = "auto") -> ImageData:
 
     Args:
         source: "mnist" is MNIST, downloaded once. "digits" are the 1,797 digits that come with
-            scikit-learn. A folder holds MNIST as torchvision lays it out, as it is or gzipped:
-            `MNIST/raw/train-images-idx3-ubyte` and so on. "auto" takes the source that the
-            environment variable LECTURE_VAE_DATA names. Where that is not set, it takes MNIST
-            if it can be had and else the digits, with a line that says why.
+            scikit-learn. A folder holds MNIST/raw/train-images-idx3-ubyte and so on, as it is or
+            gzipped. "auto" takes what the environment variable LECTURE_VAE_DATA names; where
+            that is not set, MNIST if it can be had and else the digits, with a line that says why.
 
     Raises:
-        DataError: What `source` or LECTURE_VAE_DATA names cannot be loaded. Nothing else is then
-            tried: different data would be a silent surprise.
+        DataError: What was named cannot be loaded. Other data would be a silent surprise.
     """
     if source == "digits":
         return _load_digits()

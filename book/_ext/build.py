@@ -1,0 +1,166 @@
+"""Build the book: `python book/_ext/build.py`, which is what `make book` runs.
+
+Jupyter Book's cache looks at the cells of a notebook alone. This driver adds what the cells stand
+on: when the package, the data, the budget or a library changes, every chapter runs again. It also
+chooses the data once, for all kernels, and does not let a failed build pass the next time.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from recorded import STAMP
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = (
+    "torch", "torchvision", "matplotlib", "numpy", "pandas", "scipy", "scikit-learn", "seaborn",
+    "sympy",
+)  # fmt: skip
+# Sphinx has told what went wrong when Jupyter Book raises; its own traceback would bury that.
+JUPYTER_BOOK = """
+import sys
+from jupyter_book.cli.main import main
+try:
+    main()
+except RuntimeError:
+    sys.exit(1)
+"""
+
+
+def digest(paths: Iterable[Path], root: Path) -> str:
+    """One hash over the names and contents of files, 16 hex digits."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def site_sources(root: Path) -> list[Path]:
+    """Every file that the site is made from."""
+    named = [root / "_config.yml", root / "_toc.yml", root / "results" / "reproduction.json"]
+    book = [path for path in (root / "book").rglob("*") if path.is_file()]
+    package = list((root / "lecture_vae").rglob("*.py"))
+    ignored = {"__pycache__", ".ipynb_checkpoints", "_build"}
+    return [
+        path
+        for path in [*named, *book, *package]
+        if path.exists() and not ignored & set(path.relative_to(root).parts)
+    ]
+
+
+def sources_digest(root: Path) -> str:
+    """What the site is made from, as one hash: a site with another one is stale."""
+    return digest(site_sources(root), root)
+
+
+def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
+    """What the outputs of the cells depend on, besides the cells."""
+    import lecture_vae
+
+    package = Path(lecture_vae.__file__).parent
+    return {
+        "package": digest(package.rglob("*.py"), package),
+        "data": data,
+        "budget": budget,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def choose_data() -> tuple[str, dict[str, str]]:
+    """The source that loads the data again without searching, and what the data are."""
+    from lecture_vae import load_images
+
+    data = load_images()
+    return data.source, {"name": data.name, "fingerprint": data.fingerprint}
+
+
+def kernel_environment(data_source: str) -> dict[str, str]:
+    """The environment of the kernels: one data set for all, figures in the page, no bars."""
+    environment = dict(os.environ)
+    environment["LECTURE_VAE_DATA"] = data_source
+    environment["TQDM_DISABLE"] = "1"
+    environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    # Set by a test run or a server, it would keep the kernels from choosing the inline backend.
+    environment.pop("MPLBACKEND", None)
+    return environment
+
+
+def read_stamp(build: Path) -> dict[str, Any]:
+    """What the last build was made from; empty where there is none, or none that can be read."""
+    try:
+        stamp: dict[str, Any] = json.loads((build / STAMP).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp
+
+
+def write_stamp(build: Path, execution: dict[str, Any], sources: str | None) -> None:
+    """Note what a build is made from; `sources` is None until the build has succeeded."""
+    build.mkdir(parents=True, exist_ok=True)
+    stamp = {"execution": execution, "sources": sources}
+    (build / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf8")
+
+
+def forget(folder: Path) -> None:
+    """Delete a folder if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def run_jupyter_book(root: Path, output: Path, environment: dict[str, str]) -> int:
+    """Build the site with every warning an error; the exit status."""
+    options = ["-W", "-n", "--keep-going", "--path-output", str(output)]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", *options, str(root)]
+    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+
+
+def build_book(root: Path, output: Path) -> int:
+    """Build `root` into `output/_build`; the exit status."""
+    build = output / "_build"
+    from lecture_vae import budget
+
+    source, data = choose_data()
+    execution = execution_key(data, budget())
+    if read_stamp(build).get("execution") != execution:
+        forget(build / ".jupyter_cache")
+        forget(build / ".doctrees")
+    # Before the build, so that a file saved while it runs makes the site stale.
+    sources = sources_digest(root)
+    write_stamp(build, execution, None)
+    status = run_jupyter_book(root, output, kernel_environment(source))
+    if status != 0:
+        # Sphinx does not read again a page whose warning it has shown: the next build would pass.
+        forget(build / ".doctrees")
+        print("The book was not built; the reason stands above.", file=sys.stderr)
+        return status
+    write_stamp(build, execution, sources)
+    print(f"The book: {build / 'html' / 'index.html'}")
+    return 0
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Build the book as a web site.")
+    parser.add_argument(
+        "--path-output",
+        type=Path,
+        default=ROOT,
+        metavar="DIR",
+        help="where to put _build (default: beside _config.yml)",
+    )
+    return build_book(ROOT, parser.parse_args().path_output.resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

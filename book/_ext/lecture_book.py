@@ -1,0 +1,122 @@
+"""What this book needs from Sphinx beyond Jupyter Book: recorded numbers, videos, round citations.
+
+Three small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
+for one that is not there stops the build. Videos leave the pages as files, so that a page stays
+light and a browser can cache them. The Download button hands out the readable notebook.
+"""
+
+import base64
+import hashlib
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sphinxcontrib.bibtex.plugin
+from recorded import built_with, missing, recorded_values, used_names
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+from sphinxcontrib.bibtex.style.referencing import BracketStyle
+from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
+
+MEDIA = "_static/media"
+DATA_URI = re.compile(
+    r'(?P<attribute>src|poster)="data:(?:video|image)/(?P<kind>mp4|png);base64,'
+    r'(?P<data>[A-Za-z0-9+/=\s]+)"'
+)
+VIDEO = re.compile(r"<video\b.*?</video>", re.DOTALL)
+
+
+def round_brackets() -> BracketStyle:
+    """Kingma and Welling (2014), not [2014]."""
+    return BracketStyle(left="(", right=")")
+
+
+@dataclass
+class RoundAuthorYear(AuthorYearReferenceStyle):
+    """The author-year citations of sphinxcontrib-bibtex, in round brackets."""
+
+    bracket_textual: BracketStyle = field(default_factory=round_brackets)
+    bracket_parenthetical: BracketStyle = field(default_factory=round_brackets)
+
+
+def fill_substitutions(app: Sphinx, config: Config) -> None:
+    """Give the recorded numbers to MyST; a changed number makes Sphinx read the pages again."""
+    config.myst_substitutions = {
+        **config.myst_substitutions,
+        **recorded_values(Path(app.srcdir)),
+        "built_with": built_with(Path(app.outdir).parent),
+    }
+
+
+def refuse_missing_numbers(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Stop where a page asks for a number that nobody recorded."""
+    values = app.config.myst_substitutions
+    for name in used_names(source[0]):
+        if name not in values:
+            raise ExtensionError(f"{docname}: {missing(name, values, Path(app.srcdir))}")
+
+
+def move_videos(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Write embedded videos and their posters beside the pages and point to the files."""
+    if "<video" not in context.get("body", ""):
+        return
+    prefix = context["content_root"] + MEDIA
+
+    def to_file(match: re.Match[str]) -> str:
+        content = base64.b64decode(match["data"])
+        name = f"{hashlib.sha256(content).hexdigest()[:16]}.{match['kind']}"
+        path = Path(app.outdir) / MEDIA / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return f'{match["attribute"]}="{prefix}/{name}"'
+
+    context["body"] = VIDEO.sub(lambda video: DATA_URI.sub(to_file, video[0]), context["body"])
+
+
+def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
+    """Delete the videos that no page of the site shows any more."""
+    folder = Path(app.outdir) / MEDIA
+    if error is not None or not folder.is_dir():
+        return
+    pages = "".join(page.read_text(encoding="utf8") for page in Path(app.outdir).rglob("*.html"))
+    for path in folder.iterdir():
+        if path.name not in pages:
+            path.unlink()
+
+
+def follow_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Read a chapter again when its sibling .ipynb changes: the launch buttons point there."""
+    if "{code-cell}" in source[0]:
+        app.env.note_dependency(str(Path(app.srcdir) / f"{docname}.ipynb"))
+
+
+def offer_flattened_notebook(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let the Download button give the sibling .ipynb, which reads well outside of this site.
+
+    The theme has put its own copy there; it holds MyST syntax that Jupyter shows as raw text.
+    """
+    sibling = Path(app.srcdir) / f"{pagename}.ipynb"
+    if "ipynb_source" in context and sibling.exists():
+        shutil.copyfile(sibling, Path(app.outdir) / "_sources" / context["ipynb_source"])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the hooks."""
+    sphinxcontrib.bibtex.plugin.register_plugin(
+        "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundAuthorYear
+    )
+    app.connect("config-inited", fill_substitutions)
+    app.connect("source-read", refuse_missing_numbers)
+    app.connect("source-read", follow_notebook)
+    app.connect("html-page-context", move_videos)
+    # After the theme's launch buttons (501), which write the file that this one replaces.
+    app.connect("html-page-context", offer_flattened_notebook, priority=600)
+    app.connect("build-finished", drop_unused_media)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,204 @@
+"""The recorded numbers of `results/reproduction.json`, as text for the pages.
+
+The book quotes a number by its name, `{{ linear_vae_1_test_loss }}`. The site and the notebooks
+take the text for it from here, so that they cannot differ. Nothing here measures anything.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+RECORD = Path("results") / "reproduction.json"
+STAMP = "lecture_vae.json"  # what `build.py` notes beside the site
+DATA_NAMES = {
+    "mnist": "MNIST, 70,000 handwritten digits",
+    "digits": "scikit-learn's handwritten digits, 1,797 small images",
+}
+
+# What a name is looked for in: fenced code, formulas and inline code are passed over.
+USE = re.compile(
+    r"(?P<kept>^(?P<fence>`{3,}).*?^(?P=fence)\s*$"
+    r"|(?<!\\)\$\$.*?\$\$|(?<!\\)\$[^$\n]+\$|(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
+    r"|\{\{\s*(?P<name>\w+)\s*\}\}",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+class RecordError(Exception):
+    """A page uses a recorded number that is not there."""
+
+
+def four_digits(value: float) -> str:
+    """Four significant digits, trailing zeros kept: 36.6 -> '36.60', 0.029221 -> '0.02922'."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def whole(value: float) -> str:
+    """A whole number with its thousands marked: 25000 -> '25,000'."""
+    return f"{value:,.0f}"
+
+
+def percent_change(ours: float, original: float) -> str:
+    """By how much `ours` is larger than `original`: '+0.12 %'; a minus sign means better."""
+    return f"{100 * (ours / original - 1):+.2f} %".replace("-", "−")
+
+
+FORMATS: dict[str, Callable[[float], str]] = {
+    "train_loss": four_digits,
+    "test_loss": four_digits,
+    "squared_error": four_digits,
+    "kl": four_digits,
+    "steps": whole,
+    "seconds": whole,
+}
+
+
+def recorded_values(root: Path) -> dict[str, str]:
+    """Every name that a page may use, with its text. Empty where nothing is recorded yet.
+
+    Args:
+        root: the folder that holds `results/`.
+    """
+    path = root / RECORD
+    if not path.exists():
+        return {}
+    record = json.loads(path.read_text(encoding="utf8"))
+    values: dict[str, str] = {}
+    for key, run in record["runs"].items():
+        for prefix, part in ((key, "ours"), (f"original_{key}", "original")):
+            for name, value in run.get(part, {}).items():
+                if value is not None and name in FORMATS:
+                    values[f"{prefix}_{name}"] = FORMATS[name](value)
+    for name in ("total_variance", "mean_image_error"):
+        values[f"mnist_{name}"] = four_digits(record["data"][name])
+    values["reproduction_core_minutes"] = whole(record["core_seconds"] / 60)
+    values["reproduction_versions"] = recorded_versions(record)
+    values["reproduction_table"] = reproduction_table(record["runs"])
+    values["reproduction_spread_table"] = spread_table(record["runs"])
+    return values
+
+
+def recorded_versions(record: Mapping[str, Any]) -> str:
+    """What the recorded runs were made with: 'torch 2.15.0, numpy 2.4.6; x86_64, 2 cores, cpu'."""
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    return f"{versions}; {record['machine']}"
+
+
+def built_with(build: Path) -> str:
+    """Which data, budget and versions made a site, for its first page.
+
+    Args:
+        build: the folder that holds the build's stamp and `html/`.
+    """
+    path = build / STAMP
+    if not path.exists():
+        return "Data and budget were not noted: `make book` did not build this copy."
+    made = json.loads(path.read_text(encoding="utf8"))["execution"]
+    return (
+        f"Data: {DATA_NAMES[made['data']['name']]}. Budget: {made['budget']}. "
+        f"Python {made['python']}, torch {made['libraries']['torch']}, "
+        f"matplotlib {made['libraries']['matplotlib']}."
+    )
+
+
+def missing(name: str, values: Mapping[str, str], root: Path) -> str:
+    """Why `name` has no text: one sentence for the author of a page."""
+    if not (root / RECORD).exists():
+        return (
+            f"{{{{ {name} }}}} cannot be filled in: {RECORD.as_posix()} does not exist. "
+            "Record it with `lecture-vae reproduce --full`."
+        )
+    near = get_close_matches(name, values, n=3, cutoff=0.5)
+    hint = f" Near it: {', '.join(near)}." if near else ""
+    return f"{{{{ {name} }}}} cannot be filled in: {RECORD.as_posix()} holds no such value.{hint}"
+
+
+def used_names(text: str) -> list[str]:
+    """The names that a Markdown text asks for."""
+    return [match["name"] for match in USE.finditer(text) if match["name"]]
+
+
+def substitute(text: str, values: Mapping[str, str], root: Path) -> str:
+    """`text` with each `{{ name }}` replaced; code and formulas stay as they are.
+
+    Raises:
+        RecordError: a name has no value.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name is None:
+            return match[0]
+        if name not in values:
+            raise RecordError(missing(name, values, root))
+        return values[name]
+
+    return USE.sub(fill, text)
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A pipe table: the first column to the left, numbers to the right."""
+    rule = [":---"] + ["---:"] * (len(header) - 1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
+
+
+def cell(values: Mapping[str, Any], name: str) -> str:
+    """One number of a run, a dash where it has none (an autoencoder has no KL)."""
+    return "–" if values[name] is None else FORMATS[name](values[name])
+
+
+def unit(run: Mapping[str, Any]) -> str:
+    """The unit of a run's losses: the original averages an autoencoder's over the pixels."""
+    return "per pixel" if run["ours"]["kl"] is None else "per image"
+
+
+def reproduction_table(runs: Mapping[str, Any]) -> str:
+    """Original and ours side by side, one row per model."""
+    rows = []
+    for run in runs.values():
+        ours, original = run["ours"], run["original"]
+        rows.append(
+            [
+                run["title"].replace("kl_weight", "KL weight"),
+                unit(run),
+                f"{cell(original, 'train_loss')} / {cell(original, 'test_loss')}",
+                f"{cell(ours, 'train_loss')} / {cell(ours, 'test_loss')}",
+                percent_change(ours["test_loss"], original["test_loss"]),
+                cell(ours, "squared_error"),
+                cell(ours, "kl"),
+                cell(ours, "seconds"),
+            ]
+        )
+    header = [
+        "Model",
+        "Loss",
+        "Original, train / test",
+        "Ours, train / test",
+        "Change on test",
+        "Squared error per image",
+        "KL per image",
+        "Seconds",
+    ]
+    return markdown_table(header, rows)
+
+
+def spread_table(runs: Mapping[str, Any]) -> str:
+    """The test loss over several seeds, one row per model that was trained more than once."""
+    rows = []
+    for run in runs.values():
+        if spread := run.get("spread"):
+            rows.append(
+                [
+                    run["title"].replace("kl_weight", "KL weight"),
+                    unit(run),
+                    ", ".join(map(str, spread["seeds"])),
+                    ", ".join(map(four_digits, spread["test_losses"])),
+                    four_digits(spread["mean"]),
+                    f"{spread['sd']:.2g}",
+                ]
+            )
+    header = ["Model", "Loss", "Seeds", "Test loss of each", "Mean", "Standard deviation"]
+    return markdown_table(header, rows)
