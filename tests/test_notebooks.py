@@ -44,7 +44,8 @@ From {eq}`eq-sum` and {eq}`eq-other` follows {prf:ref}`def-one`; {numref}`fig-li
 The sum is
 
 $$
-s = \sum_i a_i .
+s = \sum_i
+    a_i .
 $$ (eq-def-s)
 :::
 
@@ -286,6 +287,7 @@ def test_running_twice_gives_the_same_bytes(tmp_path):
         notebooks.keep_compared_outputs(notebook, "x")
         notebooks.write(notebook, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert "version" not in notebook.metadata.language_info
     printed, shown = notebook.cells[0].outputs
     assert printed.text == "0\n1\n2\n"
     assert shown.data["text/plain"] == "2"

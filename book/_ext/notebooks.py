@@ -68,12 +68,9 @@ def keep_compared_outputs(notebook: NotebookNode, name: str) -> None:
         NotebookError: a compared cell shows nothing, writes to stderr or shows a picture.
     """
     notebook.metadata = notebook_metadata()
-    count = 0
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        count += 1
-        cell.execution_count = count
         cell.metadata.pop("execution", None)
         if COMPARED not in cell.metadata.get("tags", []):
             cell.outputs = []
@@ -82,9 +79,6 @@ def keep_compared_outputs(notebook: NotebookNode, name: str) -> None:
         complaint = cannot_compare(cell.outputs)
         if complaint:
             raise NotebookError(f"{name}: {cell.id} is tagged {COMPARED}, but {complaint}")
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = count
 
 
 def joined_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:

@@ -140,14 +140,19 @@ def substitute(text: str, values: Mapping[str, str], root: Path) -> str:
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A pipe table: the first column to the left, numbers to the right."""
-    rule = [":---"] + ["---:"] * (len(header) - 1)
+    """A pipe table: model and unit to the left, numbers to the right."""
+    rule = [":---"] * 2 + ["---:"] * (len(header) - 2)
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
 
 
 def cell(values: Mapping[str, Any], name: str) -> str:
     """One number of a run, a dash where it has none (an autoencoder has no KL)."""
     return "–" if values[name] is None else FORMATS[name](values[name])
+
+
+def train_and_test(losses: Mapping[str, Any]) -> str:
+    """Both losses in one cell, which a narrow screen must not break."""
+    return f"{cell(losses, 'train_loss')}\u00a0/\u00a0{cell(losses, 'test_loss')}"
 
 
 def unit(run: Mapping[str, Any]) -> str:
@@ -164,8 +169,8 @@ def reproduction_table(runs: Mapping[str, Any]) -> str:
             [
                 run["title"].replace("kl_weight", "KL weight"),
                 unit(run),
-                f"{cell(original, 'train_loss')} / {cell(original, 'test_loss')}",
-                f"{cell(ours, 'train_loss')} / {cell(ours, 'test_loss')}",
+                train_and_test(original),
+                train_and_test(ours),
                 percent_change(ours["test_loss"], original["test_loss"]),
                 cell(ours, "squared_error"),
                 cell(ours, "kl"),
