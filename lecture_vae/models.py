@@ -71,14 +71,16 @@ class VAEOutput(NamedTuple):
 def reparameterize(mu: Latents, log_var: Latents, eps: Latents | None = None) -> Latents:
     """Sample z = mu + sigma * eps from N(mu, diag exp(log_var)), so that gradients reach both.
 
+    One sample for each image. Kingma & Welling (2014), section 2.4, arXiv:1312.6114.
+
     Args:
         mu: Means.
         log_var: Log variances; sigma = exp(log_var / 2).
         eps: Standard normal numbers, one for every image and latent. None draws them from torch's
             global generator.
 
-    Returns:
-        One sample for each image. Kingma & Welling (2014), section 2.4, arXiv:1312.6114.
+    Raises:
+        ValueError: If eps has another shape than mu.
     """
     if eps is None:
         eps = torch.randn_like(mu)

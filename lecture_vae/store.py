@@ -64,7 +64,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model with its history, as :func:`fetch_run` and :func:`open_run` give it."""
+    """A trained model with its history, as ``fetch_run`` and :func:`open_run` give it."""
 
     key: str
     spec: RunSpec
