@@ -77,6 +77,7 @@ def recorded_values(root: Path) -> dict[str, str]:
     values["reproduction_core_minutes"] = whole(record["core_seconds"] / 60)
     values["reproduction_versions"] = recorded_versions(record)
     values["reproduction_table"] = reproduction_table(record["runs"])
+    values["reproduction_common_units_table"] = common_units_table(record["runs"])
     values["reproduction_spread_table"] = spread_table(record["runs"])
     return values
 
@@ -155,39 +156,35 @@ def train_and_test(losses: Mapping[str, Any]) -> str:
     return f"{cell(losses, 'train_loss')}\u00a0/\u00a0{cell(losses, 'test_loss')}"
 
 
+def title(run: Mapping[str, Any]) -> str:
+    """The name of a run, in the words of the text."""
+    return str(run["title"]).replace("kl_weight", "KL weight")
+
+
 def unit(run: Mapping[str, Any]) -> str:
     """The unit of a run's losses: the original averages an autoencoder's over the pixels."""
     return "per pixel" if run["ours"]["kl"] is None else "per image"
 
 
 def reproduction_table(runs: Mapping[str, Any]) -> str:
-    """Original and ours side by side, one row per model."""
+    """Original and ours side by side in the original's units, one row per model."""
     rows = []
     for run in runs.values():
         ours, original = run["ours"], run["original"]
-        rows.append(
-            [
-                run["title"].replace("kl_weight", "KL weight"),
-                unit(run),
-                train_and_test(original),
-                train_and_test(ours),
-                percent_change(ours["test_loss"], original["test_loss"]),
-                cell(ours, "squared_error"),
-                cell(ours, "kl"),
-                cell(ours, "seconds"),
-            ]
-        )
-    header = [
-        "Model",
-        "Loss",
-        "Original, train / test",
-        "Ours, train / test",
-        "Change on test",
-        "Squared error per image",
-        "KL per image",
-        "Seconds",
-    ]
+        change = percent_change(ours["test_loss"], original["test_loss"])
+        losses = [train_and_test(original), train_and_test(ours)]
+        rows.append([title(run), unit(run), *losses, change])
+    header = ["Model", "Loss", "Original, train / test", "Ours, train / test", "Change on test"]
     return markdown_table(header, rows)
+
+
+def common_units_table(runs: Mapping[str, Any]) -> str:
+    """Our test set in units that are the same for every model, and the time, one row per model."""
+    rows = [
+        [title(run), *(cell(run["ours"], name) for name in ("squared_error", "kl", "seconds"))]
+        for run in runs.values()
+    ]
+    return markdown_table(["Model", "Squared error per image", "KL per image", "Seconds"], rows)
 
 
 def spread_table(runs: Mapping[str, Any]) -> str:
@@ -197,7 +194,7 @@ def spread_table(runs: Mapping[str, Any]) -> str:
         if spread := run.get("spread"):
             rows.append(
                 [
-                    run["title"].replace("kl_weight", "KL weight"),
+                    title(run),
                     unit(run),
                     ", ".join(map(str, spread["seeds"])),
                     ", ".join(map(four_digits, spread["test_losses"])),
