@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import build
 import lecture_book
 from flatten import INLINE, Book, FlattenError, Page, cell_figure, read_book, toc_pages
-from recorded import RecordError, missing, recorded_values, substitute, used_names
+from recorded import RecordError, missing, nats, recorded_values, substitute, used_names
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -395,6 +395,11 @@ def test_a_number_without_a_record_is_refused_with_the_reason(tmp_path):
     (tmp_path / "results" / "reproduction.json").touch()
     message = missing("conv_ae_los", {"conv_ae_loss": "1"}, tmp_path)
     assert message.endswith("holds no such value. Near it: conv_ae_loss.")
+
+
+def test_a_kl_that_is_practically_zero_is_written_as_such():
+    assert nats(7.1e-8) == "less than 0.001"
+    assert nats(5.17063) == "5.171"
 
 
 def test_formulas_and_code_are_not_taken_for_recorded_numbers():

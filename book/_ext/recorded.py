@@ -36,6 +36,11 @@ def four_digits(value: float) -> str:
     return f"{value:#.4g}".rstrip(".")
 
 
+def nats(value: float) -> str:
+    """Four significant digits; what is practically zero is said to be less than 0.001."""
+    return four_digits(value) if value >= 0.001 else "less than 0.001"
+
+
 def whole(value: float) -> str:
     """A whole number with its thousands marked: 25000 -> '25,000'."""
     return f"{value:,.0f}"
@@ -50,7 +55,7 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "train_loss": four_digits,
     "test_loss": four_digits,
     "squared_error": four_digits,
-    "kl": four_digits,
+    "kl": nats,
     "steps": whole,
     "seconds": whole,
 }
