@@ -1,7 +1,6 @@
 """Images: handwritten digits as tensors, from MNIST or from scikit-learn's embedded digits.
 
-Every image leaves this file as 32 x 32 gray levels in [0, 1]. N counts images. Nothing here
-shuffles, batches or draws.
+Every image leaves this file as 32 x 32 gray levels in [0, 1]. N counts images.
 """
 
 import gzip
@@ -79,8 +78,8 @@ def load_images(source: str | Path = "auto") -> ImageData:
     Args:
         source: "mnist" is MNIST, downloaded once. "digits" are the 1,797 digits that come with
             scikit-learn. A folder holds MNIST/raw/train-images-idx3-ubyte and so on, as it is or
-            gzipped. "auto" takes what the environment variable LECTURE_VAE_DATA names; where
-            that is not set, MNIST if it can be had and else the digits, with a line that says why.
+            gzipped. "auto" is what the environment variable LECTURE_VAE_DATA names; where it is not
+            set, MNIST if it can be had and else the digits, with a line that says why.
 
     Raises:
         DataError: What was named cannot be loaded. Other data would be a silent surprise.
