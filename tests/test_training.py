@@ -112,6 +112,13 @@ def test_evaluation_without_a_seed_decodes_the_mean(tiny):
     assert result.terms["squared_error"] != expected["squared_error"].mean().item()
 
 
+def test_codes_are_means_also_where_a_sample_is_decoded(tiny):
+    model = build_model("linear-vae")
+    with torch.no_grad():
+        mu = model.encode(tiny.test.images).mu
+    assert torch.equal(evaluate(model, NegativeELBO(), tiny.test.images, seed=0).mu, mu)
+
+
 def test_evaluation_keeps_the_mode_and_the_batch_statistics(tiny):
     model = build_model("conv-ae").train()
     before = weights(model)
