@@ -71,21 +71,21 @@ def train(
 
     if model not in MODELS:
         _refuse(f"there is no model {model!r}; the models are {', '.join(MODELS)}.")
-    objective: Objective = SquaredError()
+    if kl_weight is not None and not model.endswith("vae"):
+        _refuse(
+            f"--kl-weight needs a VAE: {model} has no distribution q(z | x), so there is no KL to "
+            "weigh."
+        )
+    images = _load(data)
     given: dict[str, Any] = {
         "steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr,
     }  # fmt: skip
+    chosen = {name: value for name, value in given.items() if value is not None}
     try:
+        objective: Objective = SquaredError()
         if model.endswith("vae"):
             objective = NegativeELBO(1.0 if kl_weight is None else kl_weight)
-        elif kl_weight is not None:
-            _refuse(
-                f"--kl-weight needs a VAE: {model} has no distribution q(z | x), so there is no "
-                "KL to weigh."
-            )
-        chosen = {name: value for name, value in given.items() if value is not None}
         config = replace(lecture_config(model, seed), **chosen)
-        images = _load(data)
         run = fetch_run(model, objective, images, config, device=device, fresh=fresh)
     except (ValueError, RuntimeError, FloatingPointError, StoreError) as error:
         _refuse(error)
@@ -114,11 +114,15 @@ def reproduce(
 
     from lecture_vae.reproduction import reproduce as reproduce_lecture
     from lecture_vae.reproduction import table, write_results
+    from lecture_vae.store import StoreError
 
     if full:
         os.environ["LECTURE_VAE_BUDGET"] = "full"
     images = _load(data)
-    results = reproduce_lecture(images, device=device)
+    try:
+        results = reproduce_lecture(images, device=device)
+    except (ValueError, RuntimeError, FloatingPointError, StoreError) as error:
+        _refuse(error)
     typer.echo(table(results))
     if full:
         typer.echo(f"written to {write_results(results, out)}")
