@@ -166,3 +166,83 @@ def animate(
     video.save(path)
     write_atomically(path.with_suffix(".png"), lambda file: file.write_bytes(video.poster))
     typer.echo(f"written: {path} and {path.with_suffix('.png')}")
+
+
+def _grading(name: str) -> Any:
+    """A module of the grading extra, or a refusal that says how to get it."""
+    from importlib import import_module
+
+    try:
+        return import_module(f"lecture_vae.grading.{name}")
+    except ModuleNotFoundError as error:
+        _refuse(
+            f"{error.name} is missing; releasing and grading need the grading extra: "
+            "pip install 'lecture-vae[grading]'."
+        )
+
+
+@app.command()
+def release(
+    assignment: Annotated[Path, typer.Argument(help="The source: exercises/NAME.md.")],
+    out: Annotated[Path, typer.Option(help="Gets student/ and instructor/.")],
+) -> None:
+    """Try every answer of an assignment and, if all fare as they should, write its files."""
+    exercises, releasing = _grading("exercises"), _grading("release")
+    rows: list[Any] = []
+    try:
+        files = releasing.release(assignment, out, tried=rows.append)
+    except (exercises.ExerciseError, OSError) as error:
+        if rows:
+            typer.echo(releasing.kill_table(rows))
+        _refuse(error)
+    typer.echo(releasing.kill_table(rows))
+    for path in vars(files).values():
+        typer.echo(f"written: {path}")
+
+
+@app.command()
+def grade(
+    assignment: Annotated[Path, typer.Argument(help="The source: exercises/NAME.md.")],
+    submissions: Annotated[
+        Path, typer.Argument(help="A folder of STUDENT.ipynb, or of a folder for each student.")
+    ],
+    out: Annotated[Path, typer.Option(help="Gets the gradebook, the feedback and the seed.")],
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Notebooks at a time; one a core if not given.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="CPU seconds for a cell; each exercise's own if not given."),
+    ] = None,
+    memory: Annotated[
+        int, typer.Option(min=64, help="MB for a notebook, beyond the libraries.")
+    ] = 1024,
+    sandbox: Annotated[
+        str, typer.Option(help="auto, namespaces, bubblewrap, landlock or none.")
+    ] = "auto",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that runs the tasks.")
+    ] = None,
+    only_changed: Annotated[
+        bool,
+        typer.Option(
+            "--only-changed/--all", help="Grade what is new or changed, or everything again."
+        ),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Grade a folder of submissions: gradebook.csv, results.jsonl, feedback and a summary."""
+    exercises, sandboxes = _grading("exercises"), _grading("sandbox")
+    grading, gradebook = _grading("grade"), _grading("gradebook")
+    try:
+        results = grading.grade(
+            assignment, submissions, out, jobs=jobs, timeout=timeout, memory_mb=memory,
+            sandbox=sandbox, scheduler=scheduler, only_changed=only_changed,
+        )  # fmt: skip
+    except (exercises.ExerciseError, sandboxes.SandboxError, OSError, ImportError) as error:
+        _refuse(error)
+    if as_json:
+        typer.echo(json.dumps(gradebook.figures(results)))
+    else:
+        typer.echo(gradebook.summarize(results))
+        typer.echo(f"written: {out / 'gradebook.csv'} and {out / 'summary.html'}")

@@ -25,7 +25,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports only from modules before it: the order in which the package is to be read.
 ORDER = [
     "storage", "data", "models", "losses", "randomness", "training", "store", "runs",
-    "diagnostics", "reproduction", "drawing", "plots", "animation", "cli",
+    "diagnostics", "reproduction", "drawing", "plots", "animation", "cluster", "cli",
+]  # fmt: skip
+GRADING = [
+    "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "kernel",
+    "warden", "zygote",
+    "exercises", "values", "selfcheck", "trial", "release", "submission", "inside", "plugin",
+    "observe", "verdict", "markup", "pages", "gradebook", "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
@@ -50,7 +56,7 @@ def notebook_of(*cells: str) -> Page:
 
 def test_the_toc_lists_every_page_and_every_listed_page_is_there():
     listed = {f"{docname}.md" for docname, _ in toc_pages(ROOT)}
-    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "book").glob("*.md")}
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "book").rglob("*.md")}
     assert listed == there
 
 
@@ -91,6 +97,18 @@ def test_modules_import_only_from_earlier_ones():
     assert sorted(files) == sorted([*ORDER, "__init__"])
     for module in ORDER:
         assert out_of_order(module, files[module].read_text(encoding="utf8")) == [], module
+
+
+def test_grading_imports_in_order_and_nothing_above_imports_it():
+    rooms = {f"lecture_vae.{name}" for name in ORDER[: ORDER.index("cli")]}
+    files = {path.stem: path for path in (ROOT / "lecture_vae" / "grading").glob("*.py")}
+    assert sorted(files) == sorted([*GRADING, "__init__"])
+    for place, module in enumerate(GRADING):
+        allowed = rooms | {f"lecture_vae.grading.{name}" for name in GRADING[:place]}
+        names = imported(files[module].read_text(encoding="utf8"))
+        ours = {name for name in names if name.startswith("lecture_vae.")}
+        assert ours - allowed == set(), module
+        assert not {name.split(".")[0] for name in names} & OUTSIDE, module
 
 
 def test_an_import_against_the_order_is_reported():
@@ -511,7 +529,7 @@ def test_a_page_that_asks_for_an_unrecorded_number_stops_the_build(tmp_path):
 
 # ---------------------------------------------------------------------------- environments
 
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "jupyter-client": "jupyter_client"}
 
 
 def requirement(line: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from exercise_pages import solutions_wanted
 from recorded import STAMP
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,11 +50,12 @@ def site_sources(root: Path) -> list[Path]:
     """Every file that the site is made from."""
     named = [root / "_config.yml", root / "_toc.yml", root / "results" / "reproduction.json"]
     book = [path for path in (root / "book").rglob("*") if path.is_file()]
+    exercises = list((root / "exercises").glob("*.md"))
     package = list((root / "lecture_vae").rglob("*.py"))
     ignored = {"__pycache__", ".ipynb_checkpoints", "_build"}
     return [
         path
-        for path in [*named, *book, *package]
+        for path in [*named, *book, *exercises, *package]
         if path.exists() and not ignored & set(path.relative_to(root).parts)
     ]
 
@@ -68,8 +70,9 @@ def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
     import lecture_vae
 
     package = Path(lecture_vae.__file__).parent
+    rooms = [path for path in package.rglob("*.py") if path.parent.name != "grading"]
     return {
-        "package": digest(package.rglob("*.py"), package),
+        "package": digest(rooms, package),
         "data": data,
         "budget": budget,
         "python": platform.python_version(),
@@ -155,11 +158,14 @@ def main() -> int:
     parser.add_argument(
         "--path-output",
         type=Path,
-        default=ROOT,
         metavar="DIR",
-        help="where to put _build (default: beside _config.yml)",
+        help="where to put _build (default: beside _config.yml, or in _build/instructor)",
     )
-    return build_book(ROOT, parser.parse_args().path_output.resolve())
+    output = parser.parse_args().path_output
+    if output is None:
+        # Apart from the site for students, so that no solution is published by mistake.
+        output = ROOT / "_build" / "instructor" if solutions_wanted() else ROOT
+    return build_book(ROOT, output.resolve())
 
 
 if __name__ == "__main__":

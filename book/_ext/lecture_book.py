@@ -1,8 +1,9 @@
 """What this book needs from Sphinx beyond Jupyter Book: recorded numbers, videos, round citations.
 
-Three small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
+Four small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
 for one that is not there stops the build. Videos leave the pages as files, so that a page stays
-light and a browser can cache them. The Download button hands out the readable notebook.
+light and a browser can cache them. The Download button hands out the readable notebook. In
+an instructor's build the pages of exercises show their solutions.
 """
 
 import base64
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import sphinxcontrib.bibtex.plugin
+from exercise_pages import FOLDER, page_text, solutions_wanted
 from recorded import built_with, missing, recorded_values, used_names
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
+
+from lecture_vae.grading.exercises import read_assignment
 
 MEDIA = "_static/media"
 DATA_URI = re.compile(
@@ -57,6 +61,13 @@ def refuse_missing_numbers(app: Sphinx, docname: str, source: list[str]) -> None
     for name in used_names(source[0]):
         if name not in values:
             raise ExtensionError(f"{docname}: {missing(name, values, Path(app.srcdir))}")
+
+
+def show_solutions(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put solutions, wrong answers and hidden checks on the pages of exercises."""
+    exercise = Path(app.srcdir) / "exercises" / f"{Path(docname).name}.md"
+    if app.config.lecture_solutions and docname.startswith(f"{FOLDER}/"):
+        source[0] = page_text(read_assignment(exercise), solutions=True)
 
 
 def move_videos(
@@ -112,7 +123,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     sphinxcontrib.bibtex.plugin.register_plugin(
         "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundAuthorYear
     )
+    app.add_config_value("lecture_solutions", solutions_wanted(), "env")
     app.connect("config-inited", fill_substitutions)
+    app.connect("source-read", show_solutions)
     app.connect("source-read", refuse_missing_numbers)
     app.connect("source-read", follow_notebook)
     app.connect("html-page-context", move_videos)

@@ -2,7 +2,8 @@
 
 Each chapter's .md gets a sibling .ipynb. All cells run; outputs are kept only where nbval compares
 them (cells tagged `nbval-check-output`), so that the files stay small and two runs give the same
-bytes. `--check` runs nothing: it lists where a notebook is not its chapter any more.
+bytes. The exercises' pages and notebooks are written too; their cells are left to the student.
+`--check` runs no chapter: it lists where a file is not what its source gives any more.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import exercise_pages
 import nbformat
 from build import ROOT, choose_data, kernel_environment
 from flatten import Book, FlattenError, Page, flatten_page, notebook_metadata, read_book
@@ -18,6 +20,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from recorded import RecordError
+
+from lecture_vae.grading.exercises import ExerciseError
 
 COMPARED = "nbval-check-output"
 CELL_SECONDS = 7200  # one cell may train a model at the full budget
@@ -170,11 +174,13 @@ def main() -> int:
         if unknown:
             raise NotebookError(f"no chapter is named {', '.join(sorted(unknown))}")
         if arguments.check:
-            lines = drift(book)
+            lines = drift(book) + exercise_pages.drift(ROOT)
             print("\n".join(lines) or "Every notebook is its chapter.")
             return 1 if lines else 0
+        if not arguments.chapters:
+            exercise_pages.write(ROOT)
         make_notebooks(book, arguments.chapters)
-    except (FlattenError, NotebookError, RecordError) as error:
+    except (ExerciseError, FlattenError, NotebookError, RecordError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

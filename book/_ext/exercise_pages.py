@@ -1,0 +1,82 @@
+"""The pages of exercises: statement and hints for readers, the notebook for students.
+
+Both come out of the source in `exercises/`, which also holds solutions and hidden checks. Only in
+an instructor's build (`LECTURE_VAE_SOLUTIONS=1`) do the pages show these.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+from flatten import install_cell
+
+from lecture_vae.grading.exercises import Assignment, read_assignment
+from lecture_vae.grading.release import page, student_notebook
+
+FOLDER = "book/exercises"
+
+
+def solutions_wanted() -> bool:
+    """Whether this is an instructor's build."""
+    return os.environ.get("LECTURE_VAE_SOLUTIONS", "") == "1"
+
+
+def assignments(root: Path) -> list[Assignment]:
+    """Every assignment of the lecture, in reading order."""
+    return [read_assignment(path) for path in sorted((root / "exercises").glob("*.md"))]
+
+
+def page_text(assignment: Assignment, *, solutions: bool) -> str:
+    """The page of an assignment as MyST."""
+    notebook = f"{{download}}`the notebook of these exercises <{assignment.name}.ipynb>`"
+    links = (
+        f"Work in {notebook}: it has a cell for each answer, and a check that tells common "
+        "mistakes apart. The signature and the hints stand here as well."
+    )
+    return page(assignment, solutions=solutions, links=links)
+
+
+def notebook_text(assignment: Assignment, root: Path) -> str:
+    """The student's notebook; its first cell installs the package where it is missing."""
+    document = nbformat.from_dict(student_notebook(assignment))
+    install = nbformat.v4.new_code_cell(install_cell(root), id="install")
+    document.cells.insert(1, install)
+    nbformat.validate(document)
+    return f"{nbformat.writes(document)}\n"
+
+
+def files(root: Path) -> dict[Path, str]:
+    """What `book/exercises` must hold, by path."""
+    found = {}
+    for assignment in assignments(root):
+        stem = root / FOLDER / assignment.name
+        found[stem.with_suffix(".md")] = page_text(assignment, solutions=False)
+        found[stem.with_suffix(".ipynb")] = notebook_text(assignment, root)
+    return found
+
+
+def _comparable(text: str) -> str:
+    """Without the packed known cases: their last digits depend on the machine."""
+    return re.sub(r'KnownCases\(\\"[\w+/=]+\\"\)', "KnownCases(...)", text)
+
+
+def drift(root: Path) -> list[str]:
+    """Where `book/exercises` is not what the sources give; one line each."""
+    wanted = files(root)
+    lines = [
+        f"{path.name} is {'out of date' if path.exists() else 'missing'}"
+        for path, text in wanted.items()
+        if not path.exists() or _comparable(path.read_text(encoding="utf8")) != _comparable(text)
+    ]
+    for path in sorted((root / FOLDER).glob("*")):
+        if path not in wanted and path.suffix in (".md", ".ipynb"):
+            lines.append(f"{path.name} belongs to no assignment")
+    return lines
+
+
+def write(root: Path) -> None:
+    """Write the pages and notebooks of all assignments."""
+    for path, text in files(root).items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf8")

@@ -1,0 +1,190 @@
+"""A box, and how a process shuts itself into it for good."""
+
+import json
+import os
+import resource
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from lecture_vae.grading import linux, seccomp, tree
+
+__all__ = ["INNER_ID", "LEVELS", "Box", "Limits", "SandboxError", "enter"]
+
+LEVELS = ("namespaces", "bubblewrap", "landlock", "none")
+INNER_ID = 1000  # of the box's user, inside
+STACKS_MB = 128  # address space for the stacks of a kernel's own threads
+
+
+class SandboxError(Exception):
+    """Code cannot be shut in as it must be; the message says what was met and what to do."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one box may use."""
+
+    cpu_s: int = 600  # CPU time of one process
+    memory_mb: int = 1024  # anonymous memory of all processes, above what they were forked with
+    processes: int = 64  # threads count
+    open_files: int = 256  # of one process
+    file_mb: int = 50  # size of one file
+    disk_mb: int = 200  # size of all files, where the working folder is in memory
+
+
+@dataclass(frozen=True)
+class Box:
+    """A folder to be shut in, how, and within which limits."""
+
+    level: str
+    folder: Path  # exists, private; the program may serve Unix sockets in it
+    limits: Limits
+
+    @property
+    def inside(self) -> str:
+        """The folder's name in the box."""
+        return "/box" if self.level in ("namespaces", "bubblewrap") else str(self.folder)
+
+    @property
+    def home(self) -> str:
+        """The working folder, as seen in the box: the place for files."""
+        return "/tmp" if self.inside == "/box" else f"{self.folder}/home"
+
+    def as_json(self) -> str:
+        """The box as text, for a program that must be started anew."""
+        return json.dumps({**asdict(self), "folder": str(self.folder)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Box":
+        """Read what :meth:`as_json` wrote.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        told = json.loads(text)
+        try:
+            limits = told["limits"]
+            wanted = {each.name for each in fields(Limits)}
+            if set(limits) != wanted or not all(type(n) is int and n > 0 for n in limits.values()):
+                raise ValueError(f"limits are the positive integers {sorted(wanted)}")
+            if told["level"] not in LEVELS or not os.path.isabs(told["folder"]):
+                raise ValueError(f"a box has one of the levels {LEVELS} and an absolute folder")
+            return cls(told["level"], Path(told["folder"]), Limits(**limits))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a box has level, folder and limits: {error!r}") from error
+
+
+def enter(box: Box, user: int | None, channel: socket.socket) -> None:
+    """Shut this process in, in this order: files, rights over files, amounts, user, calls."""
+    try:
+        if channel.recv(16) != b"go":
+            os._exit(1)
+        descriptor = channel.fileno()
+        linux.close_all_but([0, 1, 2, descriptor])
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.close(null)
+        if box.level != "bubblewrap":
+            os.setsid()
+        amounts = _amounts(box, user)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")  # first to go, before the grader
+        if box.level == "namespaces":
+            tree.build(str(box.folder), INNER_ID, box.limits.disk_mb)
+            with suppress(FileNotFoundError):  # without a /proc, the filter alone forbids it
+                Path("/proc/sys/user/max_user_namespaces").write_text("0")
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        if linux.landlock_abi() if box.inside == "/box" else box.level == "landlock":
+            linux.landlock_restrict(_rights(box))
+        for which, amount in amounts.items():
+            resource.setrlimit(which, (amount, amount))
+        if user is not None:
+            if box.level == "bubblewrap":
+                os.chown("/tmp", user, user)
+                os.chown("/dev/shm", user, user)
+            os.setgroups([])
+            os.setresgid(user, user, user)
+        linux.drop_bounding_set()
+        if user is not None:
+            os.setresuid(user, user, user)
+        linux.drop_capabilities()
+        # A change of user undoes both.
+        linux.prctl(linux.PR_SET_DUMPABLE, 1)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.chdir(box.home)
+        _check_in_reach(box)
+        os.environ.update(_environment(box))
+        if box.level != "none" and seccomp.available():
+            seccomp.forbid()
+        channel.send(b"ready")  # fails if the warden ended before it was asked to tell its death
+        channel.close()
+    except BaseException as error:
+        with suppress(OSError):
+            channel.send(f"{type(error).__name__}: {error}".encode()[:4000])
+        os._exit(1)
+
+
+def _check_in_reach(box: Box) -> None:
+    """See that the box's user can read Python, which for root may lie in a private folder."""
+    for place in (os.path.dirname(os.__file__), os.path.dirname(__file__), box.inside):
+        try:
+            os.listdir(place)
+        except OSError as error:
+            raise SandboxError(
+                f"code runs as user {os.getuid()}, who must be able to read {place} ({error}); "
+                "grade as an ordinary user, or use the level namespaces"
+            ) from error
+    if not os.access(box.home, os.W_OK):
+        raise SandboxError(f"code runs as user {os.getuid()}, who cannot write to {box.home}")
+
+
+def _rights(box: Box) -> dict[str, int]:
+    rights = dict.fromkeys(tree.places(), linux.READ) | {
+        f"/dev/{name}": linux.READ for name in tree.DEVICES
+    }
+    rights |= {"/dev/null": linux.READ_WRITE, box.inside: linux.SERVE_SOCKETS, box.home: linux.OWN}
+    rights["/proc"] = linux.READ
+    if box.inside == "/box":  # all there is has been chosen
+        rights |= {"/": linux.LIST, "/dev/shm": linux.OWN, "/etc": linux.READ}
+    else:
+        rights |= dict.fromkeys(("/etc/passwd", "/etc/group", "/etc/nsswitch.conf"), linux.READ)
+    return {place: right for place, right in rights.items() if os.path.exists(place)}
+
+
+def _amounts(box: Box, user: int | None) -> dict[int, int]:
+    """Limits of this process, by their numbers in :mod:`resource`."""
+    limits = box.limits
+    # Linux counts processes by user. A box's user is its own, in its namespace or altogether;
+    # else whatever runs already for this user has to be allowed for.
+    alone = box.inside == "/box" or user is not None
+    held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    return {
+        resource.RLIMIT_CPU: limits.cpu_s,
+        resource.RLIMIT_FSIZE: limits.file_mb << 20,
+        resource.RLIMIT_NPROC: limits.processes + (0 if alone else _threads_of(os.getuid())),
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_DATA: held + (limits.memory_mb + STACKS_MB << 20),
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
+
+
+def _threads_of(user: int) -> int:
+    """How many threads run as `user`."""
+    threads = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            lines = (line.split() for line in status.read_text().splitlines())
+            told = {words[0]: words[1] for words in lines if len(words) > 1}
+            threads += int(told["Threads:"]) * (told["Uid:"] == str(user))
+    return threads
+
+
+def _environment(box: Box) -> dict[str, str]:
+    names = ["HOME", "TMPDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"]
+    names += [f"XDG_{kind}" for kind in ("CACHE_HOME", "CONFIG_HOME", "DATA_HOME", "RUNTIME_DIR")]
+    return dict.fromkeys(names, box.home) | {"USER": "student", "LOGNAME": "student"}

@@ -1,0 +1,94 @@
+"""The files that are to be seen in a box: Python, this package, and nothing beside them."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import lecture_vae
+from lecture_vae.grading import linux
+
+__all__ = ["build", "places"]
+
+LINKED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")  # in / often links into /usr
+SYSTEM = (*(f"/{name}" for name in LINKED), *(f"/usr/{name}" for name in LINKED), "/nix/store")
+SYSTEM += ("/usr/libexec", "/usr/share")  # not all of /usr: courses have been seen in /usr/src
+ETC = ("alternatives", "fonts", "ld.so.cache", "localtime")
+DEVICES = ("null", "zero", "full", "urandom", "random")
+OF_A_PREFIX = ("bin", "etc", "include", "lib", "lib64", "pyvenv.cfg", "share")
+STAGE = "/sys"  # the new root is put together here, where nothing lies that goes into it
+PASSWD, GROUP = "student:x:1000:1000::/tmp:/bin/sh\n", "student:x:1000:\n"
+SHARED_MB = 64  # size of /dev/shm
+
+
+def places() -> list[str]:
+    """Files and folders that exist and are shown in a box, all read-only.
+
+    Of the folder that holds this package only the package itself: exercises lie beside it. Of
+    Python's own folders only those that hold Python, in case a course lives in an environment.
+    """
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
+    prefixes |= {os.path.realpath(prefix) for prefix in prefixes}
+    prefixes |= {str(Path(os.path.realpath(sys.executable)).parent.parent), "/usr/local"}
+    shown = {*SYSTEM, *(f"/etc/{name}" for name in ETC), str(Path(lecture_vae.__file__).parent)}
+    shown |= {f"{prefix}/{name}" for prefix in prefixes for name in OF_A_PREFIX}
+    kept: list[str] = []
+    for place in sorted(place for place in shown if os.path.exists(place)):
+        inside = any(place.startswith(f"{other}/") for other in kept if not os.path.islink(other))
+        if not inside:
+            kept.append(place)
+    return kept
+
+
+def build(folder: str, owner: int, disk_mb: int) -> None:
+    """Give this process, alone in its mount namespace, a root of its own with :func:`places` in it.
+
+    Args:
+        folder: The box, shown as /box.
+        owner: User and group of /tmp and /dev/shm, which are file systems in memory.
+        disk_mb: Size of /tmp in MiB.
+
+    Raises:
+        OSError: If Linux refuses any step; that /proc cannot be mounted, which some containers do
+            not allow, is none.
+    """
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    private = linux.MS_NOSUID | linux.MS_NODEV
+    linux.mount("box", STAGE, "tmpfs", private, "size=1m,mode=0755")
+    for place in places():
+        if os.path.islink(place) and place in SYSTEM:
+            os.symlink(os.readlink(place), STAGE + place)
+        else:
+            _show(place, place, linux.MS_REC)
+            linux.set_read_only(STAGE + place)
+    for name in DEVICES:
+        _show(f"/dev/{name}", f"/dev/{name}")
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{target}", f"{STAGE}/dev/{name}")
+    _show(folder, "/box")
+    for place, size in (("/tmp", f"size={disk_mb}m"), ("/dev/shm", f"size={SHARED_MB}m")):
+        os.mkdir(STAGE + place)
+        options = f"{size},nr_inodes=20k,mode=0700,uid={owner},gid={owner}"
+        linux.mount("none", STAGE + place, "tmpfs", private, options)
+    Path(f"{STAGE}/etc").mkdir(exist_ok=True)
+    Path(f"{STAGE}/etc/passwd").write_text(PASSWD)
+    Path(f"{STAGE}/etc/group").write_text(GROUP)
+    os.mkdir(f"{STAGE}/proc")
+    with suppress(PermissionError):
+        linux.mount("proc", f"{STAGE}/proc", "proc", private | linux.MS_NOEXEC)
+    os.chdir(STAGE)
+    linux.pivot_root(".", ".")  # the old root now lies on top of the new one
+    linux.unmount(".")
+    os.chdir("/")
+    linux.set_read_only("/", recursive=False)
+
+
+def _show(place: str, at: str, flags: int = 0) -> None:
+    """Bind `place` below the stage."""
+    there = Path(STAGE + at)
+    there.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.isdir(place):
+        there.mkdir(exist_ok=True)
+    else:
+        there.touch()
+    linux.mount(os.path.realpath(place), str(there), flags=linux.MS_BIND | flags)

@@ -1,0 +1,276 @@
+"""A process that has torch and a kernel imported, and forks warm, boxed kernels on request.
+
+Importing torch takes longer than grading a notebook. The zygote does it once; a fork of it is a
+kernel at once. It knows nothing that students may not know: each of its children can read all of
+its memory.
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from lecture_vae.grading.confine import Box, Limits, SandboxError
+from lecture_vae.grading.sandbox import Sandbox
+from lecture_vae.grading.warden import guard
+
+__all__ = ["Kernel", "Zygote"]
+
+PATIENCE = 120.0  # seconds for a reply, which the first time waits for the imports too
+LONGEST = 107  # bytes in the path of a Unix socket
+ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LECTURE_VAE_DATA": "digits",
+    "MPLBACKEND": "Agg",
+    "TQDM_DISABLE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+
+class Kernel:
+    """A kernel in its box, as its owner sees it."""
+
+    def __init__(self, pid: int, pidfd: int, report: int) -> None:
+        self.pid = pid
+        self._pidfd, self._report = pidfd, report
+        self._cpu = 0.0
+        self._reason: str | None = None
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when the kernel has ended."""
+        return self._report
+
+    @property
+    def alive(self) -> bool:
+        """Whether the kernel runs."""
+        return self._wait(0.0) is None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the kernel ended: "exit N", "signal N" or "memory"; None while it runs."""
+        return self._wait(0.0)
+
+    def _wait(self, seconds: float) -> str | None:
+        if self._reason is None and _readable(self._report, seconds):
+            # A warden that was killed reports nothing, and has taken its kernel along.
+            self._reason = os.read(self._report, 100).decode() or f"signal {int(signal.SIGKILL)}"
+        return self._reason
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the kernel and of its children that have ended, in seconds."""
+        if self.alive:
+            with suppress(OSError):  # it may just have ended: then what was read last
+                numbers = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+                self._cpu = sum(map(int, numbers[11:15])) / os.sysconf("SC_CLK_TCK")
+        return self._cpu
+
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the cell that runs."""
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the whole box and return when it is gone.
+
+        Raises:
+            SandboxError: If it does not go within 10 seconds.
+        """
+        self._signal(signal.SIGKILL)
+        if self._wait(10.0) is None:
+            raise SandboxError(f"a killed box ends within 10 seconds; process {self.pid} has not.")
+
+    def _signal(self, number: int) -> None:
+        if self.alive:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def close(self) -> None:
+        """End the box if it runs and let go of it."""
+        if self._pidfd >= 0:
+            self.kill()
+            os.close(self._pidfd)
+            os.close(self._report)
+            self._pidfd = self._report = -1
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+class Zygote:
+    """The owner's end of a zygote."""
+
+    def __init__(self, sandbox: Sandbox, limits: Limits | None = None) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
+        told = Box(sandbox.level, Path("/"), limits or Limits()).as_json()
+        python = [sys.executable, "-s", "-P", "-B", "-m", "lecture_vae.grading.zygote"]
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+            [*python, str(theirs.fileno()), told],
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for its owner
+        )
+        theirs.close()
+        self._socket, self._asked = ours, 0
+
+    @classmethod
+    def attach(cls, descriptor: int) -> Self:
+        """The same zygote in another process, which has inherited :meth:`fileno`."""
+        self = cls.__new__(cls)
+        self._process, self._asked = None, os.getpid() * 1000
+        self._socket = socket.socket(fileno=descriptor)
+        return self
+
+    def fileno(self) -> int:
+        """The descriptor to hand on to a process that forks kernels. One at a time may do so."""
+        return self._socket.fileno()
+
+    def fork(self, box: Path, connection_file: Path) -> Kernel:
+        """A new kernel in `box`, a private folder that holds `connection_file`.
+
+        Raises:
+            SandboxError: If the connection is not one over Unix sockets in the box, or the kernel
+                cannot be shut in.
+        """
+        _check_connection(box, connection_file)
+        self._asked += 1
+        request = {"number": self._asked, "box": str(box), "connection": str(connection_file)}
+        try:
+            self._socket.send(json.dumps(request).encode())
+            end = time.monotonic() + PATIENCE
+            while _readable(self.fileno(), max(0.0, end - time.monotonic())):
+                answer, descriptors, _, _ = socket.recv_fds(self._socket, 65536, 2)
+                if not answer:
+                    raise ConnectionError("it has ended")
+                reply = json.loads(answer)
+                if reply["number"] == self._asked and not reply["error"]:
+                    return Kernel(reply["pid"], *descriptors)
+                for descriptor in descriptors:  # of a request that was given up
+                    os.close(descriptor)
+                if reply["number"] == self._asked:
+                    raise SandboxError(reply["error"])
+        except OSError as error:
+            raise SandboxError(f"the zygote does not answer: {error}") from error
+        raise SandboxError(f"the zygote answers within {PATIENCE:.0f} seconds; it has not.")
+
+    def close(self) -> None:
+        """End the zygote, if it was started here; its boxes end within half a second."""
+        self._socket.close()
+        if self._process:
+            try:
+                self._process.wait(2.0)
+            except subprocess.TimeoutExpired:  # another process still holds the owner's end
+                self._process.kill()
+                self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _check_connection(box: Path, connection_file: Path) -> None:
+    try:
+        told: dict[str, Any] = json.loads(connection_file.read_text(encoding="utf-8"))
+        here = told.get("transport") == "ipc" and Path(told["ip"]).parent == box
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SandboxError(f"{connection_file} is no connection file: {error!r}") from error
+    if not here or connection_file.parent != box:
+        raise SandboxError(
+            f"a boxed kernel is reached by Unix sockets in its box {box}; {connection_file} says "
+            f"transport {told.get('transport')!r} and ip {told.get('ip')!r}."
+        )
+    ports = [port for name, port in told.items() if name.endswith("_port")]
+    longest = max((len(os.fsencode(f"{told['ip']}-{port}")) for port in ports), default=0)
+    if len(ports) != 5 or not all(ports) or longest > LONGEST:
+        raise SandboxError(
+            f"a connection file names five ports other than 0 and socket paths of at most "
+            f"{LONGEST} bytes; {connection_file} names {len(ports)} and {longest} bytes. "
+            "A shorter path for the box helps."
+        )
+
+
+def main(descriptor: int, told: str) -> None:
+    """Fork kernels on request until the owner's end is closed."""
+    from lecture_vae.grading import kernel
+
+    plan = Box.from_json(told)
+    if plan.level != "bubblewrap":
+        kernel.warm_up()
+    gc.collect()
+    gc.freeze()  # the children leave these objects alone, and so their pages shared
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
+    with socket.socket(fileno=descriptor) as control:
+        while True:
+            request = control.recv(65536)
+            if not request and _hung_up(control):
+                return
+            number = 0
+            try:
+                asked = json.loads(request)
+                number = int(asked["number"])
+                box = Box(plan.level, Path(asked["box"]), plan.limits)
+                connection = str(asked["connection"])
+                owner = os.getpid()
+                if os.fork() == 0:
+                    _be_warden(owner, control, number, box, connection)
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                reply = {"number": number, "error": f"a request is refused: {error!r}"}
+                control.send(json.dumps(reply).encode())
+
+
+def _hung_up(control: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def _be_warden(owner: int, control: socket.socket, number: int, box: Box, connection: str) -> None:
+    from lecture_vae.grading import kernel
+
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        read, write = os.pipe()
+
+        def tell(pid: int, pidfd: int) -> None:
+            reply = json.dumps({"number": number, "error": "", "pid": pid}).encode()
+            socket.send_fds(control, [reply], [pidfd, read])
+            control.close()
+            os.close(read)
+
+        def program() -> None:
+            kernel.serve(connection, str(box.folder), box.inside)
+
+        command = ["-s", "-P", "-B", "-m", "lecture_vae.grading.kernel", connection]
+        try:
+            reason = guard(owner, box, program, command, tell)
+        except Exception as error:
+            what = str(error) if isinstance(error, SandboxError) else f"the warden: {error!r}"
+            control.send(json.dumps({"number": number, "error": what}).encode())
+        else:
+            os.write(write, reason.encode())
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,105 @@
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lecture_vae.cluster import cores, run_tasks
+
+
+def double(number: int) -> Iterator[int]:
+    if number == 13:
+        raise ValueError("thirteen")
+    yield 2 * number
+
+
+def count_slowly(number: int) -> Iterator[int]:
+    for n in range(number):
+        yield n
+        time.sleep(0.2)
+
+
+def slow_pid(number: int) -> list[tuple[int, int]]:
+    time.sleep(0.4)
+    return [(number, os.getpid())]
+
+
+def test_every_task_comes_back_with_its_result():
+    assert dict(run_tasks(double, range(5))) == {0: 0, 1: 2, 2: 4, 3: 6, 4: 8}
+
+
+def test_a_task_that_fails_leaves_the_others_alone():
+    found = dict(run_tasks(double, [1, 13, 2], jobs=1))
+    assert (found[1], found[2]) == (2, 4)
+    assert isinstance(found[13], ValueError)
+
+
+def test_results_come_while_their_task_still_runs():
+    begun = time.monotonic()
+    results = run_tasks(count_slowly, [5])
+    assert next(results) == (5, 0)
+    assert time.monotonic() - begun < 0.8
+    assert [result for _, result in results] == [1, 2, 3, 4]
+
+
+def test_whoever_stops_listening_stops_what_has_not_begun():
+    begun = time.monotonic()
+    results = run_tasks(slow_pid, range(20), jobs=1)
+    next(results)
+    results.close()
+    assert time.monotonic() - begun < 4
+
+
+def test_jobs_run_side_by_side():
+    begun = time.monotonic()
+    list(run_tasks(slow_pid, range(4), jobs=4))
+    assert time.monotonic() - begun < 4 * 0.4
+
+
+def test_cores_are_those_that_this_process_may_use():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_a_scheduler_that_is_not_there_is_an_error():
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:1"):
+        list(run_tasks(double, [1], scheduler="tcp://127.0.0.1:1"))
+
+
+# ---------------------------------------------------------------------------- a real scheduler
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """A scheduler and two workers, each a process of its own; gone with the test."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs=50,
+    ) as cluster:
+        yield cluster
+
+
+@pytest.mark.slow
+def test_a_scheduler_gives_what_this_machine_gives(scheduler):
+    far = dict(run_tasks(double, [1, 13, 2], scheduler=scheduler.scheduler_address))
+    assert (far[1], far[2]) == (2, 4)
+    assert isinstance(far[13], ValueError)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing(scheduler):
+    killed = None
+    found = {}
+    for task, result in run_tasks(slow_pid, range(10), scheduler=scheduler.scheduler_address):
+        found[task] = result
+        if killed is None:
+            killed = result[1]
+            os.kill(killed, signal.SIGKILL)
+    assert {task: result[0] for task, result in found.items()} == {n: n for n in range(10)}
+    assert len({pid for _, pid in found.values()}) >= 2

@@ -1,0 +1,270 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lecture_vae.grading import sandbox
+from lecture_vae.grading.attempts import ATTEMPTS
+from lecture_vae.grading.confine import LEVELS, Box, Limits, SandboxError
+from lecture_vae.grading.escapes import promised
+from lecture_vae.grading.linux import landlock_abi
+from lecture_vae.grading.sandbox import choose, measure_escapes
+
+LIMITS = Limits(cpu_s=20, memory_mb=64, processes=32, open_files=64, file_mb=2, disk_mb=4)
+REPORT = """
+import json, os, sys, tempfile
+from pathlib import Path
+from lecture_vae.grading import box, confine, linux, tree, warden
+
+shut_in = confine.Box.from_json(sys.argv[1])
+exec(sys.argv[3])
+try:
+    code = compile(sys.argv[2], "<boxed>", "exec")
+    said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
+except confine.SandboxError as error:
+    said = f"SandboxError: {error}"
+print(json.dumps(said))
+"""
+
+CHILDREN = """
+import os, time
+for _ in range(5):
+    if not os.fork():
+        held = b"1" * (30 << 20)
+        time.sleep(20)
+time.sleep(20)
+"""
+SHARED = """
+import mmap, time
+held = mmap.mmap(-1, 200 << 20)
+for _ in range(6): held.write(b"1" * (30 << 20))
+time.sleep(20)
+"""
+
+
+@cache
+def tried(level):
+    try:
+        return measure_escapes(level)
+    except SandboxError as error:
+        return str(error)
+
+
+UNSHARE = "from lecture_vae.grading import box, linux; linux.unshare(box._NAMESPACES)"
+
+
+@cache
+def possible(level):
+    """Whether this machine should allow a level, found out without the code under test."""
+    if level == "namespaces":
+        command = [sys.executable, "-P", "-c", UNSHARE]
+    elif level == "bubblewrap" and shutil.which("bwrap"):
+        command = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
+    elif level == "landlock":  # of root, only if others may read Python too
+        return landlock_abi() > 0 and os.geteuid() != 0
+    else:
+        return level == "none"
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def needs(level):
+    """What the attempts got on a level. Skips where this machine does not allow the level."""
+    got = tried(level)
+    if isinstance(got, str):
+        assert not possible(level), got
+        pytest.skip(got)
+    return got
+
+
+@pytest.fixture
+def box(tmp_path):
+    needs("namespaces")
+    folder = tmp_path / "box"
+    folder.mkdir(mode=0o700)
+    return Box("namespaces", folder, LIMITS)
+
+
+def guarded(box, code, spoil=""):
+    """Why a program ended in a box, by its warden, in a process without threads."""
+    python = [sys.executable, "-P", "-c", REPORT, box.as_json(), code, spoil]
+    done = subprocess.run(python, capture_output=True, timeout=30, check=False)
+    assert not done.stderr, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("level", "attempt"),
+    [(level, attempt) for level in LEVELS for attempt in ATTEMPTS if promised(level, attempt)],
+)
+def test_what_a_level_promises_holds(level, attempt):
+    assert not needs(level)[attempt]
+
+
+def test_the_strong_levels_promise_everything():
+    for level in ("namespaces", "bubblewrap"):
+        assert all(promised(level, attempt) for attempt in ATTEMPTS)
+    assert not any(promised("none", attempt) for attempt in ("read a secret", "tcp", "udp"))
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "write outside", "read a secret", "read a secret through a link", "read another box",
+        "read beside the package", "write beside the sockets", "tcp", "udp", "unix socket",
+        "abstract socket", "signal the grader", "see processes", "fill the disk",
+    ],
+)  # fmt: skip
+def test_an_attempt_gets_through_where_nothing_holds_it(attempt):
+    assert needs("none")[attempt]
+
+
+@pytest.fixture
+def results(monkeypatch):
+    """Results by level that stand in for measured ones; a text is an error."""
+    told = {}
+
+    def measured(level):
+        if isinstance(told[level], str):
+            raise SandboxError(told[level])
+        return dict.fromkeys(ATTEMPTS, "") | told[level]
+
+    monkeypatch.setattr(sandbox, "measure_escapes", measured)
+    choose.cache_clear()
+    yield told
+    choose.cache_clear()
+
+
+def test_auto_takes_the_first_level_that_holds(results):
+    results |= {"namespaces": {}, "bubblewrap": {}}
+    assert choose().level == "namespaces"
+    assert choose() is choose()
+
+
+def test_auto_falls_back_to_bubblewrap(results):
+    results |= {"namespaces": "unshare: not permitted", "bubblewrap": {}}
+    assert choose().level == "bubblewrap"
+
+
+def test_auto_never_takes_less(results):
+    results |= {"namespaces": "unshare: not permitted", "bubblewrap": {"udp": "3"}}
+    results |= {"landlock": {}, "none": {}}
+    with pytest.raises(SandboxError, match=r"unshare: not permitted.*could udp.*weaker level"):
+        choose()
+    assert choose("landlock").level == "landlock"
+    assert choose("none").description == "rlimits"
+
+
+def test_a_level_is_judged_by_what_it_promises(results):
+    results |= {"landlock": {"see processes": "['1']"}, "none": {"take memory": "1"}}
+    assert choose("landlock").level == "landlock"
+    with pytest.raises(SandboxError, match="none: a program in it could take memory"):
+        choose("none")
+    results["landlock"] = {"read a secret": "right answers"}
+    choose.cache_clear()
+    with pytest.raises(SandboxError, match="could read a secret"):
+        choose("landlock")
+
+
+def test_there_is_no_other_level():
+    with pytest.raises(ValueError, match=r"one of auto, namespaces, .* got 'docker'"):
+        choose("docker")
+
+
+def test_the_description_names_what_holds():
+    needs("namespaces")
+    parts = choose("namespaces").description.split("+")
+    assert parts[0] == "namespaces"
+    assert "rlimits" in parts
+    assert ("uid" in parts) == (os.geteuid() == 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("pass", "exit 0"),
+        ("import os; os._exit(3)", "exit 3"),
+        ("raise ValueError", "exit 1"),
+        ("import ctypes; ctypes.string_at(0)", "signal 11"),
+        ("import os\ntry: bytearray(400 << 20)\nexcept MemoryError: os._exit(9)", "exit 9"),
+        (CHILDREN, "memory"),
+        (SHARED, "memory"),
+    ],
+)  # fmt: skip
+def test_the_warden_says_why_a_box_ended(box, code, reason):
+    assert guarded(box, code) == reason
+
+
+def test_cpu_time_runs_out(box):
+    box = replace(box, limits=replace(LIMITS, cpu_s=1))
+    assert guarded(box, "while True: pass") == "signal 9"
+
+
+def test_the_number_of_processes_is_exact(box):
+    code = (
+        "import os, time\ncount = 0\ntry:\n    while count < 100:\n"
+        "        if not os.fork():\n            time.sleep(20)\n        count += 1\n"
+        "except BlockingIOError:\n    os._exit(count)"
+    )
+    assert guarded(box, code) == f"exit {LIMITS.processes - 1}"
+
+
+@pytest.mark.parametrize(
+    "step", ["tree.build", "linux.landlock_restrict", "linux.drop_capabilities", "linux.unshare"]
+)
+def test_what_fails_on_the_way_in_ends_it(box, step):
+    spoil = f"def fails(*_, **__): raise OSError('no {step}')\n{step} = fails"
+    ran = box.folder.parent / "ran"
+    said = guarded(box, f"open({str(ran)!r}, 'w').close()", spoil)
+    assert not ran.exists()
+    assert said.startswith("SandboxError: the box (namespaces) could not be entered")
+    assert f"no {step}" in said
+
+
+def test_a_box_that_is_not_there_is_refused(box):
+    said = guarded(replace(box, folder=box.folder / "other"), "pass")
+    assert said.startswith("SandboxError: ")
+
+
+def test_a_program_sees_only_what_it_needs(box):
+    (box.folder / "given").write_text("x")
+    code = (
+        "import os\n"
+        "assert os.listdir('/box') == ['given'], os.listdir('/box')\n"
+        "assert os.getcwd() == os.environ['HOME'] == os.environ['TMPDIR'] == '/tmp'\n"
+        "assert not set(os.listdir('/')) & {'home', 'mnt', 'opt', 'run', 'srv', 'sys', 'var'}\n"
+        "assert os.getpid() == 1 and os.getuid() == 1000\n"
+        "import tempfile; tempfile.TemporaryFile()\n"
+        "assert open('/proc/sys/user/max_user_namespaces').read() == '0\\n'\n"
+        "assert 'NoNewPrivs:\\t1' in open('/proc/self/status').read()\n"
+        "os._exit(7)"
+    )
+    assert guarded(box, code) == "exit 7"
+
+
+def test_a_box_survives_json():
+    box = Box("landlock", Path("/somewhere"), LIMITS)
+    assert Box.from_json(box.as_json()) == box
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"level": "docker"},
+        {"folder": "relative"},
+        {"limits": {}},
+        {"limits": {**vars(LIMITS), "cpu_s": 0}},
+        {"limits": {**vars(LIMITS), "cpu_s": "1"}},
+        {"limits": {**vars(LIMITS), "other": 1}},
+        {"limits": None},
+    ],
+)
+def test_a_broken_box_is_refused(change):
+    told = json.loads(Box("none", Path("/somewhere"), LIMITS).as_json())
+    with pytest.raises(ValueError, match=r"limits|level"):
+        Box.from_json(json.dumps(told | change))

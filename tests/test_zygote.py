@@ -1,0 +1,320 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from jupyter_client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+
+from lecture_vae.grading import warden
+from lecture_vae.grading.sandbox import Limits, SandboxError, choose
+from lecture_vae.grading.zygote import Zygote
+
+PORTS = {
+    f"{name}_port": n for n, name in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)
+}
+LIMITS = Limits(cpu_s=60, memory_mb=256)
+
+
+def sandbox():
+    try:
+        return choose("namespaces")
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    with Zygote(sandbox(), LIMITS) as zygote:
+        yield zygote
+
+
+class Talk:
+    """A kernel and a client of it."""
+
+    def __init__(self, zygote):
+        self.folder = tempfile.TemporaryDirectory(prefix="lv-")
+        self.box = Path(self.folder.name)
+        connection = self.box / "kernel.json"
+        write_connection_file(
+            str(connection), ip=f"{self.box}/k", transport="ipc", key=b"key", **PORTS
+        )
+        self.kernel = zygote.fork(self.box, connection)
+        self.client = BlockingKernelClient()
+        self.client.load_connection_file(str(connection))
+        self.client.start_channels()
+
+    def run(self, code, wait=True):
+        """What a cell prints, or the name of its exception."""
+        if not wait:
+            self.client.execute(code, stop_on_error=False)  # else the next cell is aborted
+            return None
+        said = []
+
+        def hear(message):
+            if message["msg_type"] == "stream":
+                said.append(message["content"]["text"])
+            if message["msg_type"] == "error":
+                said.append(message["content"]["ename"])
+
+        self.client.execute_interactive(code, timeout=20, output_hook=hear)
+        return "".join(said).strip()
+
+    def end(self, seconds=2.0):
+        """Why the kernel ended, which it does within some seconds."""
+        stop = time.monotonic() + seconds
+        while self.kernel.alive and time.monotonic() < stop:
+            time.sleep(0.01)
+        return self.kernel.reason
+
+    def close(self):
+        self.client.stop_channels()
+        self.client.context.destroy(linger=0)
+        self.kernel.close()
+        self.folder.cleanup()
+
+
+@pytest.fixture
+def start(zygote):
+    talks = []
+
+    def start(of=None):
+        talks.append(Talk(of or zygote))
+        talks[-1].client.wait_for_ready(timeout=20)
+        return talks[-1]
+
+    yield start
+    for talk in talks:
+        talk.close()
+
+
+def gone(pid, seconds=2.0):
+    """Whether a process ends within some seconds."""
+    stop = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < stop:
+        time.sleep(0.01)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_a_kernel_is_warm_boxed_and_repeatable(start):
+    first, second = start(), start()
+    pids = ["self", first.kernel.pid, second.kernel.pid]
+    code = "import os, sys; print('torch' in sys.modules, os.getpid(), os.getuid(), os.getcwd())"
+    assert first.run(code) == "True 1 1000 /tmp"
+    noise = (
+        "import random, numpy, torch; print(random.random(), numpy.random.rand(), torch.rand(1))"
+    )
+    assert first.run(noise) == second.run(noise)
+    assert first.run("import torch; print(torch.get_num_threads())") == "1"
+    assert first.kernel.cpu_seconds() < 2  # importing torch takes longer
+    assert first.kernel.reason is None
+    for kind in ("user", "mnt", "pid", "net", "ipc", "uts"):
+        spaces = [os.readlink(f"/proc/{pid}/ns/{kind}") for pid in pids]
+        assert len(set(spaces)) == 3
+    if os.geteuid() == 0:
+        users = {Path(f"/proc/{talk.kernel.pid}").stat().st_uid for talk in (first, second)}
+        assert len(users) == 2
+        assert 0 not in users
+
+
+def test_a_zygote_has_one_thread(start, zygote):
+    start()
+    assert len(os.listdir(f"/proc/{zygote._process.pid}/task")) == 1
+
+
+def test_a_zygote_whose_owners_end_is_held_elsewhere_is_killed():
+    zygote = Zygote.attach(socket.socketpair()[0].detach())
+    zygote._process = subprocess.Popen(["sleep", "60"])  # as if it had not seen the end
+    zygote.close()
+    assert zygote._process.returncode == -signal.SIGKILL
+
+
+def test_cpu_time_counts(start):
+    talk = start()
+    before = talk.kernel.cpu_seconds()
+    talk.run("import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass")
+    used = talk.kernel.cpu_seconds()
+    assert 0.2 < used - before < 3
+    talk.kernel.kill()
+    assert talk.kernel.cpu_seconds() == used
+
+
+@pytest.mark.parametrize(
+    ("code", "reasons"),
+    [
+        ("import os; os._exit(3)", {"exit 3"}),
+        ("import ctypes; ctypes.string_at(0)", {"signal 11"}),
+    ],
+)
+def test_a_death_is_told_at_once_with_its_reason(start, code, reasons):
+    talk = start()
+    talk.run(code, wait=False)
+    assert talk.end() in reasons
+
+
+def test_much_memory_in_one_go_is_an_error(start):
+    talk = start()
+    assert talk.run(f"x = bytearray({3 * LIMITS.memory_mb} << 20)") == "MemoryError"
+    assert talk.run("import torch; torch.ones(1 << 28)") == "RuntimeError"  # 1 GiB
+    assert talk.run("print(torch.ones(1 << 24).sum())") == "tensor(16777216.)"  # 64 MiB
+
+
+def test_much_memory_in_many_processes_ends_the_box(start):
+    talk = start()
+    code = (
+        "import os, time\nfor _ in range(6):\n    if not os.fork():\n"
+        "        held = b'1' * (100 << 20)\n        time.sleep(20)"
+    )
+    talk.run(code, wait=False)
+    assert talk.end(10) == "memory"
+
+
+def test_an_interrupt_is_a_keyboard_interrupt(start):
+    talk = start()
+    talk.run("print('up')\nimport time\ntime.sleep(20)", wait=False)
+    said = ""
+    while "up" not in said:
+        said = talk.client.get_iopub_msg(timeout=5)["content"].get("text", "")
+    talk.kernel.interrupt()
+    assert talk.client.get_shell_msg(timeout=5)["content"]["ename"] == "KeyboardInterrupt"
+    assert talk.run("print(1)") == "1"
+
+
+def test_a_kill_ends_orphans_too(start):
+    talk = start()
+    code = (
+        "import subprocess\nfor _ in range(3):\n"
+        "    subprocess.Popen(['sh', '-c', 'sleep 60 & sleep 60'], start_new_session=True)"
+    )
+    talk.run(code)
+    family = warden.descendants(talk.kernel.pid)
+    assert len(family) > 3
+    talk.kernel.kill()
+    assert talk.kernel.reason == "signal 9"
+    assert not talk.kernel.alive
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_kernel_holds_no_one_elses_files(start, zygote):
+    other, talk = start(), start()
+
+    def files(pid):
+        links = set()
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # of the listing itself
+                links.add(os.readlink(path))
+        return {link for link in links if link.startswith(("socket:", "pipe:"))}
+
+    assert talk.run("print(1)") == "1"
+    theirs = files(zygote._process.pid) | files(os.getpid()) | files(other.kernel.pid)
+    assert len(files(zygote._process.pid)) >= 1
+    assert files(talk.kernel.pid)
+    assert not files(talk.kernel.pid) & theirs
+
+
+def test_kernels_do_not_disturb_each_other(start):
+    talks = [start() for _ in range(8)]
+    for number, talk in enumerate(talks):
+        talk.run(f"own = {number}\nopen('/tmp/own', 'w').write(str(own))", wait=False)
+    talks[3].kernel.kill()
+    for number, talk in enumerate(talks):
+        if number != 3:
+            assert talk.run("print(own, open('/tmp/own').read())") == f"{number} {number}"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"", b"\xff\xfe", b"{", b"[]", b"null", b"{}", b'{"number": "x"}', b'{"number": 1, "box": 3}'],
+)
+def test_a_malformed_request_is_refused_and_survived(zygote, start, request_):
+    zygote._socket.send(request_)
+    reply = json.loads(zygote._socket.recv(65536))
+    assert "a request is refused" in reply["error"]
+    if request_ == b"{":
+        assert start().run("print(1)") == "1"
+
+
+def test_another_process_may_ask_and_late_replies_are_passed_over(zygote, start):
+    request = {"number": 7, "box": "/nowhere", "connection": "/nowhere/kernel.json"}
+    zygote._socket.send(json.dumps(request).encode())
+    attached = Zygote.attach(os.dup(zygote.fileno()))
+    assert start(attached).run("print(1)") == "1"
+    attached.close()
+    assert start().run("print(2)") == "2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transport": "tcp"}, "transport 'tcp'"),
+        ({"ip": "/elsewhere/k"}, "ip '/elsewhere/k'"),
+        ({"shell_port": 0}, "five ports other than 0"),
+        ({"ip": "k" * 110}, "shorter path"),
+        ({"ip": 3}, "no connection file"),
+    ],
+)
+def test_a_connection_that_cannot_work_is_refused(zygote, tmp_path, change, message):
+    told = {"transport": "ipc", "ip": f"{tmp_path}/k", "key": "key", **PORTS} | change
+    if len(str(told["ip"])) == 110:
+        told["ip"] = f"{tmp_path}/{told['ip']}"
+    (tmp_path / "kernel.json").write_text(json.dumps(told))
+    with pytest.raises(SandboxError, match=message):
+        zygote.fork(tmp_path, tmp_path / "kernel.json")
+
+
+def test_a_box_that_cannot_be_entered_is_told(zygote, tmp_path, monkeypatch):
+    monkeypatch.setattr("lecture_vae.grading.zygote._check_connection", lambda *_: None)
+    with pytest.raises(SandboxError, match="private folder of its own"):
+        zygote.fork(tmp_path / "none", tmp_path / "none" / "kernel.json")
+
+
+def test_the_end_of_the_owner_ends_everything(start):
+    zygote = Zygote(sandbox(), LIMITS)
+    talk = start(zygote)
+    zygote.close()
+    assert talk.end() == "signal 9"
+    assert gone(talk.kernel.pid)
+    with pytest.raises(SandboxError, match="does not answer"):
+        zygote.fork(talk.box, talk.box / "kernel.json")
+
+
+def test_the_death_of_the_zygote_ends_everything(start):
+    zygote = Zygote(sandbox(), LIMITS)
+    talk = start(zygote)
+    os.kill(zygote._process.pid, signal.SIGKILL)
+    assert talk.end() == "signal 9"
+    assert gone(talk.kernel.pid)
+    with pytest.raises(SandboxError, match="does not answer"):
+        zygote.fork(talk.box, talk.box / "kernel.json")
+    zygote.close()
+
+
+def test_a_killed_warden_takes_its_kernel_along(start):
+    talk = start()
+    stat = Path(f"/proc/{talk.kernel.pid}/stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    assert talk.end() == "signal 9"
+    assert gone(talk.kernel.pid)
+
+
+@pytest.mark.parametrize("level", ["bubblewrap", "landlock", "none"])
+def test_the_other_levels_give_kernels_too(start, level):
+    try:
+        held = choose(level)
+    except SandboxError as error:
+        pytest.skip(str(error))
+    with Zygote(held, LIMITS) as zygote:
+        talk = start(zygote)
+        assert talk.run("import os, torch; print(torch.ones(2).sum().item())") == "2.0"
+        talk.run("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
+        family = warden.descendants(talk.kernel.pid)
+        assert len(family) == 2
+        talk.run("import os; os._exit(3)", wait=False)
+        assert talk.end() == "exit 3"
+        assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
