@@ -239,7 +239,9 @@ def grade(
             assignment, submissions, out, jobs=jobs, timeout=timeout, memory_mb=memory,
             sandbox=sandbox, scheduler=scheduler, only_changed=only_changed,
         )  # fmt: skip
-    except (exercises.ExerciseError, sandboxes.SandboxError, OSError, ImportError) as error:
+    except (
+        exercises.ExerciseError, sandboxes.SandboxError, OSError, ImportError, ValueError,
+    ) as error:  # fmt: skip
         _refuse(error)
     if as_json:
         typer.echo(json.dumps(gradebook.figures(results)))

@@ -8,7 +8,6 @@ import json
 import os
 import struct
 import textwrap
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -76,7 +75,7 @@ class Notebook:
         """A new cell, as Jupyter makes it, at the end or before another one."""
         cell: dict[str, Any] = {
             "cell_type": kind,
-            "id": uuid.uuid4().hex[:8],
+            "id": f"{len(self.cells):08x}",
             "metadata": {},
             "source": source,
         }

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
@@ -124,6 +125,70 @@ def test_reproduce_shows_ours_beside_the_originals(call, tmp_path, monkeypatch):
     call("reproduce", "--full", "--data", "digits", "--out", str(tmp_path / "results"))
     results = json.loads((tmp_path / "results" / "reproduction.json").read_text())
     assert results["data"]["name"] == "digits"
+
+
+DIVERGENCE = str(Path(__file__).parents[1] / "exercises" / "02_divergence.md")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["release", "nowhere.md"], "No such file or directory: 'nowhere.md'"),
+        (["release", __file__], "an assignment is the .md source of the exercises, got a .py"),
+        (["grade", DIVERGENCE, "nowhere"], "No such file or directory: 'nowhere'"),
+        (["grade", DIVERGENCE, "empty"], "holds no notebook: expected STUDENT.ipynb"),
+        (["grade", DIVERGENCE, "handed-in", "--sandbox", "jail"], "a sandbox is one of auto"),
+    ],
+)
+def test_what_cannot_be_released_or_graded_is_one_clear_line(
+    call, tmp_path, monkeypatch, words, message
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "handed-in").mkdir()
+    (tmp_path / "handed-in" / "ada.ipynb").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    result = call(*words, "--out", "out", code=2)
+    assert message in result.stderr
+    assert result.stderr.startswith("lecture-vae: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_release_that_is_refused_shows_which_answer_fared_wrong(call, tmp_path):
+    source = Path(DIVERGENCE).read_text(encoding="utf8")
+    weak = tmp_path / "weak.md"
+    weak.write_text(source.replace("torch.log2(q / p)", "torch.log2(p / q)").replace(
+        "bits = q * torch", "bits = p * torch").replace("torch.where(q > 0", "torch.where(p > 0"
+    ))  # fmt: skip
+    result = call("release", str(weak), "--out", str(tmp_path / "out"), code=2)
+    assert "arguments-swapped    public passes  hidden passes   <-- must not be" in result.stdout
+    assert "arguments-swapped must fail, but passes the public and the hidden" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_grading_without_its_extra_says_how_to_get_it(call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    monkeypatch.delitem(sys.modules, "lecture_vae.grading.exercises", raising=False)
+    result = call("release", DIVERGENCE, "--out", str(tmp_path), code=2)
+    assert "pip install 'lecture-vae[grading]'" in result.stderr
+
+
+@pytest.mark.slow
+def test_grade_prints_one_json_object_as_its_last_line(call, tmp_path):
+    from lecture_vae.grading.sandbox import SandboxError, choose
+
+    try:
+        choose("auto")
+    except SandboxError as error:
+        pytest.skip(str(error))
+    call("release", DIVERGENCE, "--out", str(tmp_path / "handout"))
+    submissions = tmp_path / "handout" / "instructor" / "rehearsal"
+    words = ["grade", DIVERGENCE, str(submissions), "--out", str(tmp_path / "marks"), "--json"]
+    figures = json.loads(call(*words).stdout.splitlines()[-1])
+    assert figures["students"] == len(list(submissions.iterdir())) == 8
+    rows = (tmp_path / "marks" / "gradebook.csv").read_text().splitlines()
+    points = {row.split(",")[0]: row.split(",")[-1] for row in rows[2:]}
+    assert points.pop("all-right") == "3"
+    assert set(points.values()) == {"0"}
 
 
 def test_help_answers_without_importing_torch():

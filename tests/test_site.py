@@ -1,5 +1,6 @@
 """The built site: complete, self-contained, and it shows what it should."""
 
+import html
 import json
 import re
 import subprocess
@@ -18,7 +19,10 @@ from bs4 import BeautifulSoup, Tag
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 
 from build import read_stamp, sources_digest
+from exercise_pages import assignments, page_text
 from flatten import flatten_page, read_book, toc_pages
+
+from lecture_vae.grading.release import student_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
@@ -492,3 +496,60 @@ def test_numbers_in_the_notebooks_are_those_of_the_site(pages):
         captions = soup.select("figcaption .caption-number")
         figures = [tag.get_text().strip() for tag in captions]
         assert re.findall(r"^\*\*(Fig\. [\d.]+)\.\*\*", text, re.MULTILINE) == figures
+
+
+# ---------------------------------------------------------------------------- exercises
+
+
+def secrets(text: str, assignments: list) -> list[str]:
+    """Lines of solutions, wrong answers and hidden cells that a text shows; one line each."""
+    found = []
+    for assignment in assignments:
+        shown = {line.strip() for line in notebook_lines(assignment)}
+        for exercise in assignment.exercises:
+            hidden = [exercise.solution, exercise.hidden, *(w.source for w in exercise.wrong)]
+            lines = {line.strip() for cell in hidden for line in cell.splitlines()}
+            found += [
+                f"{exercise.name}: {line}"
+                for line in sorted(lines - shown)
+                if len(line) > 30 and line in text
+            ]
+    return found
+
+
+def notebook_lines(assignment) -> list[str]:
+    """Every line that students get."""
+    cells = student_notebook(assignment)["cells"]
+    return [line for cell in cells for line in cell["source"].splitlines()]
+
+
+@site
+def test_no_page_shows_a_solution(pages):
+    sources = assignments(ROOT)
+    for path in [*SITE.rglob("*.html"), *SITE.rglob("*.md"), *SITE.rglob("*.ipynb")]:
+        assert secrets(html.unescape(plain_text(path)), sources) == [], path
+
+
+@site
+def test_every_assignment_has_a_page_and_a_notebook_to_download(pages):
+    for assignment in assignments(ROOT):
+        page = SITE / "book" / "exercises" / f"{assignment.name}.html"
+        links = BeautifulSoup(page.read_text(encoding="utf8"), "html.parser").select("a.download")
+        files = [(page.parent / unquote(link["href"])).resolve() for link in links]
+        (notebook,) = [file for file in files if file.name == f"{assignment.name}.ipynb"]
+        cells = json.loads(notebook.read_text(encoding="utf8"))["cells"]
+        stubs = [cell for cell in cells if cell["id"].endswith("-answer")]
+        assert len(stubs) == len(assignment.exercises)
+
+
+def plain_text(path: Path) -> str:
+    """The text of a file; of a page, what a reader sees."""
+    text = path.read_text(encoding="utf8")
+    return BeautifulSoup(text, "html.parser").get_text() if path.suffix == ".html" else text
+
+
+def test_a_solution_on_a_page_is_reported():
+    (assignment, *_) = assignments(ROOT)
+    assert secrets(page_text(assignment, solutions=False), [assignment]) == []
+    found = secrets(page_text(assignment, solutions=True), [assignment])
+    assert {line.split(":")[0] for line in found} == {e.name for e in assignment.exercises}

@@ -129,7 +129,9 @@ def test_a_zygote_has_one_thread(start, zygote):
 
 
 def test_a_zygote_whose_owners_end_is_held_elsewhere_is_killed():
-    zygote = Zygote.attach(socket.socketpair()[0].detach())
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    zygote = Zygote.attach(ours.detach())
     zygote._process = subprocess.Popen(["sleep", "60"])  # as if it had not seen the end
     zygote.close()
     assert zygote._process.returncode == -signal.SIGKILL

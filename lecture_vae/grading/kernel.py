@@ -85,7 +85,8 @@ def serve(connection_file: str, folder: str, inside: str) -> None:
     config.HistoryManager.enabled = False
     app = Application.instance(config=config)
     app.initialize([])
-    app.shell.system = app.shell.system_raw  # else a line with "!" asks for a terminal
+    shell: Any = app.shell
+    shell.system = shell.system_raw  # else a line with "!" asks for a terminal
     # Unseeded noise is the same in every kernel, so that a result can be repeated.
     random.seed(0)
     numpy.random.seed(0)  # noqa: NPY002 (students may use it)

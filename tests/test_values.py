@@ -1,0 +1,294 @@
+import copy
+import json
+import math
+import random
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from lecture_vae.grading.values import DEPTH, DTYPES, decode, difference, encode, to_kernel
+
+RTOL, ATOL = 1e-5, 1e-7
+
+
+def over_the_wire(value):
+    return decode(json.loads(json.dumps(encode(value))))
+
+
+def differ(expected, got):
+    return difference(expected, got, RTOL, ATOL)
+
+
+# ---------------------------------------------------------------------------- round trip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0.0, -0.0, 1.5, 1e-320, 1.7976931348623157e308, math.inf, -math.inf,
+        0, -7, 2**53 + 1, -(2**63), 10**400, True, False, None, "", "text", 'é "\n\ud800',
+        [], {}, [1, [2.0, None]], {"a": [True, {"b": "c"}], "float": 1.0}, {"list": []},
+    ],
+)  # fmt: skip
+def test_plain_values_come_back_as_they_were(value):
+    got = over_the_wire(value)
+    assert type(got) is type(value)
+    assert got == value
+    assert repr(got) == repr(value)  # tells 0.0 from -0.0 and 1 from True
+
+
+def test_nan_comes_back_and_a_tuple_comes_back_as_a_list():
+    assert math.isnan(over_the_wire(math.nan))
+    assert over_the_wire((1, (2, 3.0))) == [1, [2, 3.0]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (2, 3), (1, 2, 3, 1)])
+def test_arrays_of_every_type_and_shape_come_back(dtype, shape):
+    array = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
+    got = over_the_wire(array)
+    assert got.dtype == np.dtype(dtype)
+    assert got.shape == shape
+    np.testing.assert_array_equal(got, array)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=">f8").reshape(2, 3),
+        np.arange(6, dtype=">i4"),
+        np.arange(24.0).reshape(4, 6)[::2, ::-3],
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.broadcast_to(np.float32(3), (2, 2)),
+        np.array([np.nan, np.inf, -np.inf, -0.0]),
+        np.float64(1.5),
+        np.int64(3),
+        np.bool_(True),
+    ],
+)
+def test_byte_order_strides_and_scalars_of_numpy_do_not_matter(array):
+    got = over_the_wire(array)
+    assert got.shape == np.shape(array)
+    np.testing.assert_array_equal(got, array)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.tensor(2.5),
+        torch.ones(2, 3, requires_grad=True),
+        torch.ones(2, 3, requires_grad=True) * 2,
+        torch.arange(6).reshape(2, 3).T,
+        torch.zeros(0, 2),
+        torch.tensor([True, False]),
+        torch.tensor([1.0], dtype=torch.float16),
+        torch.nn.Parameter(torch.ones(2)),
+    ],
+)
+def test_tensors_come_back_as_arrays(tensor):
+    got = over_the_wire(tensor)
+    assert got.shape == tuple(tensor.shape)
+    np.testing.assert_array_equal(got, tensor.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (object(), "a object, where a number or a tensor was expected"),
+        (1j, "a complex, where"),
+        (np.array([1j]), "an array of type complex128, where numbers were expected"),
+        (torch.tensor([1j]), "complex64"),
+        (np.array([object()]), "an array of type object"),
+        (np.array(["a"]), "an array of type <U1"),
+        (np.array([1], dtype="u8"), "uint64"),
+        ({1, 2}, "a set, where"),
+        ({1: 2.0}, "a dict, where"),
+        (b"bytes", "a bytes, where"),
+        (lambda: 1, "a function, where"),
+        ([1.0, {"a": object}], "a type, where"),
+        (torch.ones(1, dtype=torch.bfloat16), "BFloat16"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_its_type(value, message):
+    with pytest.raises(TypeError, match=message):
+        encode(value)
+
+
+def test_arrays_of_a_case_reach_the_probe_as_tensors():
+    case = {"x": np.ones(2, dtype=np.float32), "n": [np.zeros(1), 3], "d": {"k": np.ones(())}}
+    got = to_kernel(case)
+    assert got["x"].dtype == torch.float32
+    assert got["n"][0].dtype == torch.float64 and got["n"][1] == 3
+    assert got["d"]["k"].shape == ()
+    got["x"].fill_(7)  # what an answer does to its input does not reach the next answer
+    assert case["x"].tolist() == [1, 1]
+
+
+# ---------------------------------------------------------------------------- trusting nothing
+
+ONE = {"array": "AAAAAAAA8D8=", "dtype": "<f8", "shape": [1]}
+
+
+def array_with(**other):
+    return ONE | other
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        [1.0], (), b"", 1j, object(), {}, {"list": 3}, {"list": {"0": 1}}, {"dict": [1]},
+        {"float": "1.0"}, {"float": 1.0}, {"float": "nan", "more": 1}, {"list": [], "dict": {}},
+        {"unknown": 1}, {"list": [{"list": [[]]}]}, {"dict": {"a": {}}},
+        array_with(more=1), {"array": "", "dtype": "<f8"},
+        array_with(dtype="|O8"), array_with(dtype="<U2"), array_with(dtype="<c16"),
+        array_with(dtype="f8,f8"), array_with(dtype=[["a", "<f8"]]), array_with(dtype=None),
+        array_with(shape=[2]), array_with(shape=[1, 0]), array_with(shape=[1] * 9),
+        array_with(shape=[-1]), array_with(shape=[-1, -1]), array_with(shape=[1.0]),
+        array_with(shape=[True]), array_with(shape=["1"]), array_with(shape="1"),
+        array_with(shape=1), array_with(shape=[10**30]), array_with(shape=[2**62, 0, 8], array=""),
+        array_with(shape=[0, 10**30], array=""),
+        array_with(array="AAA="), array_with(array="AAAAAAAA8D8"), array_with(array="A A="),
+        array_with(array="é"), array_with(array=None), array_with(array=[0] * 8),
+    ],
+)  # fmt: skip
+def test_what_no_encoder_makes_is_refused(payload):
+    assert decode(ONE).tolist() == [1.0]
+    with pytest.raises(ValueError, match=r"."):
+        decode(payload)
+
+
+def nested(levels):
+    payload = 1.0
+    for level in range(levels):
+        payload = {"list": [payload]} if level % 2 else {"dict": {"a": payload}}
+    return payload
+
+
+def test_nesting_is_bounded():
+    decode(nested(DEPTH))
+    for levels in (DEPTH + 1, 100_000):
+        with pytest.raises(ValueError, match="nested deeper than 8"):
+            decode(nested(levels))
+
+
+def test_a_claimed_shape_takes_no_memory():
+    tracemalloc.start()
+    for shape in ([10**9], [10**5, 10**5], [2**31] * 8):
+        with pytest.raises(ValueError, match="an array of shape"):
+            decode(array_with(shape=shape))
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+def places(payload, path=()):
+    """The paths of all parts of a payload."""
+    yield path
+    if isinstance(payload, dict | list):
+        keys = payload if isinstance(payload, dict) else range(len(payload))
+        for key in keys:
+            yield from places(payload[key], (*path, key))
+
+
+SPARE = [
+    None, True, -1, 3, 2**64, 10**400, 1.5, math.nan, "", "nan", "<f8", "|O8", "AAAA", "\ud800",
+    [], {}, [[]], [0, 10**30], [-1], {"list": [1]}, {"float": "inf"}, {"array": ""},
+]  # fmt: skip
+
+
+def test_a_mutated_payload_is_read_or_refused_and_nothing_else():
+    pick = random.Random(0)
+    values = [1.5, math.nan, [1, {"a": np.ones((2, 3))}], np.zeros(4, "i1"), {"b": [None, "t"]}]
+    valid = [json.loads(json.dumps(encode(value))) for value in values]
+    read = refused = 0
+    for _ in range(2000):
+        root = [copy.deepcopy(pick.choice(valid))]
+        for _ in range(pick.randint(1, 3)):
+            *path, key = pick.choice([path for path in places(root) if path])
+            parent = root
+            for step in path:
+                parent = parent[step]
+            if isinstance(parent, dict) and pick.random() < 0.3:
+                parent[pick.choice(["list", "dict", "dtype", "x"])] = parent.pop(key)
+            else:
+                parent[key] = copy.deepcopy(pick.choice(SPARE))
+        try:
+            got = decode(root[0])
+            read += 1
+        except ValueError:
+            refused += 1
+            continue
+        assert differ(1.5, got) is None or isinstance(differ(1.5, got), str)  # compares, too
+    assert read > 100
+    assert refused > 100
+
+
+# ---------------------------------------------------------------------------- comparing
+
+A = np.array([[1.0, -2.0], [0.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        (1.0, 1.0 + 0.99e-5), (1.0, 1.0 - 0.99e-5), (0.0, 0.99e-7), (1e6, 1e6 + 9.9),
+        (math.nan, math.nan), (math.inf, math.inf), (-math.inf, -math.inf),
+        (3, 3.0), (3.0, 3), (2.5, np.array(2.5)), (np.float32(2.5), 2.5), (10**400, 10**400),
+        (A, A.astype(np.float32)), (A, A.astype(int)), (np.zeros((0, 2)), np.zeros((0, 2))),
+        (np.array([True]), np.array([True])), (True, True), (None, None), ("a", "a"),
+        ([1.0, [A]], [1, [A]]), ({"a": 1, "b": A}, {"b": A, "a": 1.0}), ([], []),
+        (np.array([np.nan, 1.0]), np.array([np.nan, 1.0])),
+    ],
+)  # fmt: skip
+def test_equal_within_the_tolerance(expected, got):
+    assert differ(expected, got) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "message"),
+    [
+        (1.0, 1.0 + 1.02e-5, "the number differs"),
+        (1.0, 1.0 - 1.02e-5, "the number differs"),
+        (0.0, 1.01e-7, "the number differs"),
+        (1.0, math.nan, "nan where a number was expected"),
+        (math.nan, 1.0, "the number differs"),
+        (math.inf, -math.inf, "the number differs"),
+        (math.inf, 1e308, "the number differs"),
+        (1.0, math.inf, "the number differs"),
+        (-1.7e308, 1.7e308, "the number differs"),
+        (1.0, 10**400, "the number differs"),
+        (10**400, 10**400 + 1, "the number differs"),
+        (A, 10**400, "shape (2, 2) was expected, got ()"),
+        (A, A + np.array([0, 1]), "2 of 4 numbers differ"),
+        (A, A.T, "2 of 4 numbers differ"),
+        (A, A[0], "shape (2, 2) was expected, got (2,)"),
+        (np.ones(1), 1.0, "shape (1,) was expected, got ()"),
+        (np.zeros((0, 2)), np.zeros((2, 0)), "shape (0, 2) was expected, got (2, 0)"),
+        (np.array([np.nan, 1.0]), np.array([1.0, np.nan]), "2 of 2 numbers differ"),
+        (1, True, "a number was expected, got a truth value"),
+        (True, 1, "another value than the expected a truth value"),
+        (np.ones(2), np.array([True, True]), "an array of shape (2,) was expected, got an array"),
+        (1.0, "1.0", "a number was expected, got a text"),
+        (1.0, None, "a number was expected, got None"),
+        (1.0, [1.0], "a number was expected, got a list"),
+        (None, 0, "another value than the expected None"),
+        ("a", "b", "another value than the expected a text"),
+        ([1, 2], A, "a list was expected, got an array of shape (2, 2)"),
+        ([1, 2], [1], "2 values were expected, got 1"),
+        ([1, 2], {"0": 1, "1": 2}, "a list was expected, got a dict"),
+        ({"a": 1}, {"a": 1, "b": 2}, "1 values were expected, got 2"),
+        ({"a": 1}, {"b": 1}, "the keys ['a'] were expected, got ['b']"),
+        ([1, [2, 3]], [1, [2, 4]], "the number differs (at 1) (at 1)"),
+        ({"mu": A}, {"mu": A + 1}, "4 of 4 numbers differ (at mu)"),
+    ],
+)
+def test_a_difference_is_told(expected, got, message):
+    assert message in differ(expected, got)
+
+
+@pytest.mark.parametrize("got", [0.0, math.nan, True, "x", None, [], np.zeros(3), np.zeros(2)])
+@pytest.mark.parametrize("secret", [31415.9, np.full(2, 31415.9), "31415.9"])
+def test_what_is_told_never_has_the_expected_number_in_it(secret, got):
+    for expected, given in ((secret, got), ([secret], [got]), ({"a": secret}, {"a": got})):
+        assert "314" not in differ(expected, given)
