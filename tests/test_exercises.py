@@ -283,3 +283,10 @@ def test_solutions_and_hidden_checks_are_shown_to_instructors_only(assignment, e
         assert distinctive <= instructors
         for students in shown:
             assert not distinctive & students
+
+
+def test_the_pages_in_the_book_are_what_the_sources_give(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import exercise_pages
+
+    assert exercise_pages.drift(ROOT) == []

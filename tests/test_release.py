@@ -1,5 +1,4 @@
 import json
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +21,7 @@ from lecture_vae.grading.trial import HiddenCheck, Row, kill_matrix
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ROOT / "tests" / "exercises" / "small.md"
 PATHS = sorted((ROOT / "exercises").glob("*.md"))
-TRAINS = {"05_training"}
-
-
-def every(paths):
-    return [
-        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in TRAINS else ())
-        for path in paths
-    ]
+QUICK = [path for path in PATHS if path.stem != "05_training"]
 
 
 def written(folder):
@@ -39,14 +31,18 @@ def written(folder):
 # ---------------------------------------------------------------------------- the gate
 
 
-@pytest.mark.parametrize("path", every(PATHS))
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path in QUICK else pytest.mark.slow) for path in PATHS],
+    ids=lambda path: path.stem,
+)
 def test_every_check_of_the_lecture_tells_right_from_wrong(path):
     rows = list(kill_matrix(read_assignment(path)))
     assert [row for row in rows if not row.as_it_should_be] == []
 
 
 @pytest.mark.parametrize("seed", [2, 12345, 2**63])
-@pytest.mark.parametrize("path", every([path for path in PATHS if path.stem not in TRAINS]))
+@pytest.mark.parametrize("path", QUICK, ids=lambda path: path.stem)
 def test_no_wrong_answer_survives_other_cases(path, seed):
     assignment = read_assignment(path)
     for exercise in assignment.exercises:
@@ -145,6 +141,7 @@ def totals(tmp_path):
 
 
 JUDGED = "def judge(case, value): ...\n\ndef draw(rng):"
+ASSERTS = SOURCE[SOURCE.index("assert") : SOURCE.index("def draw(rng):")]
 
 
 @pytest.mark.parametrize(
@@ -155,24 +152,15 @@ JUDGED = "def judge(case, value): ...\n\ndef draw(rng):"
         ("x.sum()", "x.none()", "total: the solution fails: AttributeError"),
         ("raise NotImpl", "return x.sum()\n    raise NotImpl", "stub must fail, but passes the"),
         ("def draw(rng):", JUDGED, "mean must fail, but passes the hidden check"),
+        (f"{ASSERTS}def draw(rng):", f"{ASSERTS[7:]}{JUDGED}", "public and the hidden check"),
         ("n in (2, 3, 5, 4)", "n in (1, 1, 1)", "mean must fail, but passes the hidden check"),
-        ("n in (2, 3, 5, 4)", "[]", "no cases can be drawn: NameError"),
+        ("rng.uniform", "rng.uni", "no cases can be drawn: AttributeError"),
         ("hint", "hnt", "wrong answer mean has no hint"),
     ],
 )
 def test_what_cannot_tell_right_from_wrong_is_not_released(totals, tmp_path, old, new, message):
     with pytest.raises(ExerciseError, match=message):
         release(totals(old, new), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_check_without_asserts_is_not_released(totals, tmp_path):
-    source = totals(
-        'assert total(torch.ones(2)) == 2, "one and one is two"', "total(torch.ones(2))"
-    )
-    source.write_text(source.read_text("utf8").replace("def draw(rng):", JUDGED), "utf8")
-    with pytest.raises(ExerciseError, match="passes the public and the hidden check.*Nothing was"):
-        release(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -293,27 +281,18 @@ def run(cells, exercise, answer):
         exec(source, names)
 
 
-@pytest.mark.parametrize("path", [SMALL, *every(PATHS)], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SMALL, *QUICK], ids=lambda path: path.stem)
 def test_the_check_of_students_tells_their_mistake(path, capsys):
     assignment = read_assignment(path)
     cells = {cell["id"]: cell["source"] for cell in student_notebook(assignment)["cells"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of 0 * log(0)
         for exercise in assignment.exercises:
-            judged = HiddenCheck(assignment, exercise, 0).judged
             run(cells, exercise, exercise.solution)
-            assert judged or "Right on 3 known cases" in capsys.readouterr().out
-            with pytest.raises(NotImplementedError, match="^Exercise "):
+            assert "Right on 3 known cases" in capsys.readouterr().out
+            with pytest.raises(NotImplementedError, match=r"^Exercise "):
                 run(cells, exercise, exercise.stub)
             for mistake in exercise.wrong:
                 with pytest.raises(AssertionError) as error:
                     run(cells, exercise, mistake.source)
-                assert judged or str(error.value) == mistake.hint
-
-
-def test_the_committed_pages_are_what_the_sources_give(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
-    sys.modules.pop("exercise_pages", None)
-    import exercise_pages
-
-    assert exercise_pages.drift(ROOT) == []
+                assert str(error.value) == mistake.hint

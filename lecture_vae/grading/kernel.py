@@ -6,12 +6,23 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 __all__ = ["serve", "warm_up"]
 
-ROOMS = ("data", "models", "losses", "training", "randomness", "store", "runs", "diagnostics")
+ROOMS = (
+    "data",
+    "models",
+    "losses",
+    "training",
+    "randomness",
+    "store",
+    "runs",
+    "diagnostics",
+    "grading.inside",
+)
 WARM = (
     "numpy.random", "torch", "torch.nested._internal.nested_tensor", "ipykernel.kernelapp",
     "ipykernel.debugger", "IPython.core.completerlib", "IPython.core.debugger",
@@ -20,14 +31,17 @@ WARM = (
 )  # fmt: skip
 
 
-def warm_up() -> None:
+def warm_up(preload: Sequence[str] = ()) -> None:
     """Import what a kernel and an exercise need, and compute nothing.
 
     Threads and CUDA do not survive a fork, so none may come into being here.
+
+    Args:
+        preload: Further modules.
     """
     # The debugger of ipykernel takes longer to import than all the rest of a kernel's start.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
-    for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS)):
+    for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
         importlib.import_module(name)
 
 

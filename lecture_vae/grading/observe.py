@@ -53,6 +53,11 @@ class Conditions:
 
     sandbox: str
     limits: Limits
+    preload: tuple[str, ...] = ()  # modules that its kernel has imported before it starts
+
+    def zygote(self) -> Zygote:
+        """A new process that forks kernels under these conditions."""
+        return Zygote(choose(self.sandbox), self.limits, self.preload)
 
 
 def rebuild(
@@ -221,7 +226,7 @@ class _Zygotes:
             fitting = [pair for pair in self.idle if pair[0] == conditions]
             if fitting:
                 self.idle.remove(fitting[0])
-        zygote = fitting[0][1] if fitting else Zygote(choose(conditions.sandbox), conditions.limits)
+        zygote = fitting[0][1] if fitting else conditions.zygote()
         try:
             yield zygote
         except BaseException:
@@ -242,9 +247,7 @@ _zygotes = _Zygotes()
 @contextmanager
 def warm_kernels(conditions: Conditions, number: int) -> Iterator[None]:
     """Has zygotes import their libraries while something else goes on; ends them afterwards."""
-    _zygotes.idle += [
-        (conditions, Zygote(choose(conditions.sandbox), conditions.limits)) for _ in range(number)
-    ]
+    _zygotes.idle += [(conditions, conditions.zygote()) for _ in range(number)]
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -113,15 +114,23 @@ def _readable(descriptor: int, seconds: float) -> bool:
 
 
 class Zygote:
-    """The owner's end of a zygote."""
+    """The owner's end of a zygote.
 
-    def __init__(self, sandbox: Sandbox, limits: Limits | None = None) -> None:
+    Args:
+        sandbox: Where its kernels are shut in.
+        limits: Of each box.
+        preload: Modules to import beyond those that every kernel needs.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, limits: Limits | None = None, preload: Sequence[str] = ()
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
         told = Box(sandbox.level, Path("/"), limits or Limits()).as_json()
         python = [sys.executable, "-s", "-P", "-B", "-m", "lecture_vae.grading.zygote"]
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            [*python, str(theirs.fileno()), told],
+            [*python, str(theirs.fileno()), told, *preload],
             env=environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -209,13 +218,13 @@ def _check_connection(box: Path, connection_file: Path) -> None:
         )
 
 
-def main(descriptor: int, told: str) -> None:
+def main(descriptor: int, told: str, *preload: str) -> None:
     """Fork kernels on request until the owner's end is closed."""
     from lecture_vae.grading import kernel
 
     plan = Box.from_json(told)
     if plan.level != "bubblewrap":
-        kernel.warm_up()
+        kernel.warm_up(preload)
     gc.collect()
     gc.freeze()  # the children leave these objects alone, and so their pages shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
@@ -273,5 +282,5 @@ def _be_warden(owner: int, control: socket.socket, number: int, box: Box, connec
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])
     os._exit(0)  # libraries take their time to tear down, and nothing is left to save
