@@ -22,7 +22,8 @@ from submissions import CORPUS, NO_SUBMISSIONS, SOURCE, write, write_what_is_no_
 
 import lecture_vae
 from lecture_vae.grading import grade as grading
-from lecture_vae.grading.grade import Grading, grade
+from lecture_vae.grading.grade import grade
+from lecture_vae.grading.task import Grading
 from lecture_vae.grading.gradebook import FORMULA, feedback_names
 from lecture_vae.grading.sandbox import SandboxError, choose
 from lecture_vae.grading.verdict import Result

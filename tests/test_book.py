@@ -30,8 +30,8 @@ ORDER = [
 GRADING = [
     "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "kernel",
     "warden", "zygote",
-    "exercises", "values", "selfcheck", "trial", "release", "submission", "inside", "plugin",
-    "observe", "verdict", "markup", "pages", "gradebook", "grade",
+    "exercises", "values", "selfcheck", "trial", "release", "submission", "inside", "boxed", "plugin",
+    "observe", "verdict", "markup", "pages", "gradebook", "task", "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
