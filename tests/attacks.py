@@ -627,6 +627,18 @@ OURS = [
         WRONG,
         plain=NONE,
     ),
+    Attack(  # a right answer, and a run in which no other one can come out
+        "answer-put-back",
+        code("""
+            kept = []
+            get_ipython().events.register(
+                "pre_run_cell", lambda info: globals().update(scaled_sum=kept[0])
+            )
+        """),
+        TAMPERED,
+        answer=NOT_SCALED.replace("sum(x)", "scale * sum(x)") + "\n\nkept.append(scaled_sum)\n",
+        plain=NONE,
+    ),
     *(
         Attack(
             f"message-{name}",

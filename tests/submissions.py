@@ -162,7 +162,7 @@ def slow_but_legal(notebook: Notebook) -> None:
             end = time.process_time() + 0.1
             while time.process_time() < end:
                 pass
-            time.sleep(0.2)
+            time.sleep(0.1)
             return scale * x.sum()
     """)
 
@@ -404,6 +404,19 @@ WRONG: dict[str, tuple[str, set[str]]] = {
     # 4 GiB that are never touched, should nothing stop it.
     "memory-bomb": (BODY + "return [np.zeros(2**23) for _ in range(64)][-1].sum()", {"memory"}),
     "torch-memory-bomb": (BODY + "return torch.ones(2**30).sum()", {"memory"}),
+}
+
+
+def dies_between(notebook: Notebook) -> None:
+    """The third answer ends the kernel, and the fourth uses the second."""
+    uses_an_earlier_answer(notebook)
+    notebook.cell("softmax-answer")["source"] = (
+        "import os\n\ndef softmax(logits, temperature):\n    os._exit(1)"
+    )
+
+
+# The same for the last exercise, which has more time.
+WRONG_AND_SLOW: dict[str, tuple[str, set[str]]] = {
     "fork-bomb": (
         # 300 children that end by themselves, and no more, should nothing stop it.
         textwrap.dedent("""\
@@ -412,7 +425,7 @@ WRONG: dict[str, tuple[str, set[str]]] = {
 
         refused = 0
 
-        def scaled_sum(x, scale):
+        def standardize(x):
             global refused
             for _ in range(300):
                 try:
@@ -428,10 +441,6 @@ WRONG: dict[str, tuple[str, set[str]]] = {
         """),
         {"wrong", "error", "crashed"},
     ),
-}
-
-# The same for the last exercise, which has more time.
-WRONG_AND_SLOW: dict[str, tuple[str, set[str]]] = {
     "memory-bomb-in-parts": (
         # Four processes of 400 MB each, and no more: each alone would be allowed.
         textwrap.dedent("""\
@@ -487,7 +496,14 @@ NO_ANSWERS: dict[str, bytes] = {
     "no-code-cells": b'{"cells": [{"cell_type": "markdown", "source": "Hello."}], "nbformat": 4}',
     "cells-that-are-none": b'{"cells": [null, 1, "a", [], {}, {"cell_type": "code"}]}',
 }
-NAMES = ["Doe, Jane", "=cmd()|' -C calc'!A0", "line\nbreak", f"@{SCRIPT.replace('/', '_')}", "-1+1"]
+NAMES = [
+    "Doe, Jane",
+    "=cmd()|' -C calc'!A0",
+    "-1+1",
+    "line\nbreak",
+    f"@{SCRIPT.replace('/', '_')}",
+    "not utf-8 \udce9",
+]
 
 
 # ---------------------------------------------------------------------------- secrets
@@ -622,6 +638,11 @@ def _corpus() -> Iterator[Student]:
     for family, exercise in ((WRONG, FIRST), (WRONG_AND_SLOW, FOURTH)):
         for name, (answer, outcomes) in family.items():
             yield _solved_but(f"wrong-{name}", exercise, answer, outcomes)
+    yield Student(
+        "wrong-dies-between",
+        CORRECT | {THIRD: {"crashed"}},
+        lambda *_: changed(dies_between),
+    )
     for exercise in assignment().exercises:
         for wrong in exercise.wrong:
             name = f"mistake-{exercise.name}-{wrong.name}"

@@ -23,9 +23,11 @@ from submissions import CORPUS, NO_SUBMISSIONS, SOURCE, write, write_what_is_no_
 import lecture_vae
 from lecture_vae.grading import grade as grading
 from lecture_vae.grading.grade import grade
-from lecture_vae.grading.task import Grading
 from lecture_vae.grading.gradebook import FORMULA, feedback_names
+from lecture_vae.grading.observe import rebuild
 from lecture_vae.grading.sandbox import SandboxError, choose
+from lecture_vae.grading.submission import read_submission
+from lecture_vae.grading.task import Grading
 from lecture_vae.grading.verdict import Result
 
 SEED = "5eed" * 8
@@ -150,6 +152,17 @@ def test_a_dead_kernel_is_noticed_within_two_seconds(graded, name):
     assert graded.of(name)["scaled-sum"].seconds < 2
 
 
+def test_a_planted_answer_cannot_spoil_a_later_one(tmp_path):
+    submissions, out = some(tmp_path, ["honest-uses-an-earlier-answer"])
+    task = Grading(SOURCE, out)
+    path = submissions / "honest-uses-an-earlier-answer.ipynb"
+    submission = read_submission("anna", path, task.assignment)
+    for exercise in task.assignment.exercises:
+        notebook = rebuild("key", task.assignment, submission, task.checks, exercise.name)
+        planted = [cell.id.startswith("canary") for cell in notebook.cells]
+        assert planted == [False] * (len(planted) - 3) + [True] * 3
+
+
 # ---------------------------------------------------------------------------- harm
 
 
@@ -180,7 +193,7 @@ def test_neither_right_values_nor_hidden_checks_are_in_the_box(graded):
 
 @pytest.mark.slow
 def test_a_fork_bomb_is_refused_most_of_its_forks(graded):
-    printed = graded.of("wrong-fork-bomb")["scaled-sum"].printed
+    printed = graded.of("wrong-fork-bomb")["standardize"].printed
     refused = [int(number) for number in re.findall(r"refused (\d+)", printed)]
     assert refused
     assert min(refused) > 200  # of 300
@@ -314,6 +327,27 @@ def test_another_seed_and_one_job_give_the_same_marks(graded, tmp_path):
     ]
     assert marks[0] == marks[1]
     assert {result.seed for result in other}.isdisjoint(result.seed for result in graded.results)
+
+
+@pytest.mark.slow
+def test_a_failure_of_ours_is_repeated_alone_and_costs_no_points(tmp_path, monkeypatch):
+    def lost(grading, open_tasks, *_):
+        yield from ((task, None) for task in open_tasks)
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(grading, "_observed", lost)
+    submissions, out = some(tmp_path, ["honest-uses-an-earlier-answer"])
+    with monkeypatch.context() as worse:
+        worse.setattr(grading, "observe", fail)
+        results = grade(SOURCE, submissions, out)
+    assert {result.outcome for result in results} == {"infrastructure"}
+    with (out / "gradebook.csv").open(encoding="utf8", newline="") as file:
+        *_, row = csv.reader(file)
+    assert row[-5:] == [""] * 5  # which says nothing, where 0 would say something
+    results = grade(SOURCE, submissions, out)
+    assert [(result.outcome, result.attempts) for result in results] == [("correct", 2)] * 4
 
 
 def rows_of(out: Path, names: list[str]) -> dict[str, object]:

@@ -29,9 +29,9 @@ ORDER = [
 ]  # fmt: skip
 GRADING = [
     "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "kernel",
-    "warden", "zygote",
-    "exercises", "values", "selfcheck", "trial", "release", "submission", "inside", "boxed", "plugin",
-    "observe", "verdict", "markup", "pages", "gradebook", "task", "grade",
+    "warden", "zygote", "exercises", "values", "selfcheck", "trial", "release", "submission",
+    "inside", "boxed", "plugin", "observe", "verdict", "markup", "pages", "gradebook", "task",
+    "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 

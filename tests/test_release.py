@@ -205,6 +205,8 @@ def test_the_students_notebook_is_a_notebook_without_answers(path):
     identities = [cell["id"] for cell in notebook["cells"]]
     assert identities[:2] == ["introduction", "setup"]
     assert len(identities) == 2 + 3 * len(assignment.exercises)
+    points = assignment.exercises[0].points
+    assert f" ({points} point{'s' * (points > 1)})\n" in notebook["cells"][2]["source"]
     code = {cell["id"]: cell for cell in notebook["cells"] if cell["cell_type"] == "code"}
     assert all(cell["outputs"] == [] for cell in code.values())
     for exercise, listed in zip(
@@ -227,9 +229,8 @@ def test_the_rehearsal_has_each_mistake_once_and_the_rest_right():
     for exercise in assignment.exercises:
         assert found["all-right"][exercise.name] == exercise.solution
         for mistake in exercise.wrong:
-            answers = dict(found[f"{exercise.name}--{mistake.name}"])
-            assert answers.pop(exercise.name) == mistake.source
-            assert answers.items() <= found["all-right"].items()
+            answers = found["all-right"] | {exercise.name: mistake.source}
+            assert found[f"{exercise.name}--{mistake.name}"] == answers
 
 
 def test_the_manifest_and_the_rubric_add_up():

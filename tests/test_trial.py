@@ -152,8 +152,8 @@ import warnings
 def total(x, scale):
     print("noise")
     warnings.warn("noise")
-    random.random()
-    return scale * x.sum() + torch.rand(1).item() + np.random.rand() + torch.get_num_threads()
+    noise = torch.rand(1).item() + np.random.rand() + random.random()
+    return scale * x.sum() + noise + torch.get_num_threads()
 """
     torch.manual_seed(5)
     before, threads = torch.get_rng_state(), torch.get_num_threads()

@@ -18,7 +18,7 @@ from typing import Any
 
 from lecture_vae.grading.exercises import Assignment, Exercise
 from lecture_vae.grading.sandbox import Limits, choose
-from lecture_vae.grading.submission import Submission
+from lecture_vae.grading.submission import Answer, Submission
 from lecture_vae.grading.trial import HiddenCheck
 from lecture_vae.grading.values import encode
 from lecture_vae.grading.zygote import Zygote
@@ -78,17 +78,18 @@ def rebuild(
         submission: Where the answers come from, and nothing else.
         checks: The cases of each exercise, by name.
         canary: The exercise whose first wrong answer is planted at the end, or None.
-        only: The one exercise to run; all if None.
+        only: The one exercise to run, with the answers that it uses; all if None.
         timeout: CPU seconds for a cell of the student, in place of the exercise's own.
     """
     answers = {answer.exercise: answer for answer in submission.answers}
+    wanted = _with_all_it_uses(only, answers) if only else set(answers)
     cells: list[Cell] = []
     planted: list[Cell] = []
     for exercise in assignment.exercises:
         answer = answers.get(exercise.name)
         if answer is None or answer.unanswered or not answer.source:
             continue
-        if only not in (None, exercise.name):
+        if exercise.name not in wanted:
             continue
         seconds = timeout or exercise.timeout
         stem = f"e{exercise.number}"
@@ -96,6 +97,8 @@ def rebuild(
         for number, helper in enumerate(answer.helpers, 1):
             cells.append(Cell(f"{stem}-helper{number}", helper, seconds, replay=True))
         cells.append(Cell(f"{stem}-answer", answer.source, seconds, replay=True))
+        if only not in (None, exercise.name):
+            continue
         cells.append(Cell(f"{stem}-probe", _probe(exercise, checks[exercise.name]), seconds))
         if not checks[exercise.name].judged:  # else the check is as long as the answer
             cells.append(Cell(f"{stem}-check", exercise.check, seconds))
@@ -107,6 +110,14 @@ def rebuild(
             ]
     # At the end, because a later answer may use the one that is overwritten here.
     return Rebuilt(key, (*cells, *planted))
+
+
+def _with_all_it_uses(exercise: str, answers: dict[str, Answer]) -> set[str]:
+    found, left = set[str](), {exercise}
+    while left:
+        found |= left
+        left = {name for each in left & set(answers) for name in answers[each].uses} - found
+    return found
 
 
 def _before(assignment: Assignment) -> str:

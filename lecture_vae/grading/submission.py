@@ -40,6 +40,7 @@ class Answer:
     helpers: tuple[str, ...]  # further cells of the student that the answer needs
     matched_by: str  # "id", "tag", "source", or "" if there is none
     unanswered: bool  # it is the stub
+    uses: tuple[str, ...] = ()  # other exercises whose answers it calls
 
 
 @dataclass(frozen=True)
@@ -223,12 +224,17 @@ def _answers(cells: list[_Cell], assignment: Assignment) -> Iterator[Answer]:
             if cell.source.strip() and not _same(cell.source, exercise.stub)
         ]
         source = "\n\n".join(cell.source for cell, _ in answered)[:MAX_SOURCE]
+        helpers = _helpers(source, extra, known)
+        called = set().union(*map(_uses, (source, *helpers)))
         yield Answer(
             exercise.name,
             source,
-            _helpers(source, extra, known),
+            helpers,
             matched_by=next((how for _, how in answered or found), ""),
             unanswered=bool(found) and not answered,
+            uses=tuple(
+                e.name for e in assignment.exercises if e.answer in called and e != exercise
+            ),
         )
 
 

@@ -100,7 +100,8 @@ def difference(expected: Any, got: Any, rtol: float, atol: float) -> str | None:
     """None where two decoded values agree, else what differs, without naming expected numbers.
 
     Numbers and arrays agree if their shapes do and |got - expected| <= atol + rtol |expected|
-    everywhere. A float of any width and a zero-dimensional array are the same thing.
+    everywhere. A float of any width and a zero-dimensional array are the same thing, but a truth
+    value is no number.
     """
     if isinstance(expected, list | dict):
         if type(got) is not type(expected):
@@ -115,10 +116,11 @@ def difference(expected: Any, got: Any, rtol: float, atol: float) -> str | None:
             if message is not None:
                 return f"{message} (at {key})"
         return None
-    if expected is None or isinstance(expected, str | bool):
-        same = type(got) is type(expected) and got == expected
-        return None if same else f"another value than the expected {_kind(expected)}"
-    if not isinstance(got, int | float | np.ndarray) or isinstance(got, bool):
+    if expected is None or isinstance(expected, str):
+        if type(got) is not type(expected):
+            return f"{_kind(expected)} was expected, got {_kind(got)}"
+        return None if got == expected else "the text differs"
+    if not isinstance(got, int | float | np.ndarray):
         return f"{_kind(expected)} was expected, got {_kind(got)}"
     wanted, given = np.asarray(expected), np.asarray(got)
     if wanted.shape != given.shape:
