@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -268,3 +269,19 @@ def test_a_broken_box_is_refused(change):
     told = json.loads(Box("none", Path("/somewhere"), LIMITS).as_json())
     with pytest.raises(ValueError, match=r"limits|level"):
         Box.from_json(json.dumps(told | change))
+
+
+def test_what_a_box_shows_may_lie_below_tmp(box):
+    """An environment in a folder like /tmp/clone/.venv once kept every box from being entered."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as below:
+        Path(below).chmod(0o755)
+        Path(below, "shown").touch()
+        before = f"tree.places = lambda places=tree.places: [*places(), {below!r}]"
+        code = (
+            "import os, tempfile\n"
+            f"assert os.listdir({below!r}) == ['shown']\n"
+            "tempfile.TemporaryFile()\n"
+            f"try: open({below + '/new'!r}, 'w')\n"
+            "except OSError: os._exit(7)"
+        )
+        assert guarded(box, code, before) == "exit 7"

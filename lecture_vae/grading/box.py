@@ -172,7 +172,8 @@ def _start_in_bubblewrap(
     box: Box, command: list[str], user: int | None, theirs: socket.socket, started: Started
 ) -> None:
     read, write = os.pipe()
-    mounts: list[str] = []
+    # Before the binds: Python's environment may itself lie below /tmp.
+    mounts = ["--size", str(box.limits.disk_mb << 20), "--tmpfs", "/tmp"]
     for place in tree.places():
         for parent in reversed(Path(place).parents[:-1]):  # bubblewrap makes them private
             mounts += ["--perms", "0755", "--dir", str(parent)]
@@ -192,7 +193,6 @@ def _start_in_bubblewrap(
         "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", *users,
         "--die-with-parent", "--new-session", "--as-pid-1", "--info-fd", str(write), *mounts,
         "--proc", "/proc", "--dev", "/dev", "--bind", str(box.folder), box.inside,
-        "--size", str(box.limits.disk_mb << 20), "--tmpfs", "/tmp",
         "--size", str(tree.SHARED_MB << 20), "--tmpfs", "/dev/shm",
         "--chdir", "/tmp", sys.executable, *command, *inner,
     ]  # fmt: skip

@@ -55,6 +55,11 @@ def build(folder: str, owner: int, disk_mb: int) -> None:
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     private = linux.MS_NOSUID | linux.MS_NODEV
     linux.mount("box", STAGE, "tmpfs", private, "size=1m,mode=0755")
+    # Before the binds: Python's environment may itself lie below /tmp.
+    for place, size in (("/tmp", f"size={disk_mb}m"), ("/dev/shm", f"size={SHARED_MB}m")):
+        os.makedirs(STAGE + place)
+        options = f"{size},nr_inodes=20k,mode=0700,uid={owner},gid={owner}"
+        linux.mount("none", STAGE + place, "tmpfs", private, options)
     for place in places():
         if os.path.islink(place) and place in SYSTEM:
             os.symlink(os.readlink(place), STAGE + place)
@@ -66,10 +71,6 @@ def build(folder: str, owner: int, disk_mb: int) -> None:
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{target}", f"{STAGE}/dev/{name}")
     _show(folder, "/box")
-    for place, size in (("/tmp", f"size={disk_mb}m"), ("/dev/shm", f"size={SHARED_MB}m")):
-        os.mkdir(STAGE + place)
-        options = f"{size},nr_inodes=20k,mode=0700,uid={owner},gid={owner}"
-        linux.mount("none", STAGE + place, "tmpfs", private, options)
     Path(f"{STAGE}/etc").mkdir(exist_ok=True)
     Path(f"{STAGE}/etc/passwd").write_text(PASSWD)
     Path(f"{STAGE}/etc/group").write_text(GROUP)
