@@ -5,6 +5,7 @@ on, and a run that is repeated does nothing but write the same gradebook.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -97,9 +98,14 @@ def _graded(
                 again.append((submission, verdict_of))
             else:
                 yield submission, verdict_of
-        for submission, verdict_of in again:
-            _alone(grading, submission, verdict_of)
-            yield submission, verdict_of
+        seen = _observed_alone(
+            grading,
+            [(submission, name) for submission, first in again for name in _doubtful(first)],
+        )
+        for submission, first in again:
+            for name in _doubtful(first):
+                first[name] = _better(grading, submission, name, first[name], seen)
+            yield submission, first
 
 
 def _observed(
@@ -123,22 +129,43 @@ def _observed(
     yield from ((submission, None) for submission in by_key.values())
 
 
-def _alone(grading: Grading, submission: Submission, first: dict[str, Verdict]) -> None:
-    """Runs what did not come out right once more, each exercise in a kernel of its own.
+def _doubtful(first: dict[str, Verdict]) -> list[str]:
+    """Exercises that ran and did not come out right."""
+    again = INCIDENTS | {"error", "wrong"}
+    return [name for name, verdict in first.items() if verdict.outcome in again]
+
+
+def _observed_alone(
+    grading: Grading, wanted: list[tuple[Submission, str]]
+) -> dict[str, dict[str, Any]]:
+    """Runs single exercises once more, each in a kernel of its own, one after the other.
 
     One answer that kills the kernel or hangs may have spoiled the next; a busy machine may have
-    turned a right answer into a slow one. Neither is the student's fault. Changes `first`.
+    turned a right answer into a slow one. Neither is the student's fault.
+
+    Returns:
+        The observations by the key of their notebook.
     """
-    for name, verdict in first.items():
-        if verdict.outcome not in INCIDENTS | {"error", "wrong"}:
-            continue
-        try:
-            seen = list(observe([grading.notebook(submission, name)], grading.conditions))
-        except Exception as error:  # whatever it is, it is ours and not the student's
-            seen = []
-            verdict = replace(verdict, message=f"{verdict.message}; again: {error}")
-        second = grading.judge(submission, seen[0] if seen else None, name)[name]
-        better = second.outcome == "correct" or verdict.outcome == "infrastructure"
-        if better or second.outcome == "tampered":
-            verdict = second
-        first[name] = replace(verdict, attempts=2)
+    notebooks = [grading.notebook(submission, name) for submission, name in wanted]
+    seen: dict[str, dict[str, Any]] = {}
+    # All in one process; those that it did not come to, because it ended, in one for each.
+    for batch in [notebooks, *([notebook] for notebook in notebooks)]:
+        left = [notebook for notebook in batch if notebook.key not in seen]
+        with suppress(Exception):  # whatever it is, it is ours: the first verdict says so
+            for each in observe(left, grading.conditions) if left else ():
+                seen[each["notebook"]] = each
+    return seen
+
+
+def _better(
+    grading: Grading,
+    submission: Submission,
+    name: str,
+    first: Verdict,
+    seen: dict[str, dict[str, Any]],
+) -> Verdict:
+    """The verdict on an exercise that ran twice: right once is right."""
+    observation = seen.get(grading.notebook(submission, name).key)
+    second = grading.judge(submission, observation, name)[name]
+    better = second.outcome in ("correct", "tampered") or first.outcome == "infrastructure"
+    return replace(second if better else first, attempts=2)
