@@ -32,16 +32,17 @@ def machine() -> dict[str, Any]:
     return {"cpus": len(os.sched_getaffinity(0)), "cpu": model, "system": platform.system()}
 
 
-def environment(folder: Path, requirement: str, pinned: Sequence[str]) -> Path:
+def environment(folder: Path, requirement: str | Sequence[str], pinned: Sequence[str]) -> Path:
     """The Python of a virtual environment with a package in it, made where it is not there yet.
 
     Args:
         folder: Where the environment is, or goes.
-        requirement: The package, as pip understands it.
+        requirement: The package, or packages, as pip understands it.
         pinned: Packages that it shall have in the same version as this process.
     """
     python = folder / "bin" / "python"
-    requirements = [requirement, *(f"{name}=={version(name)}" for name in pinned)]
+    wanted = [requirement] if isinstance(requirement, str) else requirement
+    requirements = [*wanted, *(f"{name}=={version(name)}" for name in pinned)]
     ready = folder / "requirements.txt"
     if not ready.is_file() or ready.read_text(encoding="utf8").split() != requirements:
         print(f"installing {' '.join(requirements)} into {folder}", flush=True)
