@@ -486,11 +486,11 @@ def test_the_first_page_says_which_data_and_budget_built_the_site(pages):
 
 @site
 def test_numbers_in_the_notebooks_are_those_of_the_site(pages):
-    by_name = {page.path.stem: page for page in pages}
+    by_name = {page.path.relative_to(SITE).with_suffix("").as_posix(): page for page in pages}
     book = read_book(ROOT)
     for chapter in book.notebooks:
         text = "\n".join(cell.source for cell in flatten_page(chapter, book).cells)
-        soup = by_name[chapter.stem].soup
+        soup = by_name[chapter.docname].soup
         numbers = [tag.get_text().strip("()#") for tag in soup.select(".eqno")]
         assert re.findall(r"\\tag\{([\d.]+)\}", text) == numbers, chapter.stem
         captions = soup.select("figcaption .caption-number")
@@ -504,8 +504,10 @@ def test_numbers_in_the_notebooks_are_those_of_the_site(pages):
 def secrets(text: str, assignments: list) -> list[str]:
     """Lines of solutions, wrong answers and hidden cells that a text shows; one line each."""
     found = []
+    lecture = [page.text for page in read_book(ROOT).notebooks]
     for assignment in assignments:
         shown = {line.strip() for line in notebook_lines(assignment)}
+        shown |= {line.strip() for text in lecture for line in text.splitlines()}
         for exercise in assignment.exercises:
             hidden = [exercise.solution, exercise.hidden, *(w.source for w in exercise.wrong)]
             lines = {line.strip() for cell in hidden for line in cell.splitlines()}
