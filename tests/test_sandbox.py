@@ -272,7 +272,7 @@ def test_a_broken_box_is_refused(change):
 
 
 def test_what_a_box_shows_may_lie_below_tmp(box):
-    """An environment in a folder like /tmp/clone/.venv once kept every box from being entered."""
+    """An environment in a clone in a temporary folder once kept every box from being entered."""
     with tempfile.TemporaryDirectory(dir="/tmp") as below:
         Path(below).chmod(0o755)
         Path(below, "shown").touch()

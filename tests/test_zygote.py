@@ -223,11 +223,11 @@ def test_a_kernel_holds_no_one_elses_files(start, zygote):
 def test_kernels_do_not_disturb_each_other(start):
     talks = [start() for _ in range(8)]
     for number, talk in enumerate(talks):
-        talk.run(f"own = {number}\nopen('/tmp/own', 'w').write(str(own))", wait=False)
+        talk.run(f"own = {number}\nopen('own', 'w').write(str(own))", wait=False)
     talks[3].kernel.kill()
     for number, talk in enumerate(talks):
         if number != 3:
-            assert talk.run("print(own, open('/tmp/own').read())") == f"{number} {number}"
+            assert talk.run("print(own, open('own').read())") == f"{number} {number}"
 
 
 @pytest.mark.parametrize(
