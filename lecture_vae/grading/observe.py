@@ -149,6 +149,9 @@ def observe(notebooks: Sequence[Rebuilt], conditions: Conditions) -> Iterator[di
         One observation for each notebook that ran to its end: ``notebook``, its key, and
         ``cells``, what each of its cells did. A notebook without one did not run to its end,
         because the process that ran it ended.
+
+    Raises:
+        RuntimeError: At the end, if a notebook failed for reasons that are not its own.
     """
     with tempfile.TemporaryDirectory(prefix="lv-batch-") as name:
         folder = Path(name)
@@ -156,11 +159,15 @@ def observe(notebooks: Sequence[Rebuilt], conditions: Conditions) -> Iterator[di
         for place, notebook in enumerate(notebooks):
             _write(folder / f"{place:06d}" / "notebook.ipynb", notebook)
         seconds = 120 + 5 * sum(cell.timeout for notebook in notebooks for cell in notebook.cells)
+        left = len(notebooks)
         with _zygotes.one(conditions) as zygote:
             for line in _lines(folder, zygote, seconds):
                 observation = json.loads(line)
                 observation["notebook"] = notebooks[int(observation["notebook"])].key
+                left -= all(cell["outcome"] != "infrastructure" for cell in observation["cells"])
                 yield observation
+            if left:  # then the zygote may be what failed, and must not serve again
+                raise RuntimeError(f"{left} of {len(notebooks)} notebooks did not run to their end")
 
 
 def _write(path: Path, notebook: Rebuilt) -> None:
