@@ -7,7 +7,7 @@ READY := .venv/.ready
 export TQDM_DISABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks lint format clean
+.PHONY: help book test bench notebooks lint format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -21,6 +21,11 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book
 	$(BIN)/python -m pytest -m site
+
+bench: $(READY)  ## measure everything (about an hour, nothing else running), write results/, print the table
+	for question in imports steps peers lecture memory animation scaling book; do \
+	  $(BIN)/python benchmarks/$$question.py --record || exit 1; done
+	$(BIN)/python book/_ext/performance.py
 
 notebooks: $(READY)  ## write the .ipynb beside each chapter, executed
 	$(BIN)/python book/_ext/notebooks.py

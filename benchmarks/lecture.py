@@ -61,8 +61,8 @@ Cost = dict[str, tuple[float, float]]  # model -> seconds of a step, seconds of 
 def main() -> None:
     """Measures, prints and, if asked, records."""
     options = parser(__doc__, rounds=1)
-    options.add_argument("--steps", type=int, default=500, help="of each model in a round")
-    options.add_argument("--evaluations", type=int, default=3, help="of each model in a round")
+    options.add_argument("--steps", type=int, default=300, help="of each model in a round")
+    options.add_argument("--evaluations", type=int, default=2, help="of each model in a round")
     options.add_argument("--workers", type=int, nargs="+", default=[8, 2, 0])
     arguments = arguments_of(options, "lecture")
     data = images()

@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -59,7 +61,7 @@ PEERS = {
 
 def main() -> None:
     """Installs, measures, prints and, if asked, records."""
-    options = parser(__doc__, rounds=3)
+    options = parser(__doc__, rounds=2)
     options.add_argument("--steps", type=int, default=2_000, help="in each measurement")
     options.add_argument("--eval-every", type=int, default=250)
     options.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
@@ -82,8 +84,12 @@ def main() -> None:
             test=data.test.images.flatten(1).numpy(),
         )
         found = {name: {mode: [] for mode in CORES} for name in pythons}
+        # Every process of a peer has a seed of its own, and all peers have the same ones.
+        seeds = {name: count() for name in pythons}
         calls = {
-            f"{name}/{mode}": partial(start, PEERS[name], pythons[name], file, mode, arguments)
+            f"{name}/{mode}": partial(
+                start, PEERS[name], pythons[name], file, mode, arguments, seeds[name]
+            )
             for name in pythons
             for mode in CORES
         }
@@ -109,7 +115,12 @@ def python_of(peer: Peer, folder: Path) -> Path:
 
 
 def start(
-    peer: Peer, python: Path, file: Path, mode: str, arguments: argparse.Namespace
+    peer: Peer,
+    python: Path,
+    file: Path,
+    mode: str,
+    arguments: argparse.Namespace,
+    seeds: Iterator[int],
 ) -> list[dict[str, Any]]:
     """Runs a peer on so many cores, or once on each; what each process reports."""
     free = sorted(os.sched_getaffinity(0))
@@ -118,7 +129,7 @@ def start(
         mine = free[number : number + cores]
         task = {
             "data": str(file), "steps": arguments.steps, "eval_every": arguments.eval_every,
-            "batch": 64, "lr": 5e-4, "seed": number, "threads": cores,
+            "batch": 64, "lr": 5e-4, "seed": next(seeds), "threads": cores,
         }  # fmt: skip
         variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cores))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "KERAS"))}

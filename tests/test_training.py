@@ -169,6 +169,20 @@ def test_a_senseless_config_is_refused_by_name(field, value):
         replace(SHORT, **{field: value})
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_gpu_learns_what_a_cpu_learns(tiny, name):
+    objective = NegativeELBO(1.0) if name.endswith("vae") else SquaredError()
+    losses = {}
+    for device in ("cpu", "cuda"):
+        model = build_model(name)
+        history = train(model, objective, tiny, TrainConfig(steps=100), device=device)
+        assert next(model.parameters()).device.type == device
+        losses[device] = history.rows[-1]["test_loss"]
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.02)
+
+
 def test_auto_takes_the_best_device_there_is(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

@@ -48,7 +48,7 @@ def digest(paths: Iterable[Path], root: Path) -> str:
 
 def site_sources(root: Path) -> list[Path]:
     """Every file that the site is made from."""
-    named = [root / "_config.yml", root / "_toc.yml", root / "results" / "reproduction.json"]
+    named = [root / "_config.yml", root / "_toc.yml", *(root / "results").glob("*.json")]
     book = [path for path in (root / "book").rglob("*") if path.is_file()]
     exercises = list((root / "exercises").glob("*.md"))
     package = list((root / "lecture_vae").rglob("*.py"))

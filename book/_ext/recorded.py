@@ -1,4 +1,4 @@
-"""The recorded numbers of `results/reproduction.json`, as text for the pages.
+"""The recorded numbers of `results/`, as text for the pages.
 
 The book quotes a number by its name, `{{ linear_vae_1_test_loss }}`. The site and the notebooks
 take the text for it from here, so that they cannot differ. Nothing here measures anything.
@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from performance import performance_values
+from tables import four_digits, markdown_table, whole
 
 RECORD = Path("results") / "reproduction.json"
 STAMP = "lecture_vae.json"  # what `build.py` notes beside the site
@@ -31,19 +34,9 @@ class RecordError(Exception):
     """A page uses a recorded number that is not there."""
 
 
-def four_digits(value: float) -> str:
-    """Four significant digits, trailing zeros kept: 36.6 -> '36.60', 0.029221 -> '0.02922'."""
-    return f"{value:#.4g}".rstrip(".")
-
-
 def nats(value: float) -> str:
     """Four significant digits; what is practically zero is said to be less than 0.001."""
     return four_digits(value) if value >= 0.001 else "less than 0.001"
-
-
-def whole(value: float) -> str:
-    """A whole number with its thousands marked: 25000 -> '25,000'."""
-    return f"{value:,.0f}"
 
 
 def percent_change(ours: float, original: float) -> str:
@@ -62,16 +55,16 @@ FORMATS: dict[str, Callable[[float], str]] = {
 
 
 def recorded_values(root: Path) -> dict[str, str]:
-    """Every name that a page may use, with its text. Empty where nothing is recorded yet.
+    """Every name that a page may use, with its text; nothing of what is not recorded yet.
 
     Args:
         root: the folder that holds `results/`.
     """
+    values = performance_values(root)
     path = root / RECORD
     if not path.exists():
-        return {}
+        return values
     record = json.loads(path.read_text(encoding="utf8"))
-    values: dict[str, str] = {}
     for key, run in record["runs"].items():
         for prefix, part in ((key, "ours"), (f"original_{key}", "original")):
             for name, value in run.get(part, {}).items():
@@ -112,6 +105,10 @@ def built_with(build: Path) -> str:
 
 def missing(name: str, values: Mapping[str, str], root: Path) -> str:
     """Why `name` has no text: one sentence for the author of a page."""
+    if name.startswith("bench_") and not any(key.startswith("bench_") for key in values):
+        return f"{{{{ {name} }}}} cannot be filled in: not everything is measured. " + (
+            "Record it with `make bench`."
+        )
     if not (root / RECORD).exists():
         return (
             f"{{{{ {name} }}}} cannot be filled in: {RECORD.as_posix()} does not exist. "
@@ -143,12 +140,6 @@ def substitute(text: str, values: Mapping[str, str], root: Path) -> str:
         return values[name]
 
     return USE.sub(fill, text)
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A pipe table: model and unit to the left, numbers to the right."""
-    rule = [":---"] * 2 + ["---:"] * (len(header) - 2)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
 
 
 def cell(values: Mapping[str, Any], name: str) -> str:

@@ -1,0 +1,325 @@
+"""How fast the lecture is: what the benchmarks recorded in `results/`, as tables and pictures.
+
+The page takes the tables from here. `python book/_ext/performance.py`, the last line of
+`make bench`, prints the first ones and draws the pictures. Nothing here measures anything.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import TYPE_CHECKING, Any
+
+from tables import markdown_table, whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Record = Mapping[str, Any]
+
+# What the goals' table reads, and in which file of `results/` it lies.
+RECORDS = "steps", "peers", "lecture", "memory", "animation", "imports", "scaling", "book"
+STATIC = Path("book") / "_static"
+OURS = "lecture_vae"
+ORIGINAL = "the original's way, 8 workers"
+JAX = "JAX, Flax, lax.scan"
+ONE, TWO, PAIR = "one core", "two cores", "a run on each of two cores"
+MODELS = {"linear-vae": "linear VAE", "conv-vae": "convolutional VAE"}
+
+
+def read_records(root: Path) -> dict[str, Any]:
+    """What is recorded, by its name in :data:`RECORDS`."""
+    files = {name: root / "results" / f"{name}.json" for name in RECORDS}
+    return {
+        name: json.loads(path.read_text(encoding="utf8"))
+        for name, path in files.items()
+        if path.exists()
+    }
+
+
+def performance_values(root: Path) -> dict[str, str]:
+    """Every name beginning with ``bench_`` that a page may use; none while a record is missing.
+
+    Only the one of the book itself may be: measuring it builds this page.
+
+    Args:
+        root: the folder that holds `results/`.
+    """
+    records = read_records(root)
+    if not {*RECORDS} <= {*records, "book"}:
+        return {}
+    steps, peers = records["steps"], records["peers"]
+    values = {
+        "goals_table": goals_table(records),
+        "peers_table": peers_table(peers),
+        "lecture_table": lecture_table(records["lecture"], steps),
+        "memory_table": memory_table(records["memory"]),
+        "machine": machine(steps),
+        "jax_version": peers["versions"]["jax"],
+        "lecture_steps": whole(records["lecture"]["steps"]),
+        "peers_steps": whole(peers["steps"]),
+        "break_even_steps": whole(round(break_even(peers), -2)),
+    }
+    for model in MODELS:
+        values[f"{model.replace('-', '_')}_steps_table"] = steps_table(steps, model)
+        values[f"{model.replace('-', '_')}_profile"] = profile(steps, model)
+    return {f"bench_{name}": text for name, text in values.items()}
+
+
+# ---------------------------------------------------------------------------- the goals
+
+
+def goals_table(records: Mapping[str, Record]) -> str:
+    """What was to be reached and what was."""
+    rows = [
+        [what, ours, other, short(ratio), f"{sign} {goal:g}", "yes" if reached else "**no**"]
+        for what, ours, other, ratio, sign, goal in goals(records)
+        for reached in [ratio >= goal if sign == "≥" else ratio <= goal]
+    ]
+    header = ["What", "Ours", "Beside", "Figure", "Goal", "Reached"]
+    return markdown_table(header, rows, words=3)
+
+
+def short(value: float) -> str:
+    """Two digits, or all before the point: 0.3445 -> '0.34', 10.41 -> '10', 586.2 -> '586'."""
+    return whole(value) if value >= 10 else f"{value:#.2g}"
+
+
+def goals(records: Mapping[str, Record]) -> list[tuple[str, str, str, float, str, float]]:
+    """What; ours; what it stands beside; the figure; how it shall compare; with what."""
+    rows: list[tuple[str, str, str, float, str, float]] = []
+    lecture, animation = records["lecture"], records["animation"]
+    minutes = {name: way["lecture_s"] / 60 for name, way in lecture["ways"].items()}
+    rows.append((
+        "The five runs of the lecture", f"{minutes['ours']:.1f} min",
+        f"{ORIGINAL}: {minutes[ORIGINAL]:.0f} min", minutes[ORIGINAL] / minutes["ours"], "≥", 12,
+    ))  # fmt: skip
+    for (model, name), goal in zip(MODELS.items(), (1.5, 2), strict=True):
+        ms = records["steps"]["models"][model]["median_ms_per_step"]
+        rows.append((
+            f"A step of the {name}", f"{ms['train']:.2f} ms", f"its products: {ms['floor']:.2f} ms",
+            ms["train"] / ms["floor"], "≤", goal,
+        ))  # fmt: skip
+    seconds = {name: peer["five_runs_s"] for name, peer in records["peers"]["peers"].items()}
+    for name, value in seconds.items():
+        if name != OURS:
+            rows.append((
+                "Five linear runs", f"{seconds[OURS]:.0f} s", f"{name}: {value:.0f} s",
+                value / seconds[OURS], "≥", 1,
+            ))  # fmt: skip
+    per_frame = {name: 1e3 * value for name, value in animation["s_per_frame"].items()}
+    slow = next(name for name in per_frame if name.startswith("celluloid"))
+    frames = slow.partition(", ")[2]
+    rows.append((
+        f"A video of {frames}, {whole(animation['points'])} points",
+        f"{per_frame[f'latent_evolution, {frames}']:.1f} ms a frame",
+        f"celluloid: {per_frame[slow]:.0f} ms", animation["celluloid_per_ours"], "≥", 10,
+    ))  # fmt: skip
+    built = records["book"]["median_s"].items() if "book" in records else ()
+    for (name, value), goal in zip(built, (240, 15, 40), strict=bool(built)):
+        rows.append((f"`make book`, {name}", f"{value:.0f} s", "", value, "≤", goal))
+    imports = records["imports"]
+    beyond, answer = (
+        imports["beyond_torch_s"]["import lecture_vae"],
+        imports["median_s"]["lecture-vae --help"],
+    )
+    rows.append(
+        ("`import lecture_vae`", f"{beyond:.2f} s", "beyond `import torch`", beyond, "≤", 0.3)
+    )
+    rows.append(("`lecture-vae --help`", f"{answer:.2f} s", "", answer, "≤", 0.5))
+    megabytes = records["memory"]["beyond_torch_mb"]
+    for (model, name), most in zip(MODELS.items(), (700, 1000), strict=True):
+        peak = megabytes[f"train {model}"]
+        rows.append((
+            f"Memory of a run, {name}", f"{peak:.0f} MB", "beyond `import torch`", peak, "≤", most,
+        ))  # fmt: skip
+    return rows
+
+
+# ---------------------------------------------------------------------------- the other tables
+
+
+def steps_table(steps: Record, model: str) -> str:
+    """The step as it is, its variants and its floor: milliseconds, and how often the floor."""
+    found = steps["models"][model]
+    ms = found["median_ms_per_step"]
+    rows = []
+    for name, value in ms.items():
+        facts = found["variants"].get(name, {})
+        first = facts.get("first_steps_s", 0.0)
+        rows.append([
+            f"**`{name}`**" if name == "train" else name, f"{value:.2f}",
+            f"{value / ms['floor']:.2f}", f"{first:.0f} s" if first >= 1 else "",
+        ])  # fmt: skip
+    return markdown_table(["Step", "ms", "of the floor", "Before the first step"], rows, words=1)
+
+
+def profile(steps: Record, model: str) -> str:
+    """Where the time of a step goes, as words: the parts in per cent, the largest first."""
+    parts = dict(steps["models"][model]["profile_us_per_step"])
+    whole_step = parts.pop("all")
+    shares = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {100 * us / whole_step:.0f} %" for name, us in shares if us)
+
+
+def peers_table(peers: Record) -> str:
+    """Every peer: a step on one core and on two, what happens once, five runs, and its loss."""
+    rows = []
+    for name, peer in peers["peers"].items():
+        one, two, pair = (peer["modes"][mode] for mode in (ONE, TWO, PAIR))
+        losses = [loss for mode in peer["modes"].values() for loss in mode["test_loss"]]
+        rows.append([
+            "**ours**" if name == OURS else name, f"{one['ms_per_step']:.2f}",
+            f"{two['ms_per_step']:.2f}", f"{pair['ms_per_step']:.2f}", f"{max(0, one['once_s']):.1f}",
+            f"{peer['five_runs_s']:.0f}", f"{mean(losses):.1f} ± {stdev(losses):.1f}",
+        ])  # fmt: skip
+    header = [
+        "", "1 core, ms a step", "2 cores, ms", "2 runs at once, ms", "once, s", "5 runs, s",
+        "test loss",
+    ]  # fmt: skip
+    return markdown_table(header, rows, words=1)
+
+
+def break_even(peers: Record) -> float:
+    """From how many steps on a run on JAX ends earlier than ours, its compiling counted."""
+    ours, jax = (peers["peers"][name]["modes"][ONE] for name in (OURS, JAX))
+    saved = median(ours["ms_per_step_with_evaluations"]) - median(
+        jax["ms_per_step_with_evaluations"]
+    )
+    return 1e3 * (jax["once_s"] - ours["once_s"]) / saved
+
+
+def lecture_table(lecture: Record, steps: Record) -> str:
+    """The five runs in our way, in the original's, and what their products alone would take."""
+    ours = lecture["ways"]["ours"]["lecture_s"]
+    rows = [
+        [
+            "**ours**" if name == "ours" else name,
+            *(f"{way['ms_per_step'][model]:.1f}" for model in MODELS),
+            *(f"{way['s_per_evaluation'][model]:.2f}" for model in MODELS),
+            f"{way['lecture_s'] / 60:.1f}", f"{way['lecture_s'] / ours:.1f}",
+        ]
+        for name, way in lecture["ways"].items()
+    ]  # fmt: skip
+    floor = {model: steps["models"][model]["median_ms_per_step"]["floor"] for model in MODELS}
+    # Three linear runs of 25,000 steps, two convolutional ones of 30,000; ms.
+    least = (75_000 * floor["linear-vae"] + 60_000 * floor["conv-vae"]) / 1e3 / lecture["cores"]
+    rows.append([
+        "the products alone", *(f"{ms:.1f}" for ms in floor.values()), "", "",
+        f"{least / 60:.1f}", f"{least / ours:.1f}",
+    ])  # fmt: skip
+    header = [
+        "", "linear, ms a step", "convolutional", "linear, s an evaluation", "convolutional",
+        "Five runs, min", "of ours",
+    ]  # fmt: skip
+    return markdown_table(header, rows, words=1)
+
+
+def memory_table(memory: Record) -> str:
+    """Peaks beyond `import torch`."""
+    rows = [
+        [name, f"{value:.0f}"]
+        for name, value in memory["beyond_torch_mb"].items()
+        if name != "import torch"
+    ]
+    return markdown_table(["", "MB beyond `import torch`"], rows, words=1)
+
+
+def machine(record: Record) -> str:
+    """Where and with what something was measured."""
+    where, versions = record["machine"], record["versions"]
+    return (
+        f"{where['cpus']} cores of an {where['cpu']} ({where['vector_unit']}), {where['system']}, "
+        f"Python {versions['python']}, torch {versions['torch']}; {record['date']}"
+    )
+
+
+# ---------------------------------------------------------------------------- pictures
+
+
+def draw_peers(records: Mapping[str, Record]) -> "Figure":
+    """Seconds of a run against its steps, compiling included, for every peer on one core."""
+    import matplotlib.pyplot as plt
+
+    peers = records["peers"]["peers"]
+    figure, ax = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    ends = []
+    for name, peer in peers.items():
+        if "vmap" in name:
+            continue
+        run = peer["modes"][ONE]
+        ms = median(run["ms_per_step_with_evaluations"])
+        seconds = [max(0, run["once_s"]) + ms * steps for steps in (0, 25)]
+        wide: dict[str, Any] = (
+            {"linewidth": 3.5, "color": "#c03d00", "zorder": 3} if name == OURS else {}
+        )
+        ax.plot([0, 25_000], seconds, label=name, **wide)
+        ends.append((seconds[1], name))
+    floor = records["peers"]["floor_ms"]
+    ax.plot([0, 25_000], [0, 25 * floor], "k--", label="matrix products alone")
+    ax.set(xlim=(0, 25_000), ylim=(0, None), xlabel="steps", ylabel="seconds")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    handles, labels = ax.get_legend_handles_labels()
+    order = {name: end for end, name in ends}
+    ranked = sorted(zip(handles, labels, strict=True), key=lambda pair: -order.get(pair[1], 0))
+    ax.legend(*zip(*ranked, strict=True), frameon=False)
+    return figure
+
+
+def draw_scaling(records: Mapping[str, Record]) -> "Figure":
+    """A run's time against batch, data and number of models, with the floor."""
+    import matplotlib.pyplot as plt
+
+    scaling = records["scaling"]
+    panels = [
+        ("batch ", "", "images in a batch"),
+        ("", " images", "training images"),
+        ("", " models", "models trained"),
+    ]
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
+    for ax, (before, after, label) in zip(axes, panels, strict=True):
+        names = [n for n in scaling["median_s"] if n.startswith(before) and n.endswith(after)]
+        names = [name for name in names if before or not name.startswith("batch")]
+        x = [int(name.removeprefix(before).removesuffix(after).replace(",", "")) for name in names]
+        ax.plot(x, [scaling["median_s"][n] for n in names], "o-", color="#c03d00", lw=2.5,
+                label="ours")  # fmt: skip
+        ax.plot(x, [scaling["floor_s"][n] for n in names], "k--", label="matrix products alone")
+        ax.set(xlabel=label, ylim=(0, None))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.locator_params(nbins=5)
+    axes[0].set_ylabel("seconds for 25,000 steps")
+    axes[0].legend(frameon=False)
+    return figure
+
+
+PICTURES: dict[str, Callable[[Mapping[str, Record]], "Figure"]] = {
+    "performance_peers.png": draw_peers,
+    "performance_scaling.png": draw_scaling,
+}
+
+
+def records_digest(root: Path) -> str:
+    """One hash over what the pictures show; they carry it, and a test compares."""
+    contents = b"".join(
+        (root / "results" / f"{name}.json").read_bytes() for name in ("peers", "scaling")
+    )
+    return hashlib.sha256(contents).hexdigest()[:16]
+
+
+def main() -> None:
+    """Print the tables and draw the pictures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    root = Path(__file__).resolve().parents[2]
+    records = read_records(root)
+    print(goals_table(records), peers_table(records["peers"]), sep="\n\n")
+    for name, draw in PICTURES.items():
+        draw(records).savefig(
+            root / STATIC / name, dpi=120, metadata={"Records": records_digest(root)}
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""How numbers and tables are written on the pages. Nothing here reads or measures anything."""
+
+from collections.abc import Iterable, Sequence
+
+
+def four_digits(value: float) -> str:
+    """Four significant digits, trailing zeros kept: 36.6 -> '36.60', 0.029221 -> '0.02922'."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def whole(value: float) -> str:
+    """A whole number with its thousands marked: 25000 -> '25,000'."""
+    return f"{value:,.0f}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 2) -> str:
+    """A pipe table: the first columns, of words, to the left, numbers to the right."""
+    rule = [":---"] * words + ["---:"] * (len(header) - words)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])

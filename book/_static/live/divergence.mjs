@@ -1,0 +1,220 @@
+// The KL playground: two Gaussians to drag, both directions of the KL, and the KL as a surface.
+
+import { integrand, density, kl, klBySum } from "./gaussian.mjs";
+import { colors, element, onThemeChange, sharpen } from "./surface.mjs";
+
+const X = [-6, 6];
+const MU = [-4, 4];
+const SIGMA = [0.2, 3];
+const P_COLOR = "#3f90da";
+const Q_COLOR = "#e76300";
+const LEVELS = [0.05, 0.2, 0.5, 1, 2, 4, 8]; // nats: lines on the surface
+
+const number = (value) => value.toFixed(3).replace("-", "−");
+const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
+
+/** Starts the playground in place of what stands in `host`. */
+export function divergence(host) {
+  const p = { mu: -1, sigma: 0.7 };
+  const q = { mu: 1, sigma: 1.4 };
+  const view = build();
+  host.replaceChildren(view.root);
+
+  function draw() {
+    const [from, to] = view.reverse.checked ? [q, p] : [p, q];
+    drawCurves(view.curves, p, q, from, to);
+    drawSurface(view.surface, p, q);
+    for (const [name, g] of [["p", p], ["q", q]]) {
+      view[`${name}Mu`].value = g.mu;
+      view[`${name}Sigma`].value = g.sigma;
+      view[`${name}Text`].textContent = `${name}: mean ${number(g.mu)}, sd ${number(g.sigma)}`;
+    }
+    view.forwardText.textContent =
+      `KL(p‖q) = ${number(kl(p, q))} nats; by summing 400 rectangles ${number(klBySum(p, q))}`;
+    view.reverseText.textContent =
+      `KL(q‖p) = ${number(kl(q, p))} nats; by summing 400 rectangles ${number(klBySum(q, p))}`;
+  }
+
+  for (const [name, g] of [["p", p], ["q", q]]) {
+    view[`${name}Mu`].addEventListener("input", (event) => {
+      g.mu = Number(event.target.value);
+      draw();
+    });
+    view[`${name}Sigma`].addEventListener("input", (event) => {
+      g.sigma = Number(event.target.value);
+      draw();
+    });
+  }
+  for (const choice of [view.forward, view.reverse]) choice.addEventListener("change", draw);
+
+  // Dragging sideways moves the nearer mean; up and down makes that Gaussian narrow or wide.
+  let held = null;
+  dragging(view.curves, {
+    start: ([x]) => {
+      const at = X[0] + x * (X[1] - X[0]);
+      held = Math.abs(at - p.mu) <= Math.abs(at - q.mu) ? p : q;
+    },
+    move: ([x, y]) => {
+      held.mu = clamp(X[0] + x * (X[1] - X[0]), MU);
+      held.sigma = clamp(0.4 / Math.max(0.05, 1.15 * (1 - y)), SIGMA); // the curve's top
+      draw();
+    },
+  });
+  dragging(view.surface, {
+    start: () => {},
+    move: ([x, y]) => {
+      p.mu = clamp(MU[0] + x * (MU[1] - MU[0]), MU);
+      p.sigma = clamp(sigmaAt(1 - y), SIGMA);
+      draw();
+    },
+  });
+  new ResizeObserver(draw).observe(view.curves);
+  onThemeChange(draw);
+  draw();
+  host.dataset.ready = "true";
+}
+
+/** Reports where a pointer that is down is on a canvas, as shares of its width and height. */
+function dragging(canvas, { start, move }) {
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    start(at(event));
+    move(at(event));
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.buttons) move(at(event));
+  });
+}
+
+function drawCurves(canvas, p, q, from, to) {
+  const { context, width, height } = sharpen(canvas);
+  if (!width) return;
+  const look = colors();
+  const base = 0.72 * height;
+  const toX = (x) => ((x - X[0]) / (X[1] - X[0])) * width;
+  const toY = (y) => base - y * 0.6 * height;
+  const points = Array.from({ length: 401 }, (_, k) => X[0] + (k / 400) * (X[1] - X[0]));
+  context.clearRect(0, 0, width, height);
+
+  // The integrand, shaded: what lies below the axis counts against what lies above.
+  for (const sign of [1, -1]) {
+    context.beginPath();
+    context.moveTo(toX(X[0]), base);
+    for (const x of points) {
+      const value = integrand(x, from, to);
+      context.lineTo(toX(x), toY(sign * value > 0 ? value : 0));
+    }
+    context.lineTo(toX(X[1]), base);
+    context.globalAlpha = 0.35;
+    context.fillStyle = sign > 0 ? look.text : "#bd1f01";
+    context.fill();
+    context.globalAlpha = 1;
+  }
+  context.strokeStyle = look.muted;
+  context.lineWidth = 1;
+  line(context, [[0, base], [width, base]]);
+  for (const [g, color, name] of [[p, P_COLOR, "p"], [q, Q_COLOR, "q"]]) {
+    context.strokeStyle = color;
+    context.lineWidth = 2.5;
+    line(context, points.map((x) => [toX(x), toY(density(x, g))]));
+    context.fillStyle = look.text;
+    context.font = "italic 16px serif";
+    context.fillText(name, toX(g.mu) - 4, Math.max(14, toY(density(g.mu, g)) - 6));
+  }
+  context.fillStyle = look.text;
+  context.font = "12px sans-serif";
+  for (let x = -4; x <= 4; x += 2) {
+    context.fillText(String(x).replace("-", "−"), toX(x) - 4, height - 4);
+  }
+}
+
+/** The standard deviation at a height of the surface: sigma doubles at equal steps. */
+function sigmaAt(share) {
+  return SIGMA[0] * (SIGMA[1] / SIGMA[0]) ** share;
+}
+
+function drawSurface(canvas, p, q) {
+  const { context, width, height } = sharpen(canvas);
+  if (!width) return;
+  const look = colors();
+  const cell = 4;
+  context.clearRect(0, 0, width, height);
+  const at = (x, y) => kl({ mu: MU[0] + (x / width) * (MU[1] - MU[0]), sigma: sigmaAt(1 - y / height) }, q);
+  for (let x = 0; x < width; x += cell) {
+    for (let y = 0; y < height; y += cell) {
+      const value = at(x + cell / 2, y + cell / 2);
+      // A line runs where the level changes towards a neighbour.
+      const level = levelOf(value);
+      const edge = level !== levelOf(at(x + 1.5 * cell, y + cell / 2)) ||
+        level !== levelOf(at(x + cell / 2, y + 1.5 * cell));
+      context.globalAlpha = edge ? 0.9 : 0.6 * (1 - level / LEVELS.length);
+      context.fillStyle = edge ? look.text : P_COLOR;
+      context.fillRect(x, y, cell, cell);
+    }
+  }
+  context.globalAlpha = 1;
+  const x = ((p.mu - MU[0]) / (MU[1] - MU[0])) * width;
+  const y = (1 - Math.log(p.sigma / SIGMA[0]) / Math.log(SIGMA[1] / SIGMA[0])) * height;
+  for (const [color, line_] of [[look.background, 5], [look.text, 2.5]]) {
+    context.strokeStyle = color;
+    context.lineWidth = line_;
+    context.beginPath();
+    context.arc(x, y, 8, 0, 2 * Math.PI);
+    context.stroke();
+  }
+}
+
+function levelOf(value) {
+  const above = LEVELS.findIndex((level) => value < level);
+  return above < 0 ? LEVELS.length : above;
+}
+
+function line(context, points) {
+  context.beginPath();
+  points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.stroke();
+}
+
+function build() {
+  const slider = (label, [min, max]) =>
+    element("input", { type: "range", min, max, step: "0.01", "aria-label": label });
+  const choice = (value) => element("input", { type: "radio", name: "direction", value });
+  const view = {
+    curves: element("canvas", {
+      class: "live-curves", role: "img",
+      "aria-label": "Densities of p and q, and the integrand of the chosen KL, shaded",
+    }),
+    surface: element("canvas", {
+      class: "live-kl-surface", role: "img",
+      "aria-label": "KL(p‖q) for every mean (across) and standard deviation (upwards) of p",
+    }),
+    pMu: slider("mean of p", MU), pSigma: slider("standard deviation of p", SIGMA),
+    qMu: slider("mean of q", MU), qSigma: slider("standard deviation of q", SIGMA),
+    pText: element("output"), qText: element("output"),
+    forward: choice("forward"), reverse: choice("reverse"),
+    forwardText: element("output"), reverseText: element("output"),
+  };
+  view.forward.checked = true;
+  view.root = element("div", { class: "live-explorer" },
+    element("div", { class: "live-columns" }, view.curves,
+      element("div", { class: "live-side" }, view.surface,
+        element("span", { class: "live-muted" },
+          "KL(p‖q) over p's mean and standard deviation; lines at 0.05, 0.2, 0.5, 1, 2, 4, 8 nats"))),
+    element("div", { class: "live-row" }, view.pText,
+      element("span", { class: "live-grow" }, view.pMu, view.pSigma)),
+    element("div", { class: "live-row" }, view.qText,
+      element("span", { class: "live-grow" }, view.qMu, view.qSigma)),
+    element("fieldset", { class: "live-choices" },
+      element("legend", { class: "live-muted" }, "Shade the integrand of"),
+      element("label", {}, view.forward, " ", view.forwardText),
+      element("label", {}, view.reverse, " ", view.reverseText)));
+  return view;
+}
+
+if (globalThis.document) {
+  for (const host of document.querySelectorAll("[data-live=divergence]")) divergence(host);
+}

@@ -1,0 +1,285 @@
+// The latent explorer: drag a point over the codes of the test set and watch what the decoder
+// makes of it; go back in the training; change the model; draw a digit and see its q(z | x).
+
+import { network } from "./network.mjs";
+import { PackError, fetchPack } from "./pack.mjs";
+import { Plane } from "./plane.mjs";
+import { sketch } from "./sketch.mjs";
+import { element, normals, onThemeChange, showDigits } from "./surface.mjs";
+
+const SAMPLES = 32; // of q(z | x), for the variance of the pixels
+const SHOWN_SAMPLES = 5; // of them decoded one by one
+const FRAME = 150; // ms between two evaluations while the training plays
+
+const number = (value) => value.toFixed(2).replace("-", "−");
+const steps = (value) => value.toLocaleString("en");
+
+/** Starts the explorer in place of what stands in `host`. */
+export async function explorer(host) {
+  const folder = new URL(host.dataset.packs, document.baseURI);
+  const names = JSON.parse(host.dataset.runs); // folder of each run -> what to call it
+  const view = build(Object.entries(names));
+  const runs = new Map();
+  let run; // the one that is shown
+  let current; // what its slider points to: {step, decode, codes}
+  let wanted = 0; // counts what was asked for: only the last answer is shown
+
+  const plane = new Plane(view.plane, {
+    onMove: (z) => {
+      clearDrawing();
+      show(z);
+    },
+    onHover: (index) => {
+      view.hovered.hidden = index === null;
+      if (index === null) return;
+      const { mu, labels } = current.codes;
+      showDigits(view.hoverDigit, current.decode([mu[2 * index], mu[2 * index + 1]]));
+      view.hoverText.textContent = `a ${labels[index]}, decoded from its code`;
+    },
+  });
+
+  function show(z) {
+    showDigits(view.digit, current.decode(z));
+    view.where.textContent = `z = (${number(z[0])}, ${number(z[1])})`;
+  }
+
+  /** The packs of a run, fetched when first chosen. */
+  async function load(name) {
+    if (!runs.has(name)) {
+      const at = (file) => new URL(`${name}/${file}`, folder);
+      const model = await fetchPack(at("model.bin"));
+      runs.set(name, {
+        model,
+        at,
+        decode: network(model, "decoder"),
+        codes: { mu: model.arrays.mu.values, labels: model.arrays.labels.values },
+        decoders: new Map(),
+      });
+    }
+    return runs.get(name);
+  }
+
+  async function choose(name) {
+    stop();
+    clearDrawing();
+    const mine = ++wanted;
+    const chosen = await attempt(() => load(name));
+    if (!chosen || mine !== wanted) return;
+    run = chosen;
+    const { steps: last, data, kl_weight: weight } = run.model.head.run;
+    view.step.value = view.step.max;
+    view.about.textContent =
+      `${data.toUpperCase()}, ${steps(last)} steps` +
+      (weight === null ? ", no KL." : `, KL weight ${weight}.`);
+    present({ step: last, decode: run.decode, codes: run.codes, from: last });
+    plane.place(plane.limits.map(([low, high]) => (low + high) / 2));
+    show(plane.z);
+  }
+
+  function present(next) {
+    current = next;
+    plane.showCodes(current.codes, run.model.head.limits);
+    view.stepText.textContent =
+      `step ${steps(current.step)}` +
+      (current.from === current.step ? "" : `, decoder of step ${steps(current.from)}`);
+    show(plane.z);
+  }
+
+  /** The codes, and the latest decoder, at a share of the training. */
+  async function goTo(share) {
+    const mine = ++wanted;
+    const training = (run.training ??= await attempt(() => fetchPack(run.at("training.bin"))));
+    if (!training || mine !== wanted) return;
+    const { rows, decoders } = training.head;
+    const index = Math.round(share * (rows.length - 1));
+    if (index === rows.length - 1) {
+      return present({ ...run, step: rows[index].step, from: rows[index].step });
+    }
+    const { step } = rows[index];
+    const from = decoders.filter((each) => each <= step).pop();
+    if (!run.decoders.has(from)) {
+      const pack = await attempt(() => fetchPack(run.at(`decoder-${from}.bin`)));
+      if (!pack || mine !== wanted) return;
+      run.decoders.set(from, network(pack, "decoder"));
+    }
+    const count = training.arrays.labels.values.length;
+    const mu = training.arrays.latents.values.subarray(2 * count * index, 2 * count * (index + 1));
+    present({
+      step, from, decode: run.decoders.get(from),
+      codes: { mu, labels: training.arrays.labels.values },
+    });
+  }
+
+  /** What a drawing means to the encoder. */
+  async function encode(image) {
+    stop();
+    if (view.step.value !== view.step.max) {
+      view.step.value = view.step.max;
+      await goTo(1);
+    }
+    const mine = ++wanted;
+    run.encoder ??= await attempt(() => fetchPack(run.at("encoder.bin")));
+    if (!run.encoder || mine !== wanted) return;
+    const parts = run.encoder.head.networks;
+    const mu = parts.to_mu ? null : [...network(run.encoder, "encoder")(image)];
+    if (mu) {
+      plane.cloud = null;
+      plane.place(mu);
+      show(mu);
+      view.drawnText.textContent =
+        "An autoencoder gives one point and no cloud: it has no q(z | x).";
+      showDigits(view.samples, current.decode(mu));
+      view.variance.hidden = view.varianceText.hidden = true;
+      return;
+    }
+    const features = network(run.encoder, "trunk")(image);
+    const mean = [...network(run.encoder, "to_mu")(features)];
+    const sigma = [...network(run.encoder, "to_log_var")(features)].map((v) => Math.exp(v / 2));
+    const eps = normals(2 * SAMPLES, 1);
+    const samples = Array.from({ length: SAMPLES }, (_, k) =>
+      mean.map((value, axis) => value + sigma[axis] * eps[2 * k + axis]));
+    const images = samples.map((z) => Float32Array.from(current.decode(z)));
+    plane.cloud = { mu: mean, sigma, samples };
+    plane.place(mean);
+    show(mean);
+    showDigits(view.samples, ...images.slice(0, SHOWN_SAMPLES));
+    const variance = varianceOf(images);
+    const largest = Math.max(...variance);
+    showDigits(view.variance, variance.map((value) => value / (largest || 1)));
+    view.variance.hidden = view.varianceText.hidden = false;
+    view.drawnText.textContent =
+      `q(z | x): mean (${number(mean[0])}, ${number(mean[1])}), standard deviations ` +
+      `${number(sigma[0])} and ${number(sigma[1])}. The ellipses are one and two of them. ` +
+      `Below: ${SHOWN_SAMPLES} samples, decoded.`;
+    view.varianceText.textContent =
+      `Where ${SAMPLES} samples disagree: variance of each pixel, at most ${number(largest)}.`;
+  }
+
+  function clearDrawing() {
+    if (!plane.cloud && view.drawn.hidden) return;
+    plane.cloud = null;
+    view.drawn.hidden = true;
+    paper.clear();
+  }
+
+  let playing = null;
+  function stop() {
+    clearInterval(playing);
+    playing = null;
+    view.play.textContent = "Play the training";
+  }
+  function play() {
+    if (playing) return stop();
+    if (view.step.value === view.step.max) view.step.value = 0;
+    clearDrawing();
+    view.play.textContent = "Stop";
+    // Who asked for less motion gets the same evaluations, one a second.
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    playing = setInterval(async () => {
+      await goTo(Number(view.step.value) / Number(view.step.max));
+      if (view.step.value === view.step.max) return stop();
+      view.step.value = Number(view.step.value) + 1;
+    }, calm ? 1000 : FRAME);
+  }
+
+  /** Says on the page what went wrong; undefined then. */
+  async function attempt(action) {
+    try {
+      const result = await action();
+      view.error.hidden = true;
+      return result;
+    } catch (error) {
+      if (!(error instanceof PackError)) throw error;
+      stop();
+      view.error.textContent = error.message;
+      view.error.hidden = false;
+      return undefined;
+    }
+  }
+
+  const paper = sketch(view.paper, (image) => {
+    view.drawn.hidden = false;
+    encode(image);
+  });
+  view.clear.addEventListener("click", () => {
+    clearDrawing();
+    paper.clear();
+    plane.draw();
+  });
+  view.play.addEventListener("click", play);
+  view.step.addEventListener("input", () => {
+    stop();
+    clearDrawing();
+    goTo(Number(view.step.value) / Number(view.step.max));
+  });
+  view.model.addEventListener("change", () => choose(view.model.value));
+
+  const first = await attempt(() => load(view.model.value));
+  if (!first) {
+    host.append(view.error); // the still picture stays
+    return;
+  }
+  host.replaceChildren(view.root);
+  await choose(view.model.value);
+  new ResizeObserver(() => plane.redraw()).observe(view.plane);
+  onThemeChange(() => plane.redraw());
+  host.dataset.ready = "true";
+}
+
+/** The variance of each pixel over images. */
+function varianceOf(images) {
+  return Float32Array.from(images[0], (_, pixel) => {
+    const values = images.map((image) => image[pixel]);
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+  });
+}
+
+/** The elements of the figure. */
+function build(names) {
+  const view = {
+    model: element("select", {}, ...names.map(([value, text]) =>
+      element("option", { value }, text))),
+    about: element("span", { class: "live-muted" }),
+    plane: element("canvas", {
+      class: "live-plane", tabindex: "0", role: "application",
+      "aria-label": "Latent plane. Arrow keys move the point, with Shift in larger steps.",
+    }),
+    digit: element("canvas", {
+      class: "live-digit", role: "img", "aria-label": "The image that the decoder gives for z",
+    }),
+    where: element("output", { class: "live-where" }),
+    hoverDigit: element("canvas", { class: "live-small", role: "img", "aria-label": "Image of the code under the pointer" }),
+    hoverText: element("span", { class: "live-muted" }),
+    step: element("input", { type: "range", min: "0", max: "60", value: "60" }),
+    stepText: element("output"),
+    play: element("button", { type: "button" }, "Play the training"),
+    paper: element("canvas", { class: "live-paper", role: "img", "aria-label": "Draw a digit here with mouse or finger" }),
+    clear: element("button", { type: "button" }, "Clear"),
+    samples: element("canvas", { class: "live-samples", role: "img", "aria-label": "Samples from q(z | x), decoded" }),
+    variance: element("canvas", { class: "live-small", role: "img", "aria-label": "Variance of each pixel" }),
+    drawnText: element("p"),
+    varianceText: element("span", { class: "live-muted" }),
+    error: element("p", { class: "live-error", role: "alert", hidden: "" }),
+  };
+  view.hovered = element("div", { class: "live-hovered", hidden: "" }, view.hoverDigit, view.hoverText);
+  view.drawn = element("div", { hidden: "" }, view.drawnText, view.samples,
+    element("div", { class: "live-hovered" }, view.variance, view.varianceText));
+  view.root = element("div", { class: "live-explorer" },
+    element("div", { class: "live-row" }, element("label", {}, "Model ", view.model), view.about),
+    view.error,
+    element("div", { class: "live-columns" },
+      view.plane,
+      element("div", { class: "live-side" }, view.digit, view.where, view.hovered)),
+    element("div", { class: "live-row" },
+      element("label", { class: "live-grow" }, "Training ", view.step), view.stepText, view.play),
+    element("div", { class: "live-columns" },
+      element("div", {}, element("p", { class: "live-heading" }, "Draw a digit"), view.paper,
+        element("div", { class: "live-row" }, view.clear)),
+      element("div", { class: "live-side live-grow" }, view.drawn)));
+  return view;
+}
+
+if (globalThis.document) {
+  for (const host of document.querySelectorAll("[data-live=explorer]")) explorer(host);
+}

@@ -1,0 +1,143 @@
+// Reparameterization: the noise is drawn once; mu and log_var carry the same noise elsewhere.
+
+import { colors, element, normals, onThemeChange, sharpen, PALETTE } from "./surface.mjs";
+import { density } from "./gaussian.mjs";
+
+const COUNT = 7; // numbers of noise
+const SPAN = 6; // the axes go from -SPAN to SPAN
+
+const number = (value) => value.toFixed(2).replace("-", "−");
+
+/** z = mu + sigma eps, and its derivatives by mu and by log_var. */
+export function reparameterize(mu, logVar, eps) {
+  const sigma = Math.exp(logVar / 2);
+  return { z: mu + sigma * eps, byMu: 1, byLogVar: 0.5 * sigma * eps };
+}
+
+/** Starts the figure in place of what stands in `host`. */
+export function reparameterization(host) {
+  const view = build();
+  host.replaceChildren(view.root);
+  let seed = 3;
+  let noise = normals(COUNT, seed);
+  let chosen = 0; // whose derivatives are written out
+
+  function draw() {
+    const mu = Number(view.mu.value);
+    const logVar = Number(view.logVar.value);
+    const sigma = Math.exp(logVar / 2);
+    view.muText.textContent = `μ = ${number(mu)}`;
+    view.logVarText.textContent = `log σ² = ${number(logVar)}, so σ = ${number(sigma)}`;
+    const { z, byLogVar } = reparameterize(mu, logVar, noise[chosen]);
+    view.text.textContent =
+      `For ε = ${number(noise[chosen])}: z = μ + σε = ${number(z)}. ` +
+      `∂z/∂μ = 1, ∂z/∂(log σ²) = σε/2 = ${number(byLogVar)}.`;
+    paint(view.canvas, mu, logVar, noise, chosen);
+  }
+
+  for (const slider of [view.mu, view.logVar]) slider.addEventListener("input", draw);
+  view.again.addEventListener("click", () => {
+    noise = normals(COUNT, ++seed);
+    draw();
+  });
+  view.next.addEventListener("click", () => {
+    chosen = (chosen + 1) % COUNT;
+    draw();
+  });
+  // Dragging over the lower axis moves mu; up and down changes log_var.
+  let last = null;
+  view.canvas.addEventListener("pointerdown", (event) => {
+    view.canvas.setPointerCapture(event.pointerId);
+    last = [event.clientX, event.clientY];
+  });
+  view.canvas.addEventListener("pointermove", (event) => {
+    if (!event.buttons || !last) return;
+    const perPixel = (2 * SPAN) / view.canvas.clientWidth;
+    view.mu.value = Number(view.mu.value) + (event.clientX - last[0]) * perPixel;
+    view.logVar.value = Number(view.logVar.value) - (event.clientY - last[1]) / 60;
+    last = [event.clientX, event.clientY];
+    draw();
+  });
+  new ResizeObserver(draw).observe(view.canvas);
+  onThemeChange(draw);
+  draw();
+  host.dataset.ready = "true";
+}
+
+function paint(canvas, mu, logVar, noise, chosen) {
+  const { context, width, height } = sharpen(canvas);
+  if (!width) return;
+  const look = colors();
+  const toX = (value) => ((value + SPAN) / (2 * SPAN)) * width;
+  const upper = 0.36 * height;
+  const lower = 0.9 * height;
+  const sigma = Math.exp(logVar / 2);
+  context.clearRect(0, 0, width, height);
+  axis(context, look, toX, upper, { mu: 0, sigma: 1 }, "ε ~ N(0, 1): drawn once", height);
+  axis(context, look, toX, lower, { mu, sigma }, "z = μ + σε: where it lands", height);
+  noise.forEach((eps, index) => {
+    const { z } = reparameterize(mu, logVar, eps);
+    const color = PALETTE[index % PALETTE.length];
+    context.globalAlpha = index === chosen ? 1 : 0.55;
+    context.strokeStyle = context.fillStyle = color;
+    context.lineWidth = index === chosen ? 3 : 1.5;
+    context.beginPath();
+    context.moveTo(toX(eps), upper);
+    context.lineTo(toX(z), lower);
+    context.stroke();
+    for (const [value, y] of [[eps, upper], [z, lower]]) {
+      context.beginPath();
+      context.arc(toX(value), y, index === chosen ? 6 : 4, 0, 2 * Math.PI);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  });
+}
+
+function axis(context, look, toX, y, gaussian, title, height) {
+  context.strokeStyle = look.muted;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(toX(-SPAN), y);
+  context.lineTo(toX(SPAN), y);
+  context.stroke();
+  context.strokeStyle = look.text;
+  context.lineWidth = 2;
+  context.beginPath();
+  for (let k = 0; k <= 300; k++) {
+    const x = -SPAN + (2 * SPAN * k) / 300;
+    // All bells are drawn equally high: it is the width that matters here.
+    const bell = (density(x, gaussian) / density(gaussian.mu, gaussian)) * 0.2 * height;
+    context[k ? "lineTo" : "moveTo"](toX(x), y - bell);
+  }
+  context.stroke();
+  context.fillStyle = look.text;
+  context.font = "14px sans-serif";
+  context.fillText(title, 4, y - 0.24 * height);
+}
+
+function build() {
+  const view = {
+    canvas: element("canvas", {
+      class: "live-curves", role: "img",
+      "aria-label": "Seven numbers of noise on the upper axis, each joined to its z on the lower",
+    }),
+    mu: element("input", { type: "range", min: "-4", max: "4", step: "0.01", value: "1.5", "aria-label": "mu" }),
+    logVar: element("input", { type: "range", min: "-5", max: "2", step: "0.01", value: "-1", "aria-label": "log variance" }),
+    muText: element("output"),
+    logVarText: element("output"),
+    text: element("p"),
+    again: element("button", { type: "button" }, "Draw new noise"),
+    next: element("button", { type: "button" }, "Follow another ε"),
+  };
+  view.root = element("div", { class: "live-explorer" }, view.canvas,
+    element("div", { class: "live-row" }, element("span", { class: "live-grow" }, view.mu), view.muText),
+    element("div", { class: "live-row" }, element("span", { class: "live-grow" }, view.logVar), view.logVarText),
+    view.text,
+    element("div", { class: "live-row" }, view.next, view.again));
+  return view;
+}
+
+if (globalThis.document) {
+  for (const host of document.querySelectorAll("[data-live=reparameterization]")) reparameterization(host);
+}

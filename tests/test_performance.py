@@ -1,0 +1,128 @@
+"""The performance page: its tables say what was recorded, its pictures are of these records."""
+
+import copy
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+import performance
+from recorded import missing, recorded_values
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = re.compile(r"for question in (.*?); do")
+
+
+@pytest.fixture(scope="module")
+def records():
+    return performance.read_records(ROOT)
+
+
+def rows_of(table):
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]
+    ]
+
+
+def row_of(table, start):
+    return next(row for row in rows_of(table) if row[0].startswith(start))
+
+
+def test_everything_that_make_bench_measures_is_recorded_and_explained(records):
+    measured = BENCH.search((ROOT / "Makefile").read_text(encoding="utf8"))[1].split()
+    assert sorted(measured) == sorted(performance.RECORDS) == sorted(records)
+    readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf8")
+    for name in measured:
+        assert f"| `{name}.py` | `results/{name}.json` |" in readme
+
+
+def test_the_records_say_where_when_and_on_what_they_were_measured(records):
+    for name, record in records.items():
+        assert record["machine"]["cpus"] >= 1, name
+        assert record["versions"]["torch"], name
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"]), name
+    for name in ("steps", "peers", "lecture", "memory", "scaling", "book"):
+        assert records[name]["data"]["name"] == "mnist", name
+
+
+def test_what_was_not_reached_is_said(records):
+    slower = copy.deepcopy(records)
+    slower["imports"]["median_s"]["lecture-vae --help"] = 0.51
+    slower["animation"]["celluloid_per_ours"] = 9.9
+    table = performance.goals_table(slower)
+    assert row_of(table, "`lecture-vae --help`")[1:] == ["0.51 s", "", "0.51", "≤ 0.5", "**no**"]
+    assert row_of(table, "A video")[-1] == "**no**"
+    slower["imports"]["median_s"]["lecture-vae --help"] = 0.49
+    slower["animation"]["celluloid_per_ours"] = 10.1
+    table = performance.goals_table(slower)
+    assert row_of(table, "`lecture-vae --help`")[-1] == "yes"
+    assert row_of(table, "A video")[-1] == "yes"
+
+
+def test_a_step_is_compared_with_its_own_floor(records):
+    other = copy.deepcopy(records)
+    ms = other["steps"]["models"]["conv-vae"]["median_ms_per_step"]
+    ms["train"], ms["floor"] = 6.0, 4.0
+    table = performance.goals_table(other)
+    assert row_of(table, "A step of the convolutional")[3:] == ["1.5", "≤ 2", "yes"]
+    assert row_of(performance.steps_table(other["steps"], "conv-vae"), "floor")[2] == "1.00"
+
+
+def test_the_lecture_is_compared_with_the_original_as_it_was(records):
+    other = copy.deepcopy(records)
+    for name, way in other["lecture"]["ways"].items():
+        way["lecture_s"] = 60.0 if name == "ours" else 1200.0
+    last = "the original's way, 8 workers"
+    other["lecture"]["ways"][last]["lecture_s"] = 660.0
+    row = row_of(performance.goals_table(other), "The five runs")
+    assert row == [
+        "The five runs of the lecture",
+        "1.0 min",
+        f"{last}: 11 min",
+        "11",
+        "≥ 12",
+        "**no**",
+    ]
+
+
+def test_a_run_on_jax_overtakes_ours_where_the_lines_cross(records):
+    peers = copy.deepcopy(records["peers"])
+    ours, jax = (
+        peers["peers"][n]["modes"][performance.ONE] for n in (performance.OURS, performance.JAX)
+    )
+    ours |= {"ms_per_step_with_evaluations": [2.0, 3.0, 4.0], "once_s": 0.5}
+    jax |= {"ms_per_step_with_evaluations": [1.0], "once_s": 10.5}
+    assert performance.break_even(peers) == pytest.approx(5000)  # 0.5 + 0.003 n = 10.5 + 0.001 n
+
+
+def test_the_shares_of_a_step_add_up(records):
+    for model in performance.MODELS:
+        shares = re.findall(r"(\d+) %", performance.profile(records["steps"], model))
+        assert abs(sum(map(int, shares)) - 100) <= len(shares) / 2
+        assert shares == sorted(shares, key=int, reverse=True)
+
+
+def test_the_pictures_are_those_of_the_records():
+    for name in performance.PICTURES:
+        with Image.open(ROOT / performance.STATIC / name) as picture:
+            drawn_from = picture.text["Records"]
+        assert drawn_from == performance.records_digest(ROOT), (
+            f"{name} shows other records: run `python book/_ext/performance.py`"
+        )
+
+
+def test_the_pictures_show_every_peer_and_every_size(records):
+    lines = performance.draw_peers(records).axes[0].get_lines()
+    shown = [name for name in records["peers"]["peers"] if "vmap" not in name]
+    assert [line.get_label() for line in lines] == [*shown, "matrix products alone"]
+    points = [ax.get_lines()[0].get_xdata() for ax in performance.draw_scaling(records).axes]
+    assert sum(map(len, points)) == len(records["scaling"]["median_s"])
+
+
+def test_a_figure_that_was_not_measured_is_refused_with_the_command(tmp_path):
+    assert recorded_values(tmp_path) == {}
+    assert missing("bench_goals_table", {}, tmp_path).endswith("Record it with `make bench`.")
