@@ -28,6 +28,7 @@ _NAMES = {
         "plot_reconstructions", "plot_latent_evolution",
     ),
     "animation": ("Video", "latent_evolution", "record"),
+    "web": ("export_run",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_HOME)
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from lecture_vae.diagnostics import *
     from lecture_vae.plots import *
     from lecture_vae.animation import *
+    from lecture_vae.web import *
 
 
 def __getattr__(name: str) -> Any:

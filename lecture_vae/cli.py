@@ -168,6 +168,24 @@ def animate(
     typer.echo(f"written: {path} and {path.with_suffix('.png')}")
 
 
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Key of a stored run, or its first characters.")],
+    out: Annotated[Path, typer.Option(help="The folder for the files.")],
+    data: Data = "auto",
+) -> None:
+    """Write a run as the small files that the live figures of the book read."""
+    from lecture_vae.store import StoreError, open_run
+    from lecture_vae.web import export_run
+
+    try:
+        files = export_run(open_run(run), _load(data), out)
+    except (StoreError, ValueError, OSError) as error:
+        _refuse(error)
+    for path in files:
+        typer.echo(f"written: {path} ({path.stat().st_size / 1024:.0f} KB)")
+
+
 def _grading(name: str) -> Any:
     """A module of the grading extra, or a refusal that says how to get it."""
     from importlib import import_module

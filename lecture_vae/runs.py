@@ -22,15 +22,17 @@ from lecture_vae.store import (
     Run,
     RunSpec,
     StoreError,
+    decoder_steps,
     describe,
     key_of,
     load_checkpoint,
     open_run,
     save_checkpoint,
+    save_decoder,
     save_run,
     store_folder,
 )
-from lecture_vae.training import TrainConfig, evaluate, pick_device, progress_bar, train
+from lecture_vae.training import Checkpoint, TrainConfig, evaluate, pick_device, progress_bar, train
 
 __all__ = ["budget", "fetch_run", "fetch_runs", "lecture_config"]
 
@@ -136,6 +138,13 @@ def _is_complete(folder: Path) -> bool:
 def _train_into(folder: Path, spec: RunSpec, data: ImageData, device: str) -> None:
     checkpoint = folder / "checkpoint.safetensors"
     model = build_model(spec.model, seed=spec.config.seed, **spec.keywords)
+    kept = decoder_steps(spec.config)
+
+    def keep(state: Checkpoint) -> None:
+        if (step := state.history.steps[-1]) in kept:
+            save_decoder(folder, step, state.model)
+        save_checkpoint(checkpoint, state)
+
     history = train(
         model,
         spec.objective,
@@ -143,7 +152,7 @@ def _train_into(folder: Path, spec: RunSpec, data: ImageData, device: str) -> No
         spec.config,
         device=device,
         resume=load_checkpoint(checkpoint) if checkpoint.exists() else None,
-        on_evaluate=lambda state: save_checkpoint(checkpoint, state),
+        on_evaluate=keep,
     )
     mu = evaluate(model, spec.objective, data.test.images, seed=None).mu
     save_run(folder, describe(spec, data, device), model, history, mu)

@@ -11,6 +11,7 @@ it, named by its key, without pickles::
     weights.safetensors     the trained model
     codes.safetensors       means of q(z | x) in float16: `mu` of the whole test set at the end,
                             `latents` of its first images at every evaluation
+    decoders/STEP.safetensors   the decoder at about eight evaluations, in float16
     checkpoint.safetensors  while training: model, optimizer and history at the last evaluation
 """
 
@@ -23,6 +24,7 @@ import tokenize
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,9 @@ class Run:
     model: Model  # on the CPU, in eval mode
     history: History
     mu: Float[Tensor, "N d"]  # means of q(z | x) of the test set, flattened, rounded to float16
+    decoders: dict[
+        int, dict[str, Tensor]
+    ]  # weights by step, rounded to float16; the last is model's
     versions: dict[str, str]
 
     @property
@@ -108,6 +113,7 @@ def open_run(key: str) -> Run:
         head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "weights.safetensors")
         codes = load_file(folder / "codes.safetensors")
+        decoders = {int(p.stem): load_file(p) for p in folder.glob("decoders/*.safetensors")}
         described = head["described"]
         objective = dict(described["objective"])
         spec = RunSpec(
@@ -134,6 +140,7 @@ def open_run(key: str) -> Run:
         model=model,
         history=history,
         mu=codes["mu"].float(),
+        decoders=dict(sorted(decoders.items())),
         versions=head["versions"],
     )
 
@@ -210,6 +217,26 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
     }
     metadata = {"head": json.dumps(head)}
     write_atomically(path, lambda file: save_file(tensors, file, metadata=metadata))
+
+
+def decoder_steps(config: TrainConfig) -> set[int]:
+    """When the decoder is kept: before the first step, and at 1/64, 1/32, ... of all steps.
+
+    A training changes most at its beginning, so the steps double; each is an evaluation's.
+    """
+    shares = [config.steps / 2**k for k in range(1, 7)]
+    return {0} | {ceil(share / config.eval_every) * config.eval_every for share in shares}
+
+
+def save_decoder(folder: Path, step: int, model: dict[str, Tensor]) -> None:
+    """Keep the decoder of a model's state in half precision: it is for looking, not training."""
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in model.items()
+        if name.startswith("decoder.")
+    }
+    path = folder / "decoders" / f"{step}.safetensors"
+    write_atomically(path, lambda file: save_file(weights, file))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports only from modules before it: the order in which the package is to be read.
 ORDER = [
     "storage", "data", "models", "losses", "randomness", "training", "store", "runs",
-    "diagnostics", "reproduction", "drawing", "plots", "animation", "cluster", "cli",
+    "diagnostics", "reproduction", "drawing", "plots", "animation", "web",
+    "cluster", "cli",
 ]  # fmt: skip
 GRADING = [
     "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "kernel",

@@ -121,6 +121,8 @@ def test_the_pictures_show_every_peer_and_every_size(records):
     assert [line.get_label() for line in lines] == [*shown, "matrix products alone"]
     points = [ax.get_lines()[0].get_xdata() for ax in performance.draw_scaling(records).axes]
     assert sum(map(len, points)) == len(records["scaling"]["median_s"])
+    for x in points:
+        assert list(x) == sorted(x)
 
 
 def test_a_figure_that_was_not_measured_is_refused_with_the_command(tmp_path):

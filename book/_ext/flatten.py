@@ -371,6 +371,8 @@ def flatten_directive(block: Block, page: Page, book: Book, quoted: bool) -> str
         return quote(f"**{heading}.** {f'{argument} {body}'.strip()}")
     if block.name in ("admonition", "dropdown"):
         return quote(f"**{argument}**\n\n{body}")
+    if block.name == "live-figure":
+        return quote(f"**A figure that is live on the site.** {body}")
     if block.name == "math":
         label = block.options.get("label", "")
         return flatten_math(Block("math", block.body, name=label), book, quoted)

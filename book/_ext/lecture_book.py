@@ -1,8 +1,9 @@
-"""What this book needs from Sphinx beyond Jupyter Book: recorded numbers, videos, round citations.
+"""What this book needs from Sphinx beyond Jupyter Book: recorded numbers, videos, live figures.
 
-Four small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
+Small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
 for one that is not there stops the build. Videos leave the pages as files, so that a page stays
-light and a browser can cache them. The Download button hands out the readable notebook. In
+light and a browser can cache them. A live figure is a still picture that a script of `_static/live`
+replaces. Citations get round brackets. The Download button hands out the readable notebook. In
 an instructor's build the pages of exercises show their solutions.
 """
 
@@ -11,15 +12,19 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import sphinxcontrib.bibtex.plugin
+from docutils import nodes
+from docutils.parsers.rst import directives
 from exercise_pages import FOLDER, page_text, solutions_wanted
 from recorded import built_with, missing, recorded_values, used_names
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
@@ -44,6 +49,46 @@ class RoundAuthorYear(AuthorYearReferenceStyle):
 
     bracket_textual: BracketStyle = field(default_factory=round_brackets)
     bracket_parenthetical: BracketStyle = field(default_factory=round_brackets)
+
+
+class LiveFigure(SphinxDirective):
+    """A figure that `_static/live/NAME.mjs` brings to life; `NAME.png` stands in where it cannot.
+
+    The content is the caption. What the script is told stands in ``data-*`` attributes.
+    """
+
+    has_content = True
+    required_arguments = 1  # NAME
+    option_spec: ClassVar[dict[str, Any]] = {
+        "alt": directives.unchanged_required,  # of the still picture
+        "packs": directives.unchanged_required,  # the folder of the runs, below _static/live
+        "runs": directives.unchanged_required,  # JSON: folder of a run -> what to call it
+    }
+
+    def run(self) -> list[nodes.Node]:
+        """The figure: the still picture with a hint, the script, the caption."""
+        (name,) = self.arguments
+        live = "../" * self.env.docname.count("/") + "_static/live"
+        told = {"live": name}
+        if "packs" in self.options:
+            told |= {"packs": f"{live}/{self.options['packs']}/", "runs": self.options["runs"]}
+        data = " ".join(f'data-{key}="{escape(value)}"' for key, value in told.items())
+        opening = (
+            f'<figure class="live"><div {data}>'
+            f'<img src="{live}/{name}.png" alt="{escape(self.options["alt"])}">'
+            '<p class="live-muted">This picture comes alive where scripts run and the page is '
+            "served. A copy on your disk is served by <code>python -m http.server</code> in the "
+            "folder of the site.</p></div>"
+            f'<script type="module" src="{live}/{name}.mjs"></script><figcaption>'
+        )
+        caption = nodes.container()
+        self.state.nested_parse(self.content, self.content_offset, caption)
+        closing = "</figcaption></figure>"
+        return [
+            nodes.raw("", opening, format="html"),
+            *caption.children,
+            nodes.raw("", closing, format="html"),
+        ]
 
 
 def fill_substitutions(app: Sphinx, config: Config) -> None:
@@ -123,6 +168,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     sphinxcontrib.bibtex.plugin.register_plugin(
         "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundAuthorYear
     )
+    app.add_directive("live-figure", LiveFigure)
     app.add_config_value("lecture_solutions", solutions_wanted(), "env")
     app.connect("config-inited", fill_substitutions)
     app.connect("source-read", show_solutions)

@@ -171,8 +171,9 @@ def peers_table(peers: Record) -> str:
         losses = [loss for mode in peer["modes"].values() for loss in mode["test_loss"]]
         rows.append([
             "**ours**" if name == OURS else name, f"{one['ms_per_step']:.2f}",
-            f"{two['ms_per_step']:.2f}", f"{pair['ms_per_step']:.2f}", f"{max(0, one['once_s']):.1f}",
-            f"{peer['five_runs_s']:.0f}", f"{mean(losses):.1f} ± {stdev(losses):.1f}",
+            f"{two['ms_per_step']:.2f}", f"{pair['ms_per_step']:.2f}",
+            f"{max(0, one['once_s']):.1f}", f"{peer['five_runs_s']:.0f}",
+            f"{mean(losses):.1f} ± {stdev(losses):.1f}",
         ])  # fmt: skip
     header = [
         "", "1 core, ms a step", "2 cores, ms", "2 runs at once, ms", "once, s", "5 runs, s",
@@ -279,9 +280,13 @@ def draw_scaling(records: Mapping[str, Record]) -> "Figure":
     ]
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
     for ax, (before, after, label) in zip(axes, panels, strict=True):
-        names = [n for n in scaling["median_s"] if n.startswith(before) and n.endswith(after)]
-        names = [name for name in names if before or not name.startswith("batch")]
-        x = [int(name.removeprefix(before).removesuffix(after).replace(",", "")) for name in names]
+        sizes = {
+            int(name.removeprefix(before).removesuffix(after).replace(",", "")): name
+            for name in scaling["median_s"]
+            if name.startswith(before or tuple("123456789")) and name.endswith(after)
+        }
+        x = sorted(sizes)
+        names = [sizes[size] for size in x]
         ax.plot(x, [scaling["median_s"][n] for n in names], "o-", color="#c03d00", lw=2.5,
                 label="ours")  # fmt: skip
         ax.plot(x, [scaling["floor_s"][n] for n in names], "k--", label="matrix products alone")

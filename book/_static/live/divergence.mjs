@@ -141,7 +141,7 @@ function drawSurface(canvas, p, q) {
   const { context, width, height } = sharpen(canvas);
   if (!width) return;
   const look = colors();
-  const cell = 4;
+  const cell = 2;
   context.clearRect(0, 0, width, height);
   const at = (x, y) => kl({ mu: MU[0] + (x / width) * (MU[1] - MU[0]), sigma: sigmaAt(1 - y / height) }, q);
   for (let x = 0; x < width; x += cell) {

@@ -5,7 +5,7 @@ import { network } from "./network.mjs";
 import { PackError, fetchPack } from "./pack.mjs";
 import { Plane } from "./plane.mjs";
 import { sketch } from "./sketch.mjs";
-import { element, normals, onThemeChange, showDigits } from "./surface.mjs";
+import { PALETTE, element, normals, onThemeChange, showDigits } from "./surface.mjs";
 
 const SAMPLES = 32; // of q(z | x), for the variance of the pixels
 const SHOWN_SAMPLES = 5; // of them decoded one by one
@@ -235,6 +235,15 @@ function varianceOf(images) {
   });
 }
 
+/** Which color is which digit. */
+function legend() {
+  const entries = PALETTE.map((color, digit) => {
+    const swatch = element("span", { class: "live-swatch", style: `background: ${color}` });
+    return element("span", {}, swatch, String(digit));
+  });
+  return element("div", { class: "live-legend" }, ...entries);
+}
+
 /** The elements of the figure. */
 function build(names) {
   const view = {
@@ -270,7 +279,7 @@ function build(names) {
     view.error,
     element("div", { class: "live-columns" },
       view.plane,
-      element("div", { class: "live-side" }, view.digit, view.where, view.hovered)),
+      element("div", { class: "live-side" }, view.digit, view.where, legend(), view.hovered)),
     element("div", { class: "live-row" },
       element("label", { class: "live-grow" }, "Training ", view.step), view.stepText, view.play),
     element("div", { class: "live-columns" },

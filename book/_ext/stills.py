@@ -1,0 +1,71 @@
+"""The still pictures of the live figures, which stand in for them and in the README.
+
+`python book/_ext/stills.py` after `make book`: opens each figure in a browser and photographs it.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "_build" / "html"
+LIVE = ROOT / "book" / "_static" / "live"
+FIGURES = {
+    "explorer": "book/06_latent_space.html",
+    "divergence": "book/02_divergence.html",
+    "reparameterization": "book/04_gaussian_kl.html",
+}
+BROWSERS = "chromium", "chromium-browser", "google-chrome"
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free port of this machine; gives its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def browser_path() -> str | None:
+    """A browser of this machine, if there is one."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def main() -> None:
+    """Photograph every figure."""
+    from playwright.sync_api import sync_playwright
+
+    path = browser_path()
+    if path is None:
+        sys.exit("a browser is needed (Debian: apt install chromium)")
+    with serve(SITE) as origin, sync_playwright() as playwright:
+        # Chromium's own sandbox does not start for root; the pages are ours.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        for name, address in FIGURES.items():
+            page.goto(f"{origin}/{address}")
+            figure = page.locator(f"[data-live={name}][data-ready]")
+            figure.scroll_into_view_if_needed()
+            figure.screenshot(path=LIVE / f"{name}.png")
+            print(LIVE / f"{name}.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""The live figures in a real browser: they load, answer mouse, finger and keys, say what fails."""
+
+import base64
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+from stills import FIGURES, browser_path, serve
+
+SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
+CHAPTER = "book/06_latent_space.html"
+BROWSER = browser_path()
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+MEGABYTE = 2**20
+
+pytestmark = [
+    pytest.mark.site,
+    pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    if not (SITE / CHAPTER).exists():
+        pytest.fail(f"{SITE} is missing: run `make book` first", pytrace=False)
+    with serve(SITE) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's own sandbox does not start for root; the pages are ours.
+        options = {"executable_path": BROWSER, "args": ["--no-sandbox", "--disable-gpu"]}
+        launched = playwright.chromium.launch(**options)
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """A page, with what it asked for and complained about."""
+
+    def __init__(self, browser, origin, **options):
+        self.context = browser.new_context(**({"viewport": WIDE} | options))
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.bytes: dict[str, int] = {}
+        self.abroad: list[str] = []
+        self.origin = origin
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console", lambda m: self.complaints.append(m.text) if m.type == "error" else None
+        )
+        self.page.on("request", self.asked)
+        self.page.on("response", self.answered)
+        self.page.on("response", self.missed)
+
+    def asked(self, request):
+        if not request.url.startswith((self.origin, "data:", "blob:")):
+            self.abroad.append(request.url)
+
+    def missed(self, response):
+        if response.status >= 400:
+            self.complaints.append(f"{response.status}: {response.url}")
+
+    def answered(self, response):
+        if "/live/" in response.url:
+            self.bytes[response.url.rpartition("/live/")[2]] = int(
+                response.headers.get("content-length", 0)
+            )
+
+    def explorer(self):
+        """Opens chapter 6 and waits until its figure is alive."""
+        self.page.goto(f"{self.origin}/{CHAPTER}")
+        host = self.page.locator("[data-live=explorer]")
+        host.scroll_into_view_if_needed()
+        self.page.wait_for_selector("[data-live=explorer][data-ready]", timeout=30_000)
+        return self
+
+    def digit(self):
+        """What the large digit shows."""
+        return self.page.eval_on_selector(".live-digit", "canvas => canvas.toDataURL()")
+
+    def where(self):
+        return self.page.inner_text(".live-where")
+
+    def middle(self, selector):
+        box = self.page.locator(selector).bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box
+
+
+@pytest.fixture
+def visit(browser, origin):
+    visits = []
+
+    def start(**options):
+        visits.append(Visit(browser, origin, **options))
+        return visits[-1]
+
+    yield start
+    for each in visits:
+        each.context.close()
+
+
+def levels(picture):
+    """The gray levels of a canvas as a data URL."""
+    content = base64.b64decode(picture.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
+
+
+def drag(visit, dx, dy):
+    x, y, box = visit.middle(".live-plane")
+    visit.page.mouse.move(x, y)
+    visit.page.mouse.down()
+    visit.page.mouse.move(x + dx * box["width"], y + dy * box["height"], steps=5)
+    visit.page.mouse.up()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_explorer_comes_alive_without_a_complaint(visit, viewport, scheme):
+    here = visit(viewport=viewport, color_scheme=scheme).explorer()
+    assert here.page.inner_text(".live-error") == ""
+    assert here.page.evaluate("document.documentElement.dataset.theme") == scheme
+    width = here.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= viewport["width"], "the page scrolls sideways"
+    drawn = here.page.eval_on_selector(
+        ".live-plane",
+        """canvas => {
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const seen = new Set();
+          for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255)
+            seen.add([data[at], data[at + 1], data[at + 2]].join());
+          return [...seen];
+        }""",
+    )
+    assert "63,144,218" in drawn  # the first color of the classes
+    text = here.page.evaluate(
+        "getComputedStyle(document.documentElement).getPropertyValue('--pst-color-text-base')"
+    )
+    numbers = [str(int(text.strip().lstrip("#")[i : i + 2], 16)) for i in (0, 2, 4)]
+    assert ",".join(numbers) in drawn, "the ring has the color of the text"
+    assert here.abroad == []
+    assert here.complaints == []
+
+
+def test_little_is_loaded_before_the_first_touch(visit):
+    here = visit().explorer()
+    assert {"explorer.mjs", "runs/vae_1/model.bin"} <= {*here.bytes}
+    assert sum(here.bytes.values()) <= MEGABYTE
+    assert not any("vae_100" in name or "training" in name for name in here.bytes)
+
+
+def test_the_mouse_moves_the_latent_and_the_digit_follows(visit):
+    here = visit().explorer()
+    before = here.digit(), here.where()
+    drag(here, 0.2, -0.1)
+    after = here.digit(), here.where()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    drag(here, 3, 0)  # beyond the edge
+    assert here.where().startswith("z = (")
+
+
+def test_the_keys_move_the_latent_and_do_not_scroll(visit):
+    here = visit().explorer()
+    here.page.locator(".live-plane").focus()
+    scrolled = here.page.evaluate("scrollY")
+    seen = [here.where()]
+    for key in ("ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+        here.page.keyboard.press(key)
+        seen.append(here.where())
+    assert len({*seen}) == 4
+    assert seen[0] == seen[-1]  # right, up, left, down: a round trip
+    here.page.keyboard.press("Shift+ArrowRight")
+    assert here.where() != seen[1]
+    assert here.page.evaluate("scrollY") == scrolled
+
+
+def test_a_finger_moves_the_latent(visit):
+    here = visit(viewport=PHONE, has_touch=True, is_mobile=True).explorer()
+    here.page.locator(".live-plane").scroll_into_view_if_needed()
+    before = here.where()
+    x, y, box = here.middle(".live-plane")
+    here.page.touchscreen.tap(x + box["width"] / 4, y)
+    assert here.where() != before
+
+
+def test_each_model_shows_its_own_codes_and_decoder(visit):
+    here = visit().explorer()
+    digits = {}
+    for name, words in (("vae_100", "KL weight 100"), ("ae", "no KL"), ("vae_1", "KL weight 1.")):
+        here.page.select_option(".live-explorer select", name)
+        here.page.get_by_text(words, exact=False).first.wait_for()
+        before = here.digit()
+        drag(here, 0.15, 0.1)
+        digits[name] = before, here.digit()
+    assert digits["vae_1"][0] != digits["vae_1"][1]
+    assert digits["ae"][0] != digits["ae"][1]
+    first, second = (levels(picture) for picture in digits["vae_100"])
+    assert np.abs(first - second).max() <= 3  # of 255: the decoder ignores its latent
+    first, second = (levels(picture) for picture in digits["vae_1"])
+    assert np.abs(first - second).max() > 50
+    assert here.complaints == []
+
+
+def test_the_training_can_be_gone_through(visit):
+    here = visit().explorer()
+    last = here.digit()
+    slider = here.page.locator(".live-explorer input[type=range]")
+    slider.fill("0")
+    here.page.get_by_text("step 0", exact=True).wait_for()
+    first = here.digit()
+    assert first != last
+    drag(here, 0.2, 0.2)
+    slider.fill("60")
+    here.page.get_by_text("step 25,000", exact=True).wait_for()
+    play = here.page.get_by_role("button", name="Play the training")
+    play.click()
+    here.page.get_by_text("decoder of step", exact=False).wait_for()
+    here.page.get_by_role("button", name="Stop").click()
+    assert here.complaints == []
+    sizes = {name: size for name, size in here.bytes.items() if name.endswith(".bin")}
+    assert all(size <= 2 * MEGABYTE for size in sizes.values())
+
+
+def test_a_drawing_is_encoded(visit):
+    here = visit().explorer()
+    x, y, box = here.middle(".live-paper")
+    here.page.mouse.move(x, y - box["height"] / 3)
+    here.page.mouse.down()
+    here.page.mouse.move(x, y + box["height"] / 3, steps=8)  # a one
+    here.page.mouse.up()
+    here.page.get_by_text("standard deviations", exact=False).first.wait_for()
+    assert here.page.locator(".live-samples").is_visible()
+    here.page.get_by_role("button", name="Clear").click()
+    assert not here.page.locator(".live-samples").is_visible()
+    here.page.select_option(".live-explorer select", "ae")
+    here.page.get_by_text("no KL", exact=False).first.wait_for()
+    here.page.mouse.move(x, y)
+    here.page.mouse.down()
+    here.page.mouse.move(x + 20, y + 20)
+    here.page.mouse.up()
+    here.page.get_by_text("one point and no cloud", exact=False).wait_for()
+    assert here.complaints == []
+
+
+def test_a_damaged_file_is_named_and_the_picture_stays(visit):
+    here = visit()
+    here.page.route("**/model.bin", lambda route: route.fulfill(body=b"LVAE broken"))
+    here.page.goto(f"{here.origin}/{CHAPTER}")
+    here.page.get_by_text("model.bin is damaged", exact=False).wait_for()
+    assert here.page.locator("[data-live=explorer] img").is_visible()
+
+
+def test_without_scripts_a_picture_and_a_hint_stand_in(visit):
+    here = visit(java_script_enabled=False)
+    here.page.goto(f"{here.origin}/{CHAPTER}")
+    picture = here.page.locator("[data-live=explorer] img")
+    assert picture.is_visible()
+    assert len(picture.get_attribute("alt")) > 50
+    assert here.page.get_by_text("python -m http.server").is_visible()
+
+
+def test_from_a_file_the_page_says_how_to_serve_it(visit):
+    here = visit()
+    here.page.goto((SITE / CHAPTER).as_uri())
+    assert here.page.get_by_text("python -m http.server").is_visible()
+    assert here.page.locator("[data-live=explorer] img").is_visible()
+
+
+def test_no_page_of_the_site_complains_or_asks_others(visit):
+    here = visit()
+    pages = [path for path in sorted(SITE.rglob("*.html")) if "_static" not in path.parts]
+    # A page that forwards to another one is left while it loads; the other one is visited, too.
+    pages = [path for path in pages if 'http-equiv="Refresh"' not in path.read_text("utf8")]
+    assert len(pages) > 20
+    for path in pages:
+        here.page.goto(f"{here.origin}/{path.relative_to(SITE).as_posix()}")
+        assert here.complaints == [], path.name
+        assert here.abroad == [], path.name
+
+
+# ---------------------------------------------------------------------------- the other figures
+
+
+def open_figure(visit, name, **options):
+    here = visit(**options)
+    here.page.goto(f"{here.origin}/{FIGURES[name]}")
+    here.page.locator(f"[data-live={name}]").scroll_into_view_if_needed()
+    here.page.wait_for_selector(f"[data-live={name}][data-ready]", timeout=30_000)
+    return here
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("name", ["divergence", "reparameterization"])
+def test_the_other_figures_come_alive_without_a_complaint(visit, name, viewport, scheme):
+    here = open_figure(visit, name, viewport=viewport, color_scheme=scheme)
+    width = here.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= viewport["width"], "the page scrolls sideways"
+    assert here.abroad == []
+    assert here.complaints == []
+
+
+def numbers_in(text):
+    return [float(part) for part in re.findall(r"[-−]?\d+\.\d+", text.replace("−", "-"))]
+
+
+def test_the_two_divergences_follow_the_bells(visit):
+    here = open_figure(visit, "divergence")
+    outputs = here.page.locator("[data-live=divergence] fieldset output")
+    for slider, value in (("mean of p", "1"), ("standard deviation of p", "1"),
+                          ("mean of q", "0"), ("standard deviation of q", "2")):  # fmt: skip
+        here.page.get_by_label(slider).fill(value)
+    forward, reverse = (numbers_in(outputs.nth(k).inner_text()) for k in (0, 1))
+    assert forward == pytest.approx([0.4431, 0.4431], abs=1e-3)  # 1/2 (1/4 + 1/4 - 1 + ln 4)
+    assert reverse == pytest.approx([1.3069, 1.3069], abs=1e-3)  # 1/2 (4 + 1 - 1 - ln 4)
+    curves = here.page.locator("[data-live=divergence] .live-curves")
+    before = outputs.nth(0).inner_text()
+    box = curves.bounding_box()
+    here.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5)
+    here.page.mouse.down()
+    here.page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.3, steps=4)
+    here.page.mouse.up()
+    assert outputs.nth(0).inner_text() != before
+    here.page.get_by_label("mean of q").press("ArrowRight")
+    assert here.complaints == []
+
+
+def test_the_same_noise_moves_with_mu_and_log_var(visit):
+    here = open_figure(visit, "reparameterization")
+    text = here.page.locator("[data-live=reparameterization] p")
+
+    def state():
+        eps, z, by_log_var = numbers_in(text.inner_text())
+        return eps, z, by_log_var
+
+    here.page.get_by_label("mu", exact=True).fill("2")
+    here.page.get_by_label("log variance").fill("0")
+    eps, z, by_log_var = state()
+    assert z == pytest.approx(2 + eps, abs=0.011)
+    assert by_log_var == pytest.approx(eps / 2, abs=0.011)
+    here.page.get_by_label("mu", exact=True).fill("-1")
+    assert state()[:2] == (eps, pytest.approx(-1 + eps, abs=0.011))
+    here.page.get_by_role("button", name="Draw new noise").click()
+    assert state()[0] != eps
+    assert here.complaints == []
