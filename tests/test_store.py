@@ -98,9 +98,11 @@ def test_a_run_keeps_codes_and_history(run, tiny):
     np.testing.assert_array_equal(run.history.latents[-1], run.mu.half().numpy())
 
 
-def test_a_finished_run_has_three_files_and_no_pickle(run):
+def test_a_finished_run_has_its_files_and_no_pickle(run):
     files = sorted(path.name for path in (store.store_folder() / run.key).iterdir())
-    assert files == ["codes.safetensors", "run.json", "weights.safetensors"]
+    assert files == ["codes.safetensors", "decoders", "run.json", "weights.safetensors"]
+    decoders = sorted(path.name for path in (store.store_folder() / run.key / "decoders").iterdir())
+    assert decoders == sorted(f"{step}.safetensors" for step in run.decoders)
     head = json.loads((store.store_folder() / run.key / "run.json").read_text())
     assert head["described"]["objective"] == {"name": "NegativeELBO", "kl_weight": 0.8}
     assert head["versions"]["torch"] == torch.__version__

@@ -7,6 +7,7 @@ The page takes the tables from here. `python book/_ext/performance.py`, the last
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,7 @@ def goals(records: Mapping[str, Record]) -> list[tuple[str, str, str, float, str
             ms["train"] / ms["floor"], "≤", goal,
         ))  # fmt: skip
     seconds = {name: peer["five_runs_s"] for name, peer in records["peers"]["peers"].items()}
-    for name, value in seconds.items():
+    for name, value in sorted(seconds.items(), key=itemgetter(1)):
         if name != OURS:
             rows.append((
                 "Five linear runs", f"{seconds[OURS]:.0f} s", f"{name}: {value:.0f} s",
@@ -145,7 +146,7 @@ def steps_table(steps: Record, model: str) -> str:
     found = steps["models"][model]
     ms = found["median_ms_per_step"]
     rows = []
-    for name, value in ms.items():
+    for name, value in sorted(ms.items(), key=itemgetter(1), reverse=True):
         facts = found["variants"].get(name, {})
         first = facts.get("first_steps_s", 0.0)
         rows.append([
@@ -166,7 +167,7 @@ def profile(steps: Record, model: str) -> str:
 def peers_table(peers: Record) -> str:
     """Every peer: a step on one core and on two, what happens once, five runs, and its loss."""
     rows = []
-    for name, peer in peers["peers"].items():
+    for name, peer in sorted(peers["peers"].items(), key=lambda entry: entry[1]["five_runs_s"]):
         one, two, pair = (peer["modes"][mode] for mode in (ONE, TWO, PAIR))
         losses = [loss for mode in peer["modes"].values() for loss in mode["test_loss"]]
         rows.append([
@@ -201,7 +202,7 @@ def lecture_table(lecture: Record, steps: Record) -> str:
             *(f"{way['s_per_evaluation'][model]:.2f}" for model in MODELS),
             f"{way['lecture_s'] / 60:.1f}", f"{way['lecture_s'] / ours:.1f}",
         ]
-        for name, way in lecture["ways"].items()
+        for name, way in sorted(lecture["ways"].items(), key=lambda way: way[1]["lecture_s"])
     ]  # fmt: skip
     floor = {model: steps["models"][model]["median_ms_per_step"]["floor"] for model in MODELS}
     # Three linear runs of 25,000 steps, two convolutional ones of 30,000; ms.
@@ -221,7 +222,7 @@ def memory_table(memory: Record) -> str:
     """Peaks beyond `import torch`."""
     rows = [
         [name, f"{value:.0f}"]
-        for name, value in memory["beyond_torch_mb"].items()
+        for name, value in sorted(memory["beyond_torch_mb"].items(), key=itemgetter(1))
         if name != "import torch"
     ]
     return markdown_table(["", "MB beyond `import torch`"], rows, words=1)
