@@ -346,12 +346,13 @@ def test_the_same_noise_moves_with_mu_and_log_var(visit):
         return eps, z, by_log_var
 
     here.page.get_by_label("mu", exact=True).fill("2")
-    here.page.get_by_label("log variance").fill("0")
+    here.page.get_by_label("log variance").fill("1")
     eps, z, by_log_var = state()
-    assert z == pytest.approx(2 + eps, abs=0.011)
-    assert by_log_var == pytest.approx(eps / 2, abs=0.011)
+    sigma = np.exp(0.5)
+    assert z == pytest.approx(2 + sigma * eps, abs=0.02)
+    assert by_log_var == pytest.approx(sigma * eps / 2, abs=0.02)
     here.page.get_by_label("mu", exact=True).fill("-1")
-    assert state()[:2] == (eps, pytest.approx(-1 + eps, abs=0.011))
+    assert state()[:2] == (eps, pytest.approx(-1 + sigma * eps, abs=0.02))
     here.page.get_by_role("button", name="Draw new noise").click()
     assert state()[0] != eps
     assert here.complaints == []
