@@ -2,8 +2,7 @@
 
 Same shapes, same threads, forward and both backward products, through the fastest way that torch
 has on this machine for each one. torch's own choice is not always that: on a CPU it sends products
-of 32-bit numbers to MKL, which does not use the widest vector unit of processors of other makers,
-while oneDNN does.
+of 32-bit numbers to MKL, and oneDNN may be faster.
 """
 
 import time

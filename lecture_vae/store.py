@@ -76,9 +76,7 @@ class Run:
     model: Model  # on the CPU, in eval mode
     history: History
     mu: Float[Tensor, "N d"]  # means of q(z | x) of the test set, flattened, rounded to float16
-    decoders: dict[
-        int, dict[str, Tensor]
-    ]  # weights by step, rounded to float16; the last is model's
+    decoders: dict[int, dict[str, Tensor]]  # step -> weights in float16, without the last one
     versions: dict[str, str]
 
     @property
