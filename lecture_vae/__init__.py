@@ -22,13 +22,13 @@ _NAMES = {
     "training": ("TrainConfig", "History", "Evaluation", "train", "evaluate"),
     "store": ("Run", "RunSpec", "StoreError", "open_run", "store_folder"),
     "runs": ("budget", "lecture_config", "fetch_run", "fetch_runs"),
-    "diagnostics": ("kl_per_latent", "active_units", "total_variance"),
+    "diagnostics": ("kl_per_latent", "active_units", "principal_variances", "total_variance"),
     "plots": (
         "plot_latents", "plot_history", "latent_grid", "quantile_grid", "plot_image_grid",
         "plot_reconstructions", "plot_latent_evolution",
     ),
     "animation": ("Video", "latent_evolution", "record"),
-    "web": ("export_run",),
+    "web": ("export_balance", "export_run"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_HOME)

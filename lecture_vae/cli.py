@@ -170,16 +170,22 @@ def animate(
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="Key of a stored run, or its first characters.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Keys of stored runs, or how they begin.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder for the files.")],
     data: Data = "auto",
 ) -> None:
-    """Write a run as the small files that the live figures of the book read."""
+    """Write a run, or VAEs of several KL weights, as the files that the live figures read."""
     from lecture_vae.store import StoreError, open_run
-    from lecture_vae.web import export_run
+    from lecture_vae.web import export_balance, export_run
 
     try:
-        files = export_run(open_run(run), _load(data), out)
+        opened, images = [open_run(key) for key in runs], _load(data)
+        if len(opened) == 1:
+            files = export_run(opened[0], images, out)
+        else:
+            files = export_balance(opened, images, out)
     except (StoreError, ValueError, OSError) as error:
         _refuse(error)
     for path in files:

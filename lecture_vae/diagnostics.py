@@ -5,12 +5,19 @@ are counted in flattened order, d of them. N images.
 """
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lecture_vae.losses import kl_to_standard_normal
 
-__all__ = ["active_units", "kl_per_latent", "principal_plane", "total_variance"]
+__all__ = [
+    "active_units",
+    "kl_per_latent",
+    "principal_plane",
+    "principal_variances",
+    "total_variance",
+]
 
 
 def kl_per_latent(
@@ -64,6 +71,22 @@ def total_variance(images: Float[Tensor, "N ..."]) -> float:
         images: Any shape per image.
     """
     return images.flatten(1).var(dim=0, correction=0).double().sum().item()
+
+
+def principal_variances(images: Float[Tensor, "N ..."]) -> Float[Tensor, " D"]:
+    """Variances of the images along their principal directions, the largest first, in float64.
+
+    They are the eigenvalues of the covariance matrix of the pixels, and sum to
+    :func:`total_variance`. A linear VAE of KL weight w uses a latent for direction i only while
+    w < 2 times its variance: Lucas, Tucker, Grosse & Norouzi (2019), arXiv:1911.02469.
+
+    Args:
+        images: Any shape per image, of D numbers.
+    """
+    flat = images.flatten(1).double()
+    centered = flat - flat.mean(dim=0)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(centered.T @ centered / len(centered))
+    return eigenvalues.flip(0)
 
 
 def principal_plane(latents: Float[np.ndarray, "E N d"]) -> Float[np.ndarray, "E N 2"]:

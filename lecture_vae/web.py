@@ -24,14 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from lecture_vae.data import ImageData
+from lecture_vae.diagnostics import kl_per_latent, principal_variances, total_variance
 from lecture_vae.drawing import shared_limits
 from lecture_vae.storage import write_atomically
 from lecture_vae.store import Run
 
-__all__ = ["export_run"]
+__all__ = ["export_balance", "export_run"]
 
 FORMAT = 1  # raise it when a reader of the old packs would misread the new ones
 IMAGES = 2_000  # test images whose codes move over the training
@@ -52,16 +54,7 @@ def export_run(run: Run, data: ImageData, folder: Path) -> list[Path]:
     Raises:
         ValueError: If the run is not of a linear model with two latents, or trained on other data.
     """
-    if not run.spec.model.startswith("linear") or run.mu.shape[1] != 2:
-        raise ValueError(
-            f"the live figures show linear models with 2 latents, got {run.spec.model} with "
-            f"{run.mu.shape[1]}."
-        )
-    if run.fingerprint != data.fingerprint:
-        raise ValueError(
-            f"run {run.key} was trained on other data ({run.data}) than the {data.name} given, so "
-            "the labels would be wrong."
-        )
+    _check(run, data)
     if not run.decoders:
         raise ValueError(
             f"run {run.key} was stored without the decoders of its training, by an older version. "
@@ -89,11 +82,54 @@ def export_run(run: Run, data: ImageData, folder: Path) -> list[Path]:
     for step, weights in run.decoders.items():
         arrays = {name: value.numpy() for name, value in weights.items()}
         packs[f"decoder-{step}.bin"] = {"step": step, **_networks(run, "decoder")}, arrays
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (head, arrays) in packs.items():
-        content = pack(whose | head, arrays)
-        write_atomically(folder / name, partial(_write, content))
-    return [folder / name for name in packs]
+    return _write_packs(
+        folder, {name: (whose | head, arrays) for name, (head, arrays) in packs.items()}
+    )
+
+
+def export_balance(runs: Sequence[Run], data: ImageData, folder: Path) -> list[Path]:
+    """Write what VAEs that differ in their KL weight alone make of the same images.
+
+    ``balance.bin`` holds the codes of 2,000 test images at each weight, [weights, images, 2]; its
+    head, in ``rows``, for each weight the terms on the test set with one sampled z per image, and
+    the KL of each latent; and, of the training images, the ``total_variance`` and the ``variances``
+    along the first principal directions, one for each latent. ``decoder-K.bin`` is the decoder of
+    row K.
+
+    Returns:
+        The files, in the order in which a page needs them.
+
+    Raises:
+        ValueError: If a run is not of a linear VAE with two latents, or trained on other data; if
+            the runs differ in more than their weight, or two have the same.
+    """
+    for run in runs:
+        _check(run, data)
+    weights = [getattr(run.spec.objective, "kl_weight", None) for run in runs]
+    ways = {(run.spec.model, run.spec.config, *run.versions.items()) for run in runs}
+    if len(runs) < 2 or None in weights or len({*weights}) < len(runs) or len(ways) > 1:
+        raise ValueError(
+            "a balance is shown by two or more VAEs that differ in their KL weight and in nothing "
+            f"else, got weights {weights} and {len(ways)} ways to train. Is one of them an "
+            "autoencoder, of another budget or another version of torch?"
+        )
+    runs = sorted(runs, key=lambda run: run.spec.objective.kl_weight)  # type: ignore[union-attr]
+    head = {
+        "rows": [_balance_row(run, data) for run in runs],
+        "variances": principal_variances(data.train.images)[: runs[0].mu.shape[1]].tolist(),
+        "total_variance": total_variance(data.train.images),
+        "limits": [list(map(float, axis)) for axis in shared_limits(_codes(runs))],
+    }
+    labels = data.test.labels[:IMAGES].numpy().astype(np.uint8)
+    packs: dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]] = {
+        "balance.bin": (head, {"latents": _codes(runs), "labels": labels})
+    }
+    for number, run in enumerate(runs):
+        packs[f"decoder-{number}.bin"] = (
+            _head(run) | _networks(run, "decoder"),
+            _weights(run, "decoder"),
+        )
+    return _write_packs(folder, packs)
 
 
 def pack(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -119,6 +155,30 @@ def pack(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
     text = json.dumps(whole | dict(head), separators=(",", ":")).encode()
     text = text.ljust(-(-len(text) // 4) * 4)
     return b"LVAE" + struct.pack("<I", len(text)) + text + body
+
+
+def _check(run: Run, data: ImageData) -> None:
+    if not run.spec.model.startswith("linear") or run.mu.shape[1] != 2:
+        raise ValueError(
+            f"the live figures show linear models with 2 latents, got {run.spec.model} with "
+            f"{run.mu.shape[1]}."
+        )
+    if run.fingerprint != data.fingerprint:
+        raise ValueError(
+            f"run {run.key} was trained on other data ({run.data}) than the {data.name} given, so "
+            "the labels would be wrong."
+        )
+
+
+def _codes(runs: Sequence[Run]) -> np.ndarray:
+    return np.stack([run.mu[:IMAGES].numpy() for run in runs]).astype(np.float32)
+
+
+def _balance_row(run: Run, data: ImageData) -> dict[str, Any]:
+    with torch.inference_mode():
+        code = run.model.encode(data.test.images)
+    last = {name: value for name, value in run.history.rows[-1].items() if name.startswith("test_")}
+    return {**_head(run)["run"], **last, "kl_per_latent": kl_per_latent(*code).tolist()}
 
 
 def _head(run: Run) -> dict[str, Any]:
@@ -155,6 +215,15 @@ def _layers(name: str, part: nn.Module) -> Iterator[dict[str, str]]:
     for (layer, module), (_, following) in zip(modules, [*modules[1:], ("", part)], strict=True):
         if isinstance(module, nn.Linear):
             yield {"layer": layer, "then": AFTER.get(type(following), "none")}
+
+
+def _write_packs(
+    folder: Path, packs: Mapping[str, tuple[dict[str, Any], dict[str, np.ndarray]]]
+) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (head, arrays) in packs.items():
+        write_atomically(folder / name, partial(_write, pack(head, arrays)))
+    return [folder / name for name in packs]
 
 
 def _write(content: bytes, path: Path) -> None:

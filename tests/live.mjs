@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 
 const live = new URL("../book/_static/live/", import.meta.url);
+const { linearTheory } = await import(new URL("balance.mjs", live));
 const { kl, klBySum } = await import(new URL("gaussian.mjs", live));
 const { reparameterize } = await import(new URL("reparameterization.mjs", live));
 const { network } = await import(new URL("network.mjs", live));
@@ -36,6 +37,7 @@ const tasks = {
   halves: () => Array.from({ length: 65536 }, (_, bits) => String(halfToNumber(bits))),
   crc: ({ text }) => crc32(new TextEncoder().encode(text)),
   divergence: ({ p, q }) => [kl(p, q), klBySum(p, q)],
+  linearTheory: ({ w, variances, total }) => linearTheory(w, variances, total),
   reparameterize: ({ mu, logVar, eps }) => reparameterize(mu, logVar, eps),
   palette: () => PALETTE,
   likeMnist: ({ ink }) => [...likeMnist(Float32Array.from(ink))],

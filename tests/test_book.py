@@ -1,6 +1,7 @@
 """The sources of the book: complete, cross-referenced, each equation checked, each figure told."""
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -17,8 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 
 import build
 import lecture_book
+import live_runs
 from flatten import INLINE, Book, FlattenError, Page, cell_figure, read_book, toc_pages
 from recorded import RecordError, missing, nats, recorded_values, substitute, used_names
+
+from lecture_vae import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -587,3 +591,48 @@ def test_a_difference_between_the_environments_is_reported():
         "numpy: missing, pyproject.toml has >=1.26",
         "scipy is not in pyproject.toml",
     ]
+
+
+# ---------------------------------------------------------------------------- runs of the figures
+
+
+@pytest.mark.parametrize("made_at", ["full", "quick", None])
+def test_the_explorer_gets_the_books_own_runs_at_the_full_budget(tmp_path, monkeypatch, made_at):
+    monkeypatch.setenv("LECTURE_VAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LECTURE_VAE_DATA", "digits")
+    short = TrainConfig(steps=8, eval_every=4)
+    monkeypatch.setattr(live_runs, "lecture_config", lambda model: short)
+    if made_at:
+        build.write_stamp(tmp_path, {"budget": made_at}, None)
+    app = SimpleNamespace(outdir=tmp_path / "html")
+    lecture_book.show_own_runs(app, RuntimeError("the build failed"))
+    assert not app.outdir.exists()
+    lecture_book.show_own_runs(app, None)
+    packs = app.outdir / "_static" / "live" / "runs"
+    assert packs.exists() == (made_at == "full")
+    if made_at == "full":
+        heads = {path.parent.name: path.read_bytes() for path in packs.glob("*/model.bin")}
+        assert sorted(heads) == sorted(live_runs.EXPLORER)
+        assert all(b'"data":"digits"' in head and b'"steps":8' in head for head in heads.values())
+
+
+def test_the_explorers_runs_are_those_that_the_chapter_trains(book):
+    """Names of folders, models and objectives stand in three places: they must agree."""
+    figure = next(
+        line for line in book.page("06_latent_space").text.splitlines() if line.startswith(":runs:")
+    )
+    assert sorted(json.loads(figure.partition("'")[2].rstrip("'"))) == sorted(live_runs.EXPLORER)
+    assert sorted(path.name for path in (live_runs.LIVE / "runs").iterdir()) == sorted(
+        live_runs.EXPLORER
+    )
+    chapter = book.page("05_linear_vae").text
+    for model, objective in live_runs.EXPLORER.values():
+        weight = getattr(objective, "kl_weight", None)
+        written = f"NegativeELBO(kl_weight={weight})" if weight else "SquaredError()"
+        assert f'"{model}", {written}' in chapter
+
+
+def test_the_recorded_runs_are_recorded_on_mnist_at_the_full_budget_only(monkeypatch):
+    monkeypatch.setenv("LECTURE_VAE_DATA", "digits")
+    with pytest.raises(SystemExit, match="MNIST at the full budget, got digits and quick"):
+        live_runs.main()

@@ -9,6 +9,7 @@ from lecture_vae.diagnostics import (
     active_units,
     kl_per_latent,
     principal_plane,
+    principal_variances,
     total_variance,
 )
 from lecture_vae.losses import kl_to_standard_normal, squared_error
@@ -83,6 +84,18 @@ def test_total_variance_is_the_mean_squared_error_of_the_mean_image(generator):
     # No other constant answer is better.
     other = squared_error(images, mean_image + 0.01).mean().item()
     assert other > expected
+
+
+def test_principal_variances_of_a_known_cloud():
+    """Two directions of known variance, turned into ten dimensions."""
+    codes = torch.tensor([[3.0, 0], [-3, 0], [0, 1], [0, -1]], dtype=torch.float64)
+    turned, _ = torch.linalg.qr(torch.arange(100.0, dtype=torch.float64).sin().reshape(10, 10))
+    images = (codes @ turned[:2] + 0.5).reshape(4, 1, 2, 5)
+    found = principal_variances(images)
+    assert found.shape == (10,)
+    torch.testing.assert_close(found[:2], torch.tensor([4.5, 0.5], dtype=torch.float64))
+    assert found[2:].abs().max() < 1e-12
+    assert found.sum().item() == pytest.approx(total_variance(images))
 
 
 def test_two_dimensional_codes_are_their_own_plane():

@@ -198,7 +198,7 @@ def test_a_finger_moves_the_latent(visit):
 def test_each_model_shows_its_own_codes_and_decoder(visit):
     here = visit().explorer()
     digits = {}
-    for name, words in (("vae_100", "KL weight 100"), ("ae", "no KL"), ("vae_1", "KL weight 1.")):
+    for name, words in (("vae_100", "KL weight 100"), ("ae", "no KL"), ("vae_1", "KL weight 1;")):
         here.page.select_option(".live-explorer select", name)
         here.page.get_by_text(words, exact=False).first.wait_for()
         before = here.digit()
@@ -303,7 +303,7 @@ def open_figure(visit, name, **options):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("name", ["divergence", "reparameterization"])
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"explorer"}))
 def test_the_other_figures_come_alive_without_a_complaint(visit, name, viewport, scheme):
     here = open_figure(visit, name, viewport=viewport, color_scheme=scheme)
     width = here.page.evaluate("document.documentElement.scrollWidth")
@@ -356,3 +356,55 @@ def test_the_same_noise_moves_with_mu_and_log_var(visit):
     here.page.get_by_role("button", name="Draw new noise").click()
     assert state()[0] != eps
     assert here.complaints == []
+
+
+def test_everything_follows_the_kl_weight(visit):
+    here = open_figure(visit, "balance")
+    figure = here.page.locator("[data-live=balance]")
+    slider = figure.get_by_role("slider")
+
+    def state():
+        rebuilt, samples = (
+            figure.locator(".live-strip").nth(k).evaluate("strip => strip.toDataURL()")
+            for k in (0, 1)
+        )
+        return figure.locator("output").nth(1).inner_text(), levels(rebuilt), levels(samples)
+
+    assert figure.locator("output").first.inner_text() == "w = 1"
+    loss, rebuilt, samples = state()
+    total, error, weight, kl = map(float, re.findall(r"\d+(?:\.\d+)?", loss))
+    assert total == pytest.approx(error + weight * kl, abs=0.02)
+    assert {name for name in here.bytes if name.endswith(".bin")} == {
+        "balance/balance.bin",
+        "balance/decoder-2.bin",
+    }
+    assert sum(here.bytes.values()) <= MEGABYTE
+    slider.press("End")
+    here.page.get_by_text("w = 100", exact=True).wait_for()
+    assert "would use no latent" in figure.inner_text()
+    assert slider.get_attribute("aria-valuetext") == "w = 100"
+    collapsed = state()
+    assert collapsed[0] != loss
+    for strip in collapsed[1:]:  # ten times the mean image
+        tiles = strip.reshape(32, 10, 32).transpose(1, 0, 2)
+        assert np.abs(tiles - tiles[0]).max() <= 3
+    for strip in (rebuilt, samples):
+        tiles = strip.reshape(32, 10, 32).transpose(1, 0, 2)
+        assert np.abs(tiles - tiles[0]).max() > 100
+    curves = figure.locator(".live-curves")
+    curves.scroll_into_view_if_needed()
+    box = curves.bounding_box()
+    here.page.mouse.click(box["x"] + 40, box["y"] + box["height"] / 2)
+    here.page.get_by_text("w = 0.1", exact=True).wait_for()
+    assert "would use both latents" in figure.inner_text()
+    slider.press("ArrowRight")
+    here.page.get_by_text("w = 0.3", exact=True).wait_for()
+    assert here.complaints == []
+
+
+def test_a_balance_that_is_damaged_is_named_and_the_picture_stays(visit):
+    here = visit()
+    here.page.route("**/balance.bin", lambda route: route.fulfill(body=b"LVAE broken"))
+    here.page.goto(f"{here.origin}/{FIGURES['balance']}")
+    here.page.get_by_text("balance.bin is damaged", exact=False).wait_for()
+    assert here.page.locator("[data-live=balance] img").is_visible()

@@ -555,3 +555,15 @@ def test_a_solution_on_a_page_is_reported():
     assert secrets(page_text(assignment, solutions=False), [assignment]) == []
     found = secrets(page_text(assignment, solutions=True), [assignment])
     assert {line.split(":")[0] for line in found} == {e.name for e in assignment.exercises}
+
+
+@site
+def test_the_site_has_the_static_files_as_they_are_now(pages):
+    """Where no page changes, Sphinx alone would not copy them again."""
+    static = ROOT / "book" / "_static"
+    files = [path for path in static.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    for path in files:
+        copied = SITE / "_static" / path.relative_to(static)
+        assert copied.exists(), copied
+        assert copied.read_bytes() == path.read_bytes(), copied

@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,28 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lecture_vae import NegativeELBO, SquaredError, TrainConfig, build_model, fetch_run, load_images
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+import live_runs
+
+from lecture_vae import (
+    NegativeELBO,
+    SquaredError,
+    TrainConfig,
+    build_model,
+    fetch_run,
+    kl_per_latent,
+    load_images,
+    total_variance,
+)
 from lecture_vae.cli import app
 from lecture_vae.drawing import PALETTE
 from lecture_vae.store import decoder_steps
-from lecture_vae.web import export_run, pack
+from lecture_vae.web import export_balance, export_run, pack
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "book" / "_static" / "live" / "runs"
+BALANCE = RUNS.parent / "balance"
 LIMIT = 2**20  # bytes before the first interaction
 
 node = pytest.mark.skipif(
@@ -188,6 +203,95 @@ def test_the_recorded_packs_are_small_and_of_the_recorded_code():
             assert path.stat().st_size <= 2 * LIMIT, path.name
 
 
+# ---------------------------------------------------------------------------- several weights
+
+
+@pytest.fixture(scope="module")
+def weights(store, digits):
+    config = TrainConfig(steps=40, eval_every=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LECTURE_VAE_RUNS", str(store))
+        return [fetch_run("linear-vae", NegativeELBO(w), digits, config) for w in (9.0, 0.5, 1.0)]
+
+
+def test_the_balance_holds_every_run_in_order_of_its_weight(weights, digits, tmp_path):
+    files = export_balance(weights, digits, tmp_path)
+    assert [f.name for f in files] == ["balance.bin", *(f"decoder-{k}.bin" for k in range(3))]
+    head, arrays = read(files[0])
+    assert [row["kl_weight"] for row in head["rows"]] == [0.5, 1.0, 9.0]
+    images = digits.train.images.flatten(1).numpy()
+    expected = np.linalg.svd(images - images.mean(0), compute_uv=False)[:2] ** 2 / len(images)
+    np.testing.assert_allclose(head["variances"], expected, rtol=1e-4)
+    assert head["total_variance"] == pytest.approx(total_variance(digits.train.images))
+    assert arrays["labels"].tolist() == digits.test.labels[:2000].tolist()
+    ordered = [weights[1], weights[2], weights[0]]
+    for k, (run, row) in enumerate(zip(ordered, head["rows"], strict=True)):
+        last = run.history.rows[-1]
+        assert {name: row[name] for name in row if name.startswith("test_")} == {
+            name: last[name] for name in ("test_loss", "test_squared_error", "test_kl")
+        }
+        with torch.inference_mode():
+            code = run.model.encode(digits.test.images)
+        assert row["kl_per_latent"] == pytest.approx(kl_per_latent(*code).tolist())
+        assert sum(row["kl_per_latent"]) == pytest.approx(row["test_kl"], rel=1e-4)
+        np.testing.assert_allclose(arrays["latents"][k], run.mu[:2000], atol=2e-3)
+        for low_high, codes in zip(head["limits"], run.mu.T, strict=True):
+            assert low_high[0] <= np.quantile(codes, 0.01) < np.quantile(codes, 0.99) <= low_high[1]
+        decoder, arrays_k = read(files[1 + k])
+        assert decoder["run"]["key"] == row["key"] == run.key
+        for name, value in arrays_k.items():
+            assert np.array_equal(value, run.model.state_dict()[name].half().numpy()), name
+
+
+def test_runs_that_cannot_be_compared_are_refused(weights, runs, store, digits, tmp_path):
+    config = TrainConfig(steps=20, eval_every=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LECTURE_VAE_RUNS", str(store))
+        shorter = fetch_run("linear-vae", NegativeELBO(2.0), digits, config)
+    out = tmp_path / "out"
+    for wrong in (
+        [weights[0]],
+        weights[:1] * 2,
+        [weights[0], shorter],
+        [weights[0], runs["linear-ae"]],
+    ):
+        with pytest.raises(ValueError, match="differ in their KL weight and in nothing else"):
+            export_balance(wrong, digits, out)
+    with pytest.raises(ValueError, match="labels would be wrong"):
+        export_balance(weights, replace(digits, fingerprint="0" * 16), out)
+    assert not out.exists()
+
+
+def test_the_command_exports_several_runs_as_a_balance(weights, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("LECTURE_VAE_RUNS", str(store))
+    keys = [run.key for run in weights]
+    done = CliRunner().invoke(app, ["export", *keys, "--out", str(tmp_path), "--data", "digits"])
+    assert done.exit_code == 0, done.output
+    assert len(read(tmp_path / "balance.bin")[0]["rows"]) == 3
+
+
+def test_the_recorded_balance_is_small_and_of_the_recorded_runs():
+    described = json.loads((ROOT / "results" / "reproduction.json").read_text(encoding="utf8"))
+    head, arrays = read(BALANCE / "balance.bin")
+    assert arrays["latents"].shape == (len(head["rows"]), 2000, 2)
+    found = {row["kl_weight"]: row for row in head["rows"]}
+    for weight, key in ((1.0, "linear_vae_1"), (100.0, "linear_vae_100")):
+        ours = described["runs"][key]["ours"]
+        assert (found[weight]["steps"], found[weight]["data"]) == (ours["steps"], "mnist")
+        assert found[weight]["test_loss"] == pytest.approx(ours["test_loss"], rel=1e-9)
+    assert sorted(found) == sorted(live_runs.WEIGHTS)
+    # What chapter 5 says of them. A latent is in use if its KL is above 0.01 nats.
+    used = {w: sum(kl > 0.01 for kl in row["kl_per_latent"]) for w, row in found.items()}
+    assert {w: n for w, n in used.items() if w >= 6} == {
+        6: 2, 7: 1, 8: 1, 9: 1, 12: 1, 15: 0, 30: 0, 100: 0
+    }  # fmt: skip
+    six = found[6]["test_squared_error"] + 7 * found[6]["test_kl"]
+    assert six < found[7]["test_loss"]
+    assert head["total_variance"] == pytest.approx(described["data"]["total_variance"], rel=1e-6)
+    first = BALANCE / "balance.bin", BALANCE / "decoder-0.bin"
+    assert sum(path.stat().st_size for path in first) <= LIMIT - 2**17  # scripts come on top
+
+
 # ---------------------------------------------------------------------------- in the page
 
 
@@ -315,6 +419,51 @@ def test_the_divergence_of_the_page_is_that_of_torch(p, q):
     normal = [torch.distributions.Normal(*map(float, each)) for each in (p, q)]
     expected = torch.distributions.kl_divergence(*normal).item()
     assert ask("divergence", p=ours[0], q=ours[1]) == pytest.approx([expected] * 2, abs=1e-4)
+
+
+@node
+@pytest.mark.parametrize("index", range(len(list(BALANCE.glob("decoder-*.bin")))))
+def test_the_page_decodes_what_torch_decodes_at_every_weight(index):
+    _, weights = read(BALANCE / f"decoder-{index}.bin")
+    model = build_model("linear-vae")
+    state = {name: torch.from_numpy(value.copy()).float() for name, value in weights.items()}
+    model.load_state_dict(state, strict=False)
+    assert {f"decoder.{name}" for name in model.decoder.state_dict()} == {*state}
+    z = 2 * torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        x_hat = model.decode(z).flatten(1)
+    file = BALANCE / f"decoder-{index}.bin"
+    decoded = ask("run", file=file, parts=["decoder"], inputs=z.tolist())
+    np.testing.assert_allclose(decoded, x_hat, atol=1e-3)
+
+
+@node
+@pytest.mark.parametrize("w", [0.1, 1, 5, 9, 50])
+def test_the_linear_theory_of_the_page_is_the_least_loss(w):
+    """The best a, b, s for each direction, found by search, cost what the page says."""
+    from scipy.optimize import minimize
+
+    variances, total = (6.4, 4.4), 50.0
+
+    def parts(p, variance):
+        a, b, log_s2 = p
+        error = variance * (1 - a * b) ** 2 + a**2 * np.exp(log_s2)
+        return error, (b**2 * variance + np.expm1(log_s2) - log_s2) / 2
+
+    def cost(p, variance):
+        error, kl = parts(p, variance)
+        return error + w * kl
+
+    best = [
+        min((minimize(cost, start, (v,), tol=1e-12) for start in ([2, 0.3, -2], [0.1, 0.1, 0])),
+            key=lambda found: found.fun).x
+        for v in variances
+    ]  # fmt: skip
+    found = [parts(p, v) for p, v in zip(best, variances, strict=True)]
+    answer = ask("linearTheory", w=w, variances=variances, total=total)
+    rest = total - sum(variances)
+    assert answer["squaredError"] == pytest.approx(rest + sum(e for e, _ in found), abs=1e-3)
+    assert answer["kl"] == pytest.approx([kl for _, kl in found], abs=1e-3)
 
 
 @node

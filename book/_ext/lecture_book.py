@@ -20,7 +20,7 @@ import sphinxcontrib.bibtex.plugin
 from docutils import nodes
 from docutils.parsers.rst import directives
 from exercise_pages import FOLDER, page_text, solutions_wanted
-from recorded import built_with, missing, recorded_values, used_names
+from recorded import budget_of, built_with, missing, recorded_values, used_names
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
@@ -35,6 +35,8 @@ DATA_URI = re.compile(
     r'(?P<attribute>src|poster)="data:(?:video|image)/(?P<kind>mp4|png);base64,'
     r'(?P<data>[A-Za-z0-9+/=\s]+)"'
 )
+# What a figure with a choice of runs says of them.
+OWN, RECORDED = "trained by this book's cells", "recorded with the lecture"
 VIDEO = re.compile(r"<video\b.*?</video>", re.DOTALL)
 
 
@@ -61,7 +63,7 @@ class LiveFigure(SphinxDirective):
     required_arguments = 1  # NAME
     option_spec: ClassVar[dict[str, Any]] = {
         "alt": directives.unchanged_required,  # of the still picture
-        "packs": directives.unchanged_required,  # the folder of the runs, below _static/live
+        "packs": directives.unchanged_required,  # the folder of the packs, below _static/live
         "runs": directives.unchanged_required,  # JSON: folder of a run -> what to call it
     }
 
@@ -71,7 +73,10 @@ class LiveFigure(SphinxDirective):
         live = "../" * self.env.docname.count("/") + "_static/live"
         told = {"live": name}
         if "packs" in self.options:
-            told |= {"packs": f"{live}/{self.options['packs']}/", "runs": self.options["runs"]}
+            told["packs"] = f"{live}/{self.options['packs']}/"
+        if "runs" in self.options:
+            own = budget_of(Path(self.env.app.outdir).parent) == "full"
+            told |= {"runs": self.options["runs"], "whose": OWN if own else RECORDED}
         data = " ".join(f'data-{key}="{escape(value)}"' for key, value in told.items())
         opening = (
             f'<figure class="live"><div {data}>'
@@ -134,6 +139,18 @@ def move_videos(
     context["body"] = VIDEO.sub(lambda video: DATA_URI.sub(to_file, video[0]), context["body"])
 
 
+def show_own_runs(app: Sphinx, error: Exception | None) -> None:
+    """At the full budget, put the runs of this book's cells in the place of the recorded ones."""
+    if error is not None or budget_of(Path(app.outdir).parent) != "full":
+        return
+    # Only here: torch takes a second to import.
+    from live_runs import export_explorer
+
+    from lecture_vae import load_images
+
+    export_explorer(load_images(), Path(app.outdir) / "_static" / "live" / "runs")
+
+
 def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
     """Delete the videos that no page of the site shows any more."""
     folder = Path(app.outdir) / MEDIA
@@ -149,6 +166,13 @@ def follow_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
     """Read a chapter again when its sibling .ipynb changes: the launch buttons point there."""
     if "{code-cell}" in source[0]:
         app.env.note_dependency(str(Path(app.srcdir) / f"{docname}.ipynb"))
+
+
+def read_first_page_again(
+    app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """Read the first page at every build: where no page changes, Sphinx copies no static file."""
+    return [app.config.root_doc]
 
 
 def offer_flattened_notebook(
@@ -174,8 +198,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", show_solutions)
     app.connect("source-read", refuse_missing_numbers)
     app.connect("source-read", follow_notebook)
+    app.connect("env-get-outdated", read_first_page_again)
     app.connect("html-page-context", move_videos)
     # After the theme's launch buttons (501), which write the file that this one replaces.
     app.connect("html-page-context", offer_flattened_notebook, priority=600)
     app.connect("build-finished", drop_unused_media)
+    app.connect("build-finished", show_own_runs)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

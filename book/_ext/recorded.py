@@ -15,6 +15,7 @@ from performance import performance_values
 from tables import four_digits, markdown_table, whole
 
 RECORD = Path("results") / "reproduction.json"
+BALANCE = Path("book") / "_static" / "live" / "balance" / "balance.bin"
 STAMP = "lecture_vae.json"  # what `build.py` notes beside the site
 DATA_NAMES = {
     "mnist": "MNIST, 70,000 handwritten digits",
@@ -60,7 +61,7 @@ def recorded_values(root: Path) -> dict[str, str]:
     Args:
         root: the folder that holds `results/`.
     """
-    values = performance_values(root)
+    values = performance_values(root) | balance_values(root)
     path = root / RECORD
     if not path.exists():
         return values
@@ -80,6 +81,34 @@ def recorded_values(root: Path) -> dict[str, str]:
     return values
 
 
+def balance_values(root: Path) -> dict[str, str]:
+    """What the recorded VAEs of several KL weights scored: `balance_0_3_kl` is the KL at w = 0.3.
+
+    `balance_WEIGHT_at_OTHER` is the loss that the model of a weight would have at the next larger
+    one; `balance_threshold_1` is twice the largest variance of a direction.
+    """
+    path = root / BALANCE
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:  # as lecture_vae/web.py writes a pack; importing it takes torch
+        file.seek(4)
+        length = int.from_bytes(file.read(4), "little")
+        head = json.loads(file.read(length))
+    values = {
+        f"threshold_{direction}": f"{2 * variance:.1f}"
+        for direction, variance in enumerate(head["variances"], start=1)
+    }
+    name = {row["kl_weight"]: f"{row['kl_weight']:g}".replace(".", "_") for row in head["rows"]}
+    for row, after in zip(head["rows"], [*head["rows"][1:], None], strict=True):
+        mine = name[row["kl_weight"]]
+        for term in ("loss", "squared_error", "kl"):
+            values[f"{mine}_{term}"] = f"{row[f'test_{term}']:.2f}"
+        if after:
+            at_next = row["test_squared_error"] + after["kl_weight"] * row["test_kl"]
+            values[f"{mine}_at_{name[after['kl_weight']]}"] = f"{at_next:.2f}"
+    return {f"balance_{key}": text for key, text in values.items()}
+
+
 def recorded_versions(record: Mapping[str, Any]) -> str:
     """What the recorded runs were made with: 'torch 2.15.0, numpy 2.4.6; x86_64, 2 cores, cpu'."""
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
@@ -92,15 +121,27 @@ def built_with(build: Path) -> str:
     Args:
         build: the folder that holds the build's stamp and `html/`.
     """
-    path = build / STAMP
-    if not path.exists():
+    made = _execution(build)
+    if not made:
         return "Data and budget were not noted: `make book` did not build this copy."
-    made = json.loads(path.read_text(encoding="utf8"))["execution"]
     return (
         f"Data: {DATA_NAMES[made['data']['name']]}. Budget: {made['budget']}. "
         f"Python {made['python']}, torch {made['libraries']['torch']}, "
         f"matplotlib {made['libraries']['matplotlib']}."
     )
+
+
+def budget_of(build: Path) -> str | None:
+    """The budget of a site, as `make book` notes it; None where something else builds it."""
+    return _execution(build).get("budget")
+
+
+def _execution(build: Path) -> dict[str, Any]:
+    path = build / STAMP
+    if not path.exists():
+        return {}
+    made: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))["execution"]
+    return made
 
 
 def missing(name: str, values: Mapping[str, str], root: Path) -> str:

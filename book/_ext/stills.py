@@ -19,6 +19,7 @@ FIGURES = {
     "explorer": "book/06_latent_space.html",
     "divergence": "book/02_divergence.html",
     "reparameterization": "book/04_gaussian_kl.html",
+    "balance": "book/05_linear_vae.html",
 }
 BROWSERS = "chromium", "chromium-browser", "google-chrome"
 

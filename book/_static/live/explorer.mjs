@@ -70,7 +70,7 @@ export async function explorer(host) {
     view.step.value = view.step.max;
     view.about.textContent =
       `${data.toUpperCase()}, ${steps(last)} steps` +
-      (weight === null ? ", no KL." : `, KL weight ${weight}.`);
+      (weight === null ? ", no KL" : `, KL weight ${weight}`) + `; ${host.dataset.whose}.`;
     present({ step: last, decode: run.decode, codes: run.codes, from: last });
     plane.place(plane.limits.map(([low, high]) => (low + high) / 2));
     show(plane.z);

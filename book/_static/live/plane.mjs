@@ -1,17 +1,17 @@
-// A plane of latents: axes, codes in class colors, the prior's circles, and a point to move.
+// A plane of latents: axes, codes in class colors, the prior's circles, and perhaps a point to move.
 
 import { PALETTE, colors, sharpen } from "./surface.mjs";
 
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const NEAR = 10; // CSS pixels from the pointer to a code that counts as "under" it
 
-/** Draws a latent plane and reports where its point is moved to. */
+/** Draws a latent plane; with listeners it has a point, and reports where that is moved to. */
 export class Plane {
   /**
    * @param {HTMLCanvasElement} canvas where to draw; it gets the focus and the pointer
-   * @param {{onMove: (z: number[]) => void, onHover: (index: number | null) => void}} listeners
+   * @param {{onMove: (z: number[]) => void, onHover: (index: number | null) => void}} [listeners]
    */
-  constructor(canvas, { onMove, onHover }) {
+  constructor(canvas, { onMove, onHover } = {}) {
     this.canvas = canvas;
     this.onMove = onMove;
     this.onHover = onHover;
@@ -20,7 +20,7 @@ export class Plane {
     this.z = [0, 0];
     this.cloud = null; // q(z | x): {mu, sigma, samples}
     this.still = document.createElement("canvas"); // all but the point and the cloud
-    this.listen();
+    if (onMove) this.listen();
   }
 
   /** Shows other codes: `mu` holds z1, z2 of one image after the other. */
@@ -130,6 +130,7 @@ export class Plane {
     context.clearRect(0, 0, width, height);
     context.drawImage(this.still, 0, 0, width, height);
     if (this.cloud) this.drawCloud(context, look);
+    if (!this.onMove) return;
     const [x, y] = this.toScreen(this.z);
     context.lineWidth = 5;
     context.strokeStyle = look.background;
