@@ -11,6 +11,8 @@ const SAMPLES = 32; // of q(z | x), for the variance of the pixels
 const SHOWN_SAMPLES = 5; // of them decoded one by one
 const FRAME = 150; // ms between two evaluations while the training plays
 
+const DATA_NAMES = { mnist: "MNIST", digits: "scikit-learn's digits" };
+
 const number = (value) => value.toFixed(2).replace("-", "−");
 const steps = (value) => value.toLocaleString("en");
 
@@ -69,7 +71,7 @@ export async function explorer(host) {
     const { steps: last, data, kl_weight: weight } = run.model.head.run;
     view.step.value = view.step.max;
     view.about.textContent =
-      `${data.toUpperCase()}, ${steps(last)} steps` +
+      `${DATA_NAMES[data] ?? data}, ${steps(last)} steps` +
       (weight === null ? ", no KL" : `, KL weight ${weight}`) + `; ${host.dataset.whose}.`;
     present({ step: last, decode: run.decode, codes: run.codes, from: last });
     plane.place(plane.limits.map(([low, high]) => (low + high) / 2));
