@@ -9,18 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import imageio_ffmpeg
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
+from sphinx_book_theme.header_buttons.launch import add_launch_buttons
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 
 from build import read_stamp, sources_digest
 from exercise_pages import assignments, page_text
-from flatten import flatten_page, read_book, toc_pages
+from flatten import flatten_page, install_cell, read_book, toc_pages
+from lecture_book import LINK_GENERATOR, launch_on_any_hub
 
 from lecture_vae.grading.release import student_notebook
 
@@ -350,50 +354,142 @@ def test_a_broken_link_is_reported(tmp_path):
     ]  # fmt: skip
 
 
-def launch_targets(page: Page, repository: dict[str, str]) -> list[str]:
-    """The files of the repository that the launch buttons open; '?' where it is none."""
-    files = []
-    organization, name = repository["url"].rstrip("/").split("/")[-2:]
-    for link in page.soup.select(".dropdown-launch-buttons a[href]"):
-        url = urlsplit(str(link["href"]))
-        colab = re.fullmatch(
-            rf"/github/{organization}/{name}/blob/{re.escape(repository['branch'])}/(.+)", url.path
-        )
-        query = parse_qs(url.query)
-        if colab:
-            files.append(unquote(colab[1]))
-        elif query.get("branch") == [repository["branch"]] and "urlpath" in query:
-            files.append(query["urlpath"][0].partition(f"tree/{name}/")[2] or "?")
-        else:
-            files.append("?")
-    return files
+def launched(address: str, repository: dict[str, str]) -> str:
+    """The file of the repository that a launch button opens; '?' where it is none."""
+    url, branch = urlsplit(address), repository["branch"]
+    query = {key: values[0] for key, values in parse_qs(url.query).items()}
+    owner, name = repository["url"].split("/")[-2:]
+    colab = f"/github/{owner}/{name}/blob/{branch}/"
+    if url.netloc == "colab.research.google.com" and url.path.startswith(colab):
+        return unquote(url.path.removeprefix(colab))
+    where, prefix = query.get("urlpath", ""), "?"
+    if url.path == f"/v2/gh/{owner}/{name}/{branch}":  # Binder
+        prefix = "lab/tree/"
+    elif (query.get("repo"), query.get("branch")) == (repository["url"], branch):  # nbgitpuller
+        prefix = f"lab/tree/{name}/"
+    return where.removeprefix(prefix) if where.startswith(prefix) else "?"
+
+
+def repository() -> dict[str, str]:
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["repository"]
+
+
+def tracked(*options: str) -> set[str]:
+    """What git lists of the repository."""
+    command = ["git", "-C", str(ROOT), *(options or ["ls-files"])]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def notebook_pages() -> set[str]:
+    """The pages that can be run: every chapter, and every page of exercises."""
+    numbered = {docname for docname, number in toc_pages(ROOT) if number}
+    return numbered | {f"book/exercises/{each.name}" for each in assignments(ROOT)}
 
 
 @site
-def test_every_chapter_can_be_launched_and_the_buttons_open_a_notebook(pages):
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["repository"]
-    chapters = {f"{name}.html" for name, number in toc_pages(ROOT) if number}
+def test_every_launch_button_opens_the_notebook_of_its_page(pages):
+    files = tracked()
     for page in pages:
-        targets = launch_targets(page, repository)
-        name = page.path.relative_to(SITE).as_posix()
-        assert bool(targets) == (name in chapters), name
-        for target in targets:
-            assert target.endswith(".ipynb"), target
-            assert (ROOT / target).is_file(), target
+        docname = page.path.relative_to(SITE).with_suffix("").as_posix()
+        opened = {
+            link.get_text().strip(): launched(str(link["href"]), repository())
+            for link in page.soup.select(".dropdown-launch-buttons a[href]")
+        }
+        if docname in notebook_pages():
+            assert opened == dict.fromkeys(["Binder", "Colab", "JupyterHub"], f"{docname}.ipynb")
+            assert f"{docname}.ipynb" in files
+        else:
+            assert opened == {}, docname
 
 
-def test_a_wrong_launch_button_is_reported():
-    repository = {"url": "https://github.com/us/ours", "branch": "trunk"}
-    html = '<div class="dropdown-launch-buttons">' + "".join(
-        f'<a href="{url}">x</a>'
-        for url in (
+HUB = "https://hub.example.edu/hub/user-redirect/git-pull?repo=https%3A//github.com/us/ours"
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        (
             "https://colab.research.google.com/github/us/ours/blob/trunk/book/a.ipynb",
-            "https://colab.research.google.com/github/us/ours/blob/master/book/a.ipynb",
-            "https://hub.example.edu/hub/user-redirect/git-pull?repo=https%3A//github.com/us/ours"
-            "&urlpath=lab/tree/ours/book/a.ipynb&branch=trunk",
-        )
+            "book/a.ipynb",
+        ),
+        ("https://colab.research.google.com/github/us/ours/blob/master/book/a.ipynb", "?"),
+        ("https://colab.research.google.com/github/others/ours/blob/trunk/book/a.ipynb", "?"),
+        ("https://mybinder.org/v2/gh/us/ours/trunk?urlpath=lab/tree/book/a.ipynb", "book/a.ipynb"),
+        ("https://mybinder.org/v2/gh/us/ours/master?urlpath=lab/tree/book/a.ipynb", "?"),
+        ("https://mybinder.org/v2/gh/us/ours/trunk", "?"),
+        (f"{HUB}&urlpath=lab/tree/ours/book/a.ipynb&branch=trunk", "book/a.ipynb"),
+        (f"{HUB}&urlpath=lab/tree/ours/book/a.ipynb&branch=master", "?"),
+        (f"{HUB}s&urlpath=lab/tree/ours/book/a.ipynb&branch=trunk", "?"),
+        (f"{HUB}&urlpath=lab/tree/book/a.ipynb&branch=trunk", "?"),
+    ],
+)
+def test_a_launch_button_is_resolved_to_a_file(address, file):
+    assert launched(address, {"url": "https://github.com/us/ours", "branch": "trunk"}) == file
+
+
+class Settings(dict):
+    """As Sphinx gives its configuration: names are keys and attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+@pytest.mark.parametrize("hub", ["", "https://hub.example.edu"])
+def test_there_is_a_jupyterhub_button_with_and_without_a_hub(hub):
+    docname = "book/03_elbo"
+    options = {
+        "repository_url": repository()["url"],
+        "repository_branch": repository()["branch"],
+        "launch_buttons": {"notebook_interface": "jupyterlab", "jupyterhub_url": hub}
+        | {"colab_url": "https://colab.research.google.com"},
+    }
+    environment = SimpleNamespace(
+        doc2path=lambda name: str(ROOT / f"{name}.md"), metadata={docname: {"kernelspec": ""}}
     )
-    assert launch_targets(page_of(html), repository) == ["book/a.ipynb", "?", "book/a.ipynb"]
+    app = SimpleNamespace(config=Settings(html_theme_options=options), env=environment)
+    owner, name = repository()["url"].split("/")[-2:]
+    context = {"pagename": docname, "sourcename": "", "header_buttons": []}
+    context |= {"github_url": "https://github.com", "github_user": owner, "github_repo": name}
+    for add in (add_launch_buttons, launch_on_any_hub):
+        add(app, docname, "", context, None)
+    [group] = context["header_buttons"]
+    [button] = [each for each in group["buttons"] if each["text"] == "JupyterHub"]
+    assert button["url"].startswith(hub or LINK_GENERATOR)
+    assert launched(button["url"], repository()) == f"{docname}.ipynb"
+
+
+def test_the_repository_is_named_in_one_place():
+    owner_and_name = "/".join(repository()["url"].split("/")[-2:])
+    named = tracked("grep", "-l", "-F", owner_and_name)
+    # `make notebooks` takes the name from there; that they agree is tested with the notebooks.
+    assert named == {"_config.yml", *(f"{docname}.ipynb" for docname in notebook_pages())}
+
+
+@site
+def test_the_download_button_gives_a_notebook_that_works_anywhere(pages):
+    by_name = {page.path.relative_to(SITE).with_suffix("").as_posix(): page for page in pages}
+    for docname in notebook_pages():
+        page = by_name[docname]
+        [button] = page.soup.select("a.btn-download-notebook-button")
+        file = (page.path.parent / unquote(str(button["href"]))).resolve()
+        assert file.read_bytes() == (ROOT / f"{docname}.ipynb").read_bytes()
+        notebook = nbformat.read(file, as_version=4)
+        nbformat.validate(notebook)
+        first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        assert first.source == install_cell(ROOT)
+        markdown = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+        assert [found for text in markdown for found in myst_in(text)] == [], docname
+
+
+def myst_in(text: str) -> list[str]:
+    """Syntax that MyST knows and Jupyter does not, outside of code and formulas."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|`` .*? ``", "", text, flags=re.DOTALL)
+    pattern = r"\{[\w:+-]+\}`|^\s*:{3,}|\{\{.*?\}\}|^\([\w:.-]+\)=$|^%|\[\^\w+\]"
+    return [match[0] for match in re.finditer(pattern, text, re.MULTILINE)]
+
+
+def test_myst_in_a_notebook_is_reported():
+    text = "(eq-a)=\n{eq}`eq-a` {{ x }}\n:::{note}\n% x\nA[^1]\n```python\n{{ x }}\n```\n$${{a}}$$"
+    assert myst_in(text) == ["(eq-a)=", "{eq}`", "{{ x }}", ":::", "%", "[^1]"]
 
 
 # ---------------------------------------------------------------------------- content

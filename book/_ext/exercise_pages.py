@@ -31,8 +31,8 @@ def page_text(assignment: Assignment, *, solutions: bool) -> str:
     """The page of an assignment as MyST."""
     notebook = f"{{download}}`the notebook of these exercises <{assignment.name}.ipynb>`"
     links = (
-        f"Work in {notebook}: it has a cell for each answer, and a check that tells common "
-        "mistakes apart. The signature and the hints stand here as well."
+        f"Work in {notebook}, here or behind the rocket above: it has a cell for each answer, and "
+        "a check that tells common mistakes apart. The signature and the hints stand here as well."
     )
     return page(assignment, solutions=solutions, links=links)
 

@@ -3,8 +3,9 @@
 Small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
 for one that is not there stops the build. Videos leave the pages as files, so that a page stays
 light and a browser can cache them. A live figure is a still picture that a script of `_static/live`
-replaces. Citations get round brackets. The Download button hands out the readable notebook. In
-an instructor's build the pages of exercises show their solutions.
+replaces. Citations get round brackets. The Download button hands out the readable notebook, and
+the launch buttons open it, on pages of exercises, too. In an instructor's build these show their
+solutions.
 """
 
 import base64
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import sphinxcontrib.bibtex.plugin
 from docutils import nodes
@@ -31,6 +33,7 @@ from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferen
 from lecture_vae.grading.exercises import read_assignment
 
 MEDIA = "_static/media"
+LINK_GENERATOR = "https://nbgitpuller.readthedocs.io/en/latest/link.html"
 DATA_URI = re.compile(
     r'(?P<attribute>src|poster)="data:(?:video|image)/(?P<kind>mp4|png);base64,'
     r'(?P<data>[A-Za-z0-9+/=\s]+)"'
@@ -163,8 +166,8 @@ def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
 
 
 def follow_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Read a chapter again when its sibling .ipynb changes: the launch buttons point there."""
-    if "{code-cell}" in source[0]:
+    """Read a page again when its sibling .ipynb changes: the launch buttons point there."""
+    if "{code-cell}" in source[0] or docname.startswith(f"{FOLDER}/"):
         app.env.note_dependency(str(Path(app.srcdir) / f"{docname}.ipynb"))
 
 
@@ -187,6 +190,50 @@ def offer_flattened_notebook(
         shutil.copyfile(sibling, Path(app.outdir) / "_sources" / context["ipynb_source"])
 
 
+def launch_exercises(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Give the pages of exercises the buttons of a chapter.
+
+    The theme asks for a kernel and for an executed copy; these pages have no cells, so nobody made
+    either.
+    """
+    if not pagename.startswith(f"{FOLDER}/"):
+        return
+    copy = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(app.srcdir) / f"{pagename}.ipynb", copy)
+    app.env.metadata[pagename]["kernelspec"] = "python3"
+
+
+def launch_on_any_hub(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Add the JupyterHub button where the book knows no hub: the reader has one, or none.
+
+    It opens nbgitpuller's own link generator, filled in but for the address of the hub.
+    """
+    options = app.config.html_theme_options
+    groups = [b for b in context["header_buttons"] if b.get("label") == "launch-buttons"]
+    if not groups or options["launch_buttons"].get("jupyterhub_url"):
+        return
+    repository = options["repository_url"]
+    query = {
+        "repo": repository,
+        "branch": options["repository_branch"],
+        "urlpath": f"lab/tree/{repository.rpartition('/')[2]}/{pagename}.ipynb",
+    }
+    groups[0]["buttons"].append(
+        {
+            "type": "link",
+            "text": "JupyterHub",
+            "tooltip": "Make a link for your JupyterHub",
+            "icon": "_static/images/logo_jupyterhub.svg",
+            "url": f"{LINK_GENERATOR}?{urlencode(query, safe='/')}",
+        }
+    )
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks."""
     sphinxcontrib.bibtex.plugin.register_plugin(
@@ -200,7 +247,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", follow_notebook)
     app.connect("env-get-outdated", read_first_page_again)
     app.connect("html-page-context", move_videos)
-    # After the theme's launch buttons (501), which write the file that this one replaces.
+    # Before and after the theme's launch buttons (501), which need a file and write another one.
+    app.connect("html-page-context", launch_exercises)
+    app.connect("html-page-context", launch_on_any_hub, priority=600)
     app.connect("html-page-context", offer_flattened_notebook, priority=600)
     app.connect("build-finished", drop_unused_media)
     app.connect("build-finished", show_own_runs)
