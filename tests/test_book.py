@@ -512,13 +512,15 @@ def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
 def test_videos_leave_the_page_and_unused_ones_the_site(tmp_path):
     app = SimpleNamespace(outdir=tmp_path)
     code = '<pre>src="data:video/mp4;base64,AAAA"</pre>'
-    video = '<video poster="data:image/png;base64,QUJD" src="data:video/mp4;base64,REVG"></video>'
+    poster = 'poster="data:image/png;base64,QUJD" aria-label="A dot."'
+    video = f'<video {poster} src="data:video/mp4;base64,REVG"></video>'
     context = {"body": code + video, "content_root": "../"}
     lecture_book.move_videos(app, "book/a", "page.html", context, None)
     assert context["body"].startswith(code)
+    assert context["body"].endswith('.png" alt="A dot.">')
     addresses = re.findall(r'"(\.\./_static/media/\w+\.\w+)"', context["body"])
     contents = [(tmp_path / address.removeprefix("../")).read_bytes() for address in addresses]
-    assert contents == [b"ABC", b"DEF"]
+    assert contents == [b"ABC", b"DEF", b"ABC"]  # the poster again, for paper
     (tmp_path / "a.html").write_text(addresses[0])
     lecture_book.drop_unused_media(app, None)
     assert [path.suffix for path in (tmp_path / "_static" / "media").iterdir()] == [".png"]

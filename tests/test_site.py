@@ -354,6 +354,18 @@ def test_a_broken_link_is_reported(tmp_path):
     ]  # fmt: skip
 
 
+@site
+def test_previous_and_next_go_through_the_table_of_contents(pages):
+    by_name = {page.path.relative_to(SITE).with_suffix("").as_posix(): page for page in pages}
+    order = [docname for docname, _ in toc_pages(ROOT)]
+    for docname, before, after in zip(order, [None, *order], [*order[1:], None], strict=False):
+        page = by_name[docname]
+        for button, wanted in (("a.left-prev", before), ("a.right-next", after)):
+            links = [str(link["href"]) for link in page.soup.select(f".prev-next-area {button}")]
+            there = [(page.path.parent / link).resolve() for link in links]
+            assert there == ([(SITE / f"{wanted}.html").resolve()] if wanted else []), docname
+
+
 def launched(address: str, repository: dict[str, str]) -> str:
     """The file of the repository that a launch button opens; '?' where it is none."""
     url, branch = urlsplit(address), repository["branch"]

@@ -59,6 +59,8 @@ class RoundAuthorYear(AuthorYearReferenceStyle):
 class LiveFigure(SphinxDirective):
     """A figure that `_static/live/NAME.mjs` brings to life; `NAME.png` stands in where it cannot.
 
+    On paper the picture always stands in.
+
     The content is the caption. What the script is told stands in ``data-*`` attributes.
     """
 
@@ -81,9 +83,9 @@ class LiveFigure(SphinxDirective):
             own = budget_of(Path(self.env.app.outdir).parent) == "full"
             told |= {"runs": self.options["runs"], "whose": OWN if own else RECORDED}
         data = " ".join(f'data-{key}="{escape(value)}"' for key, value in told.items())
+        picture = f'src="{live}/{name}.png" alt="{escape(self.options["alt"])}"'
         opening = (
-            f'<figure class="live"><div {data}>'
-            f'<img src="{live}/{name}.png" alt="{escape(self.options["alt"])}">'
+            f'<figure class="live"><img class="on-paper" {picture}><div {data}><img {picture}>'
             '<p class="live-muted">This picture comes alive where scripts run and the page is '
             "served. A copy on your disk is served by <code>python -m http.server</code> in the "
             "folder of the site.</p></div>"
@@ -126,7 +128,10 @@ def show_solutions(app: Sphinx, docname: str, source: list[str]) -> None:
 def move_videos(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Write embedded videos and their posters beside the pages and point to the files."""
+    """Write embedded videos and their posters beside the pages and point to the files.
+
+    The poster follows once more as a picture, for paper: browsers print a video as an empty box.
+    """
     if "<video" not in context.get("body", ""):
         return
     prefix = context["content_root"] + MEDIA
@@ -139,7 +144,12 @@ def move_videos(
         path.write_bytes(content)
         return f'{match["attribute"]}="{prefix}/{name}"'
 
-    context["body"] = VIDEO.sub(lambda video: DATA_URI.sub(to_file, video[0]), context["body"])
+    def with_still(match: re.Match[str]) -> str:
+        video = DATA_URI.sub(to_file, match[0])
+        told = dict(re.findall(r'(poster|aria-label)="([^"]*)"', video))
+        return f'{video}<img class="on-paper" src="{told["poster"]}" alt="{told["aria-label"]}">'
+
+    context["body"] = VIDEO.sub(with_still, context["body"])
 
 
 def show_own_runs(app: Sphinx, error: Exception | None) -> None:
