@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import sys
 import tomllib
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
@@ -638,3 +641,29 @@ def test_the_recorded_runs_are_recorded_on_mnist_at_the_full_budget_only(monkeyp
     monkeypatch.setenv("LECTURE_VAE_DATA", "digits")
     with pytest.raises(SystemExit, match="MNIST at the full budget, got digits and quick"):
         live_runs.main()
+
+
+def test_the_package_leaves_an_older_torch_and_numpy_alone():
+    # The oldest that a chapter was seen to run with; Colab has newer ones, and they must stay.
+    oldest = {"torch": "2.5.0", "torchvision": "0.20.0", "numpy": "1.26.4"}
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
+    needed = {r.name: r for r in map(Requirement, pyproject["project"]["dependencies"])}
+    assert {each.operator for r in needed.values() for each in r.specifier} == {">="}
+    for name, version in oldest.items():
+        assert needed[name].specifier.contains(version), needed[name]
+
+
+def test_binder_gets_a_python_that_the_package_accepts_and_nothing_that_it_does_not_need():
+    folder = ROOT / ".binder"
+    binder = yaml.safe_load((folder / "environment.yml").read_text(encoding="utf8"))
+    whole = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf8"))
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
+    # Binder reads a version behind one equal sign only.
+    [python] = [line for line in binder["dependencies"] if line.startswith("python=")]
+    accepted = SpecifierSet(pyproject["project"]["requires-python"])
+    assert accepted.contains(f"{python.removeprefix('python=')}.0")
+    names = {requirement(line)[0] for line in whole["dependencies"] if isinstance(line, str)}
+    assert {line for line in binder["dependencies"] if line != python} <= names
+    script = folder / "postBuild"
+    assert "pip install --no-cache-dir ." in script.read_text(encoding="utf8")
+    assert os.access(script, os.X_OK)
