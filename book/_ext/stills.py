@@ -11,6 +11,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -48,6 +49,21 @@ def browser_path() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def draw_seven(page: Any) -> None:
+    """Draw a digit into the explorer, as a reader would with the mouse."""
+    box = page.locator(".live-paper").bounding_box()
+    corners = [(0.3, 0.25), (0.7, 0.25), (0.45, 0.8)]  # shares of the paper's width and height
+    (x, y), *others = [
+        (box["x"] + a * box["width"], box["y"] + b * box["height"]) for a, b in corners
+    ]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for x, y in others:
+        page.mouse.move(x, y, steps=10)
+    page.mouse.up()
+    page.locator(".live-samples").wait_for()
+
+
 def main() -> None:
     """Photograph every figure."""
     from playwright.sync_api import sync_playwright
@@ -63,6 +79,8 @@ def main() -> None:
             page.goto(f"{origin}/{address}")
             figure = page.locator(f"[data-live={name}][data-ready]")
             figure.scroll_into_view_if_needed()
+            if name == "explorer":
+                draw_seven(page)
             figure.screenshot(path=LIVE / f"{name}.png")
             print(LIVE / f"{name}.png")
         browser.close()
