@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.
 export TQDM_DISABLE := 1
@@ -19,7 +20,7 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	$(BIN)/python -m pytest -m "not site"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
 	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
-	$(MAKE) book
+	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest -m site
 
 bench: $(READY)  ## measure everything (about an hour, nothing else running), write results/, print the table
@@ -50,3 +51,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
 	  --editable '.[book,cluster,dev,grading]'
 	@touch $(READY)
+
+# Lighthouse and axe, for the tests of the pages; where they cannot be had, these tests are skipped.
+$(LIGHTHOUSE): tests/browser/package-lock.json
+	@if cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund; then touch node_modules/.ready; \
+	  else echo "Without npm (Debian: apt install npm) and a registry, Lighthouse and axe are not run."; fi
