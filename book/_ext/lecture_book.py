@@ -3,8 +3,9 @@
 Small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
 for one that is not there stops the build. Videos leave the pages as files, so that a page stays
 light and a browser can cache them. A live figure is a still picture that a script of `_static/live`
-replaces. Citations get round brackets. The Download button hands out the readable notebook, and
-the launch buttons open it, on pages of exercises, too. In an instructor's build these show their
+replaces. Citations get round brackets. What a screen reader could not read is mended, and scripts
+do not hold up the text of a page. The Download button hands out the readable notebook, and the
+launch buttons open it, on pages of exercises, too. In an instructor's build these show their
 solutions.
 """
 
@@ -41,6 +42,16 @@ DATA_URI = re.compile(
 # What a figure with a choice of runs says of them.
 OWN, RECORDED = "trained by this book's cells", "recorded with the lecture"
 VIDEO = re.compile(r"<video\b.*?</video>", re.DOTALL)
+# What the tools behind the pages write, and what a screen reader understands in its place.
+MENDED = [
+    # The name of a folded cell is what stands there to be read.
+    (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
+    # The empty corner of a table heads nothing.
+    (re.compile(r"<th\b([^>]*)>(?:<p></p>)?\s*</th>"), r"<td\1></td>"),
+    # The role of an entry is deprecated, and its list must hold items.
+    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+]
+PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # of a signature, one on each line
 
 
 def round_brackets() -> BracketStyle:
@@ -164,6 +175,50 @@ def show_own_runs(app: Sphinx, error: Exception | None) -> None:
     export_explorer(load_images(), Path(app.outdir) / "_static" / "live" / "runs")
 
 
+def mend_body(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Give tables, folded cells, references and signatures markup that can be read aloud."""
+
+    def listed(match: re.Match[str]) -> str:
+        items = match[1].replace("<dd>", "<li>").replace("</dd>", "</li>")
+        return f'<ul class="parameters">\n{items}</ul>'
+
+    body = context.get("body", "")
+    for written, wanted in MENDED:
+        body = written.sub(wanted, body)
+    context["body"] = PARAMETERS.sub(listed, body)
+
+
+def without_script(html: str, name: str) -> str:
+    """The head of a page without one of its scripts.
+
+    Raises:
+        ExtensionError: There is no such script: the theme has changed.
+    """
+    kept, count = re.subn(rf"<script[^>]*/{re.escape(name)}[^>]*></script>", "", html)
+    if count != 1:
+        raise ExtensionError(f"One script {name} was expected in the head of a page, not {count}.")
+    return kept
+
+
+def defer_scripts(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let the text of a page appear before its scripts are there."""
+    context["without_script"] = without_script
+    # Inline scripts write into the options at once, and those of the search run while it loads.
+    if pagename != "search":
+        context["script_files"] = [
+            type(script)(
+                script.filename, priority=script.priority, **script.attributes | {"defer": "defer"}
+            )
+            if script.filename and not script.filename.endswith("documentation_options.js")
+            else script
+            for script in context["script_files"]
+        ]
+
+
 def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
     """Delete the videos that no page of the site shows any more."""
     folder = Path(app.outdir) / MEDIA
@@ -257,6 +312,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", follow_notebook)
     app.connect("env-get-outdated", read_first_page_again)
     app.connect("html-page-context", move_videos)
+    app.connect("html-page-context", mend_body)
+    app.connect("html-page-context", defer_scripts, priority=900)  # after all that add one
     # Before and after the theme's launch buttons (501), which need a file and write another one.
     app.connect("html-page-context", launch_exercises)
     app.connect("html-page-context", launch_on_any_hub, priority=600)

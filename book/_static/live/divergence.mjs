@@ -30,9 +30,9 @@ export function divergence(host) {
       view[`${name}Text`].textContent = `${name}: mean ${number(g.mu)}, sd ${number(g.sigma)}`;
     }
     view.forwardText.textContent =
-      `KL(p‖q) = ${number(kl(p, q))} nats; by summing 400 rectangles ${number(klBySum(p, q))}`;
+      `= ${number(kl(p, q))} nats; by summing 400 rectangles ${number(klBySum(p, q))}`;
     view.reverseText.textContent =
-      `KL(q‖p) = ${number(kl(q, p))} nats; by summing 400 rectangles ${number(klBySum(q, p))}`;
+      `= ${number(kl(q, p))} nats; by summing 400 rectangles ${number(klBySum(q, p))}`;
   }
 
   for (const [name, g] of [["p", p], ["q", q]]) {
@@ -210,8 +210,8 @@ function build() {
       element("span", { class: "live-grow" }, view.qMu, view.qSigma)),
     element("fieldset", { class: "live-choices" },
       element("legend", { class: "live-muted" }, "Shade the integrand of"),
-      element("label", {}, view.forward, " ", view.forwardText),
-      element("label", {}, view.reverse, " ", view.reverseText)));
+      element("label", {}, view.forward, " KL(p‖q) ", view.forwardText),
+      element("label", {}, view.reverse, " KL(q‖p) ", view.reverseText)));
   return view;
 }
 
