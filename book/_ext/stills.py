@@ -64,6 +64,16 @@ def draw_seven(page: Any) -> None:
     page.locator(".live-samples").wait_for()
 
 
+def pages_of(site: Path) -> list[str]:
+    """The addresses of a site's pages, below its own; not of those that forward to another one."""
+    return [
+        path.relative_to(site).as_posix()
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.relative_to(site).parts
+        and 'http-equiv="Refresh"' not in path.read_text(encoding="utf8")
+    ]
+
+
 def main() -> None:
     """Photograph every figure."""
     from playwright.sync_api import sync_playwright
