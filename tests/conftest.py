@@ -1,6 +1,9 @@
-"""What the tests share: one thread, no display, tiny images, a store and a cache of their own."""
+"""What the tests share: one thread, no display, tiny images, own folders, a browser on the site."""
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TQDM_DISABLE"] = "1"
@@ -9,6 +12,12 @@ import pytest
 import torch
 
 from lecture_vae.data import ImageData, Split
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+
+from stills import SITE, browser_path, pages_of, serve
+
+BROWSER = browser_path()
 
 torch.set_num_threads(1)
 
@@ -36,3 +45,24 @@ def tiny() -> ImageData:
 
     names = tuple(str(digit) for digit in range(10))
     return ImageData(split(200), split(70), names, "tiny", "tiny", "0" * 16)
+
+
+@pytest.fixture(scope="session")
+def origin() -> Iterator[str]:
+    """The address of the built site, served."""
+    if not pages_of(SITE):
+        pytest.fail(f"{SITE} is missing: run `make book` first", pytrace=False)
+    with serve(SITE) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser without windows."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's own sandbox does not start for root; the pages are ours.
+        options = {"executable_path": BROWSER, "args": ["--no-sandbox", "--disable-gpu"]}
+        launched = playwright.chromium.launch(**options)
+        yield launched
+        launched.close()

@@ -3,21 +3,14 @@
 import base64
 import io
 import re
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BROWSER
 from PIL import Image
+from stills import FIGURES, SITE, pages_of
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-from stills import FIGURES, browser_path, serve
-
-SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
-CHAPTER = "book/06_latent_space.html"
-BROWSER = browser_path()
+CHAPTER = FIGURES["explorer"]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 MEGABYTE = 2**20
 
@@ -25,25 +18,6 @@ pytestmark = [
     pytest.mark.site,
     pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)"),
 ]
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    if not (SITE / CHAPTER).exists():
-        pytest.fail(f"{SITE} is missing: run `make book` first", pytrace=False)
-    with serve(SITE) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        # Chromium's own sandbox does not start for root; the pages are ours.
-        options = {"executable_path": BROWSER, "args": ["--no-sandbox", "--disable-gpu"]}
-        launched = playwright.chromium.launch(**options)
-        yield launched
-        launched.close()
 
 
 class Visit:
@@ -280,14 +254,12 @@ def test_from_a_file_the_page_says_how_to_serve_it(visit):
 
 def test_no_page_of_the_site_complains_or_asks_others(visit):
     here = visit()
-    pages = [path for path in sorted(SITE.rglob("*.html")) if "_static" not in path.parts]
-    # A page that forwards to another one is left while it loads; the other one is visited, too.
-    pages = [path for path in pages if 'http-equiv="Refresh"' not in path.read_text("utf8")]
+    pages = pages_of(SITE)
     assert len(pages) > 20
-    for path in pages:
-        here.page.goto(f"{here.origin}/{path.relative_to(SITE).as_posix()}")
-        assert here.complaints == [], path.name
-        assert here.abroad == [], path.name
+    for page in pages:
+        here.page.goto(f"{here.origin}/{page}")
+        assert here.complaints == [], page
+        assert here.abroad == [], page
 
 
 # ---------------------------------------------------------------------------- the other figures

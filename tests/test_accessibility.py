@@ -1,0 +1,165 @@
+"""Everybody can read every page: Lighthouse, axe in light and in dark, and less motion if asked."""
+
+import itertools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import BROWSER
+from stills import FIGURES, SITE, pages_of
+
+TOOLS = Path(__file__).resolve().parent / "browser"
+AXE = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
+GATES = {"accessibility": 100, "best-practices": 95}
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+CONTENT = "main"  # the article with its title and its list of sections
+
+pytestmark = [
+    pytest.mark.site,
+    pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)"),
+    pytest.mark.skipif(
+        shutil.which("node") is None or not AXE.exists(),
+        reason="needs Lighthouse and axe (Debian: apt install nodejs npm, then `make test`, or "
+        "`npm ci --ignore-scripts` in tests/browser)",
+    ),
+]
+
+
+# ---------------------------------------------------------------------------- Lighthouse
+
+
+@pytest.fixture(scope="module")
+def verdicts(origin):
+    """What Lighthouse says about each page."""
+    asked = {
+        "chrome": BROWSER,
+        "addresses": [f"{origin}/{page}" for page in pages_of(SITE)],
+        # It waits for the page to be quiet anyway; nobody times it here.
+        "settings": {"onlyCategories": [*GATES], "pauseAfterFcpMs": 0, "pauseAfterLoadMs": 0},
+    }
+    done = subprocess.run(
+        ["node", TOOLS / "lighthouse.mjs"], input=json.dumps(asked), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return {verdict["address"].removeprefix(f"{origin}/"): verdict for verdict in found}
+
+
+@pytest.mark.parametrize("category", GATES)
+def test_lighthouse_lets_every_page_pass(verdicts, category):
+    assert len(verdicts) > 20
+    refused = [
+        f"{page}: {category} {verdict['scores'][category]}, at least {GATES[category]} is wanted"
+        + "".join(
+            f"\n    {audit['id']}: {audit['title']}"
+            + "".join(f"\n        {place}" for place in audit["where"])
+            for audit in verdict["failed"]
+            if audit["category"] == category
+        )
+        for page, verdict in verdicts.items()
+        if verdict["scores"][category] < GATES[category]
+    ]
+    assert not refused, "\n".join(["Lighthouse refuses pages", *refused])
+
+
+# ---------------------------------------------------------------------------- axe
+
+
+def complaints(page):
+    """What axe finds in the content of a page: the rule, and the elements that break it."""
+    found = page.evaluate("content => axe.run(content)", CONTENT)
+    assert found["passes"], "axe looked at nothing"
+    return [
+        f"{rule['id']}: {rule['help']}"
+        + "".join(f"\n        {node['html'][:200]}" for node in rule["nodes"][:3])
+        for rule in found["violations"]
+    ]
+
+
+def look(page, scheme, width):
+    """The page as readers with this color mode and this screen see it."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate("scheme => document.documentElement.dataset.theme = scheme", scheme)
+    # The theme lets the keys reach what scrolls, 300 ms after the screen has changed.
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    page.wait_for_timeout(500)
+
+
+def opened(page, address):
+    """Opens a page and waits until its formulas are set and its live figure is alive."""
+    page.goto(address)
+    page.evaluate("globalThis.MathJax?.startup?.promise")
+    live = page.locator("[data-live]")
+    if live.count():
+        live.scroll_into_view_if_needed()
+        page.wait_for_selector("[data-live][data-ready]", timeout=30_000)
+    page.add_script_tag(path=AXE)
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(reduced_motion="reduce")  # no color is caught while it changes
+    yield context.new_page()
+    context.close()
+
+
+def test_axe_finds_nothing_in_our_content(page, origin):
+    found = []
+    for name in pages_of(SITE):
+        opened(page, f"{origin}/{name}")
+        # A page without a live figure has the same elements in each look.
+        for scheme, width in LOOKS if name in FIGURES.values() else (LOOKS[0], LOOKS[-1]):
+            look(page, scheme, width)
+            found += [f"{name}, {scheme}, {width} px: {text}" for text in complaints(page)]
+    assert not found, "\n".join(["axe complains", *found])
+
+
+def test_axe_finds_nothing_in_a_figure_that_is_used(page, origin):
+    opened(page, f"{origin}/{FIGURES['explorer']}")
+    paper = page.locator(".live-paper")
+    paper.scroll_into_view_if_needed()
+    box = paper.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 20, steps=5)
+    page.mouse.up()
+    page.get_by_text("standard deviations", exact=False).first.wait_for()
+    plane = page.locator(".live-plane").bounding_box()
+    page.mouse.move(plane["x"] + plane["width"] / 2, plane["y"] + plane["height"] / 2)
+    for scheme, width in LOOKS:
+        look(page, scheme, width)
+        assert complaints(page) == []
+
+
+# ---------------------------------------------------------------------------- motion
+
+PLAYED = """async () => {
+  const slider = document.querySelector(".live-explorer input[type=range]");
+  const times = [];
+  document.querySelector(".live-explorer button").click();
+  for (let last = slider.value; times.length < 4; await new Promise(requestAnimationFrame)) {
+    if (slider.value !== last) times.push(performance.now());
+    last = slider.value;
+  }
+  return { times, animations: document.getAnimations().length };
+}"""
+
+
+@pytest.mark.parametrize(("motion", "slow"), [("reduce", True), ("no-preference", False)])
+def test_less_motion_is_respected(browser, origin, motion, slow):
+    context = browser.new_context(reduced_motion=motion)
+    page = context.new_page()
+    page.goto(f"{origin}/{FIGURES['explorer']}")
+    page.locator("[data-live]").scroll_into_view_if_needed()
+    page.wait_for_selector("[data-live][data-ready]", timeout=30_000)
+    played = page.evaluate(PLAYED)
+    gaps = [after - before for before, after in itertools.pairwise(played["times"])]
+    assert (min(gaps) > 800) == slow, gaps
+    if slow:
+        assert played["animations"] == 0
+        assert page.locator("video[autoplay]").count() == 0
+        scrolling = "getComputedStyle(document.documentElement).scrollBehavior"
+        assert page.evaluate(scrolling) == "auto"
+    context.close()
