@@ -1,20 +1,13 @@
 """The site in a real browser, as a reader has it: its search, and its pages on paper."""
 
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
+from conftest import BROWSER
 from flatten import toc_pages
-from stills import browser_path, serve
 
 ROOT = Path(__file__).resolve().parents[1]
-SITE = ROOT / "_build" / "html"
-BROWSER = browser_path()
 PAPER = {"width": 718, "height": 1047}  # A4 in CSS pixels, less a margin of one centimeter
 
 pytestmark = [
@@ -24,17 +17,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator:
+def page(browser, origin):
     """A page of a browser in which addresses are those of the site."""
-    if not (SITE / "index.html").exists():
-        pytest.fail(f"{SITE} is missing: run `make book` first", pytrace=False)
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with serve(SITE) as origin, sync_api.sync_playwright() as playwright:
-        # Chromium's own sandbox does not start for root; the pages are ours.
-        options = {"executable_path": BROWSER, "args": ["--no-sandbox", "--disable-gpu"]}
-        browser = playwright.chromium.launch(**options)
-        yield browser.new_page(base_url=origin, viewport=PAPER, color_scheme="dark")
-        browser.close()
+    context = browser.new_context(base_url=origin, viewport=PAPER, color_scheme="dark")
+    yield context.new_page()
+    context.close()
 
 
 # ---------------------------------------------------------------------------- search

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 from build import read_stamp, sources_digest
 from exercise_pages import assignments, page_text
 from flatten import flatten_page, install_cell, read_book, toc_pages
-from lecture_book import LINK_GENERATOR, launch_on_any_hub
+from launching import LINK_GENERATOR, launch_on_any_hub
 
 from lecture_vae.grading.release import student_notebook
 

@@ -3,26 +3,29 @@
 Small hooks. Recorded numbers reach the pages as MyST substitutions, and a page that asks
 for one that is not there stops the build. Videos leave the pages as files, so that a page stays
 light and a browser can cache them. A live figure is a still picture that a script of `_static/live`
-replaces. Citations get round brackets. What a screen reader could not read is mended, and scripts
-do not hold up the text of a page. The Download button hands out the readable notebook, and the
-launch buttons open it, on pages of exercises, too. In an instructor's build these show their
-solutions.
+replaces. Citations get round brackets. In an instructor's build the pages of exercises show their
+solutions. What takes a page away, and what reads it aloud, is in `launching.py` and `readable.py`.
 """
 
 import base64
 import hashlib
 import re
-import shutil
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlencode
 
 import sphinxcontrib.bibtex.plugin
 from docutils import nodes
 from docutils.parsers.rst import directives
 from exercise_pages import FOLDER, page_text, solutions_wanted
+from launching import (
+    follow_notebook,
+    launch_exercises,
+    launch_on_any_hub,
+    offer_flattened_notebook,
+)
+from readable import defer_scripts, mend_body
 from recorded import budget_of, built_with, missing, recorded_values, used_names
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -34,7 +37,6 @@ from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferen
 from lecture_vae.grading.exercises import read_assignment
 
 MEDIA = "_static/media"
-LINK_GENERATOR = "https://nbgitpuller.readthedocs.io/en/latest/link.html"
 DATA_URI = re.compile(
     r'(?P<attribute>src|poster)="data:(?:video|image)/(?P<kind>mp4|png);base64,'
     r'(?P<data>[A-Za-z0-9+/=\s]+)"'
@@ -42,16 +44,6 @@ DATA_URI = re.compile(
 # What a figure with a choice of runs says of them.
 OWN, RECORDED = "trained by this book's cells", "recorded with the lecture"
 VIDEO = re.compile(r"<video\b.*?</video>", re.DOTALL)
-# What the tools behind the pages write, and what a screen reader understands in its place.
-MENDED = [
-    # The name of a folded cell is what stands there to be read.
-    (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
-    # The empty corner of a table heads nothing.
-    (re.compile(r"<th\b([^>]*)>(?:<p></p>)?\s*</th>"), r"<td\1></td>"),
-    # The role of an entry is deprecated, and its list must hold items.
-    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
-]
-PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # of a signature, one on each line
 
 
 def round_brackets() -> BracketStyle:
@@ -175,50 +167,6 @@ def show_own_runs(app: Sphinx, error: Exception | None) -> None:
     export_explorer(load_images(), Path(app.outdir) / "_static" / "live" / "runs")
 
 
-def mend_body(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Give tables, folded cells, references and signatures markup that can be read aloud."""
-
-    def listed(match: re.Match[str]) -> str:
-        items = match[1].replace("<dd>", "<li>").replace("</dd>", "</li>")
-        return f'<ul class="parameters">\n{items}</ul>'
-
-    body = context.get("body", "")
-    for written, wanted in MENDED:
-        body = written.sub(wanted, body)
-    context["body"] = PARAMETERS.sub(listed, body)
-
-
-def without_script(html: str, name: str) -> str:
-    """The head of a page without one of its scripts.
-
-    Raises:
-        ExtensionError: There is no such script: the theme has changed.
-    """
-    kept, count = re.subn(rf"<script[^>]*/{re.escape(name)}[^>]*></script>", "", html)
-    if count != 1:
-        raise ExtensionError(f"One script {name} was expected in the head of a page, not {count}.")
-    return kept
-
-
-def defer_scripts(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Let the text of a page appear before its scripts are there."""
-    context["without_script"] = without_script
-    # Inline scripts write into the options at once, and those of the search run while it loads.
-    if pagename != "search":
-        context["script_files"] = [
-            type(script)(
-                script.filename, priority=script.priority, **script.attributes | {"defer": "defer"}
-            )
-            if script.filename and not script.filename.endswith("documentation_options.js")
-            else script
-            for script in context["script_files"]
-        ]
-
-
 def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
     """Delete the videos that no page of the site shows any more."""
     folder = Path(app.outdir) / MEDIA
@@ -230,73 +178,11 @@ def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
             path.unlink()
 
 
-def follow_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Read a page again when its sibling .ipynb changes: the launch buttons point there."""
-    if "{code-cell}" in source[0] or docname.startswith(f"{FOLDER}/"):
-        app.env.note_dependency(str(Path(app.srcdir) / f"{docname}.ipynb"))
-
-
 def read_first_page_again(
     app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]
 ) -> list[str]:
     """Read the first page at every build: where no page changes, Sphinx copies no static file."""
     return [app.config.root_doc]
-
-
-def offer_flattened_notebook(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Let the Download button give the sibling .ipynb, which reads well outside of this site.
-
-    The theme has put its own copy there; it holds MyST syntax that Jupyter shows as raw text.
-    """
-    sibling = Path(app.srcdir) / f"{pagename}.ipynb"
-    if "ipynb_source" in context and sibling.exists():
-        shutil.copyfile(sibling, Path(app.outdir) / "_sources" / context["ipynb_source"])
-
-
-def launch_exercises(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Give the pages of exercises the buttons of a chapter.
-
-    The theme asks for a kernel and for an executed copy; these pages have no cells, so nobody made
-    either.
-    """
-    if not pagename.startswith(f"{FOLDER}/"):
-        return
-    copy = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(app.srcdir) / f"{pagename}.ipynb", copy)
-    app.env.metadata[pagename]["kernelspec"] = "python3"
-
-
-def launch_on_any_hub(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Add the JupyterHub button where the book knows no hub: the reader has one, or none.
-
-    It opens nbgitpuller's own link generator, filled in but for the address of the hub.
-    """
-    options = app.config.html_theme_options
-    groups = [b for b in context["header_buttons"] if b.get("label") == "launch-buttons"]
-    if not groups or options["launch_buttons"].get("jupyterhub_url"):
-        return
-    repository = options["repository_url"]
-    query = {
-        "repo": repository,
-        "branch": options["repository_branch"],
-        "urlpath": f"lab/tree/{repository.rpartition('/')[2]}/{pagename}.ipynb",
-    }
-    groups[0]["buttons"].append(
-        {
-            "type": "link",
-            "text": "JupyterHub",
-            "tooltip": "Make a link for your JupyterHub",
-            "icon": "_static/images/logo_jupyterhub.svg",
-            "url": f"{LINK_GENERATOR}?{urlencode(query, safe='/')}",
-        }
-    )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
