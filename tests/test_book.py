@@ -487,6 +487,16 @@ def test_what_the_outputs_depend_on_makes_the_chapters_run_again(project, monkey
     assert caches(project) == [False, False]
 
 
+@pytest.mark.parametrize("changed", ["_toc.yml", "book/_ext/hooks.py"])
+def test_another_order_or_another_hook_makes_sphinx_read_all_pages_again(project, changed):
+    build.build_book(project, project)
+    caches(project)
+    (project / changed).parent.mkdir(exist_ok=True)
+    (project / changed).write_text("")
+    build.build_book(project, project)
+    assert caches(project) == [True, False]
+
+
 def test_a_build_that_failed_fails_again(project, monkeypatch):
     monkeypatch.setattr(build, "run_jupyter_book", lambda root, output, environment: 3)
     caches(project)

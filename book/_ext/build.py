@@ -80,6 +80,11 @@ def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
     }
 
 
+def reading_key(root: Path) -> str:
+    """What the pages depend on, besides their texts: Sphinx does not read them again for it."""
+    return digest([*root.glob("_toc.yml"), *(root / "book" / "_ext").glob("*.py")], root)
+
+
 def choose_data() -> tuple[str, dict[str, str]]:
     """The source that loads the data again without searching, and what the data are."""
     from lecture_vae import load_images
@@ -108,10 +113,9 @@ def read_stamp(build: Path) -> dict[str, Any]:
     return stamp
 
 
-def write_stamp(build: Path, execution: dict[str, Any], sources: str | None) -> None:
+def write_stamp(build: Path, stamp: dict[str, Any]) -> None:
     """Note what a build is made from; `sources` is None until the build has succeeded."""
     build.mkdir(parents=True, exist_ok=True)
-    stamp = {"execution": execution, "sources": sources}
     (build / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf8")
 
 
@@ -134,20 +138,23 @@ def build_book(root: Path, output: Path) -> int:
     from lecture_vae import budget
 
     source, data = choose_data()
-    execution = execution_key(data, budget())
-    if read_stamp(build).get("execution") != execution:
+    stamp = {"execution": execution_key(data, budget()), "reading": reading_key(root)}
+    before = read_stamp(build)
+    if before.get("execution") != stamp["execution"]:
         forget(build / ".jupyter_cache")
+        forget(build / ".doctrees")
+    if before.get("reading") != stamp["reading"]:
         forget(build / ".doctrees")
     # Before the build, so that a file saved while it runs makes the site stale.
     sources = sources_digest(root)
-    write_stamp(build, execution, None)
+    write_stamp(build, stamp | {"sources": None})
     status = run_jupyter_book(root, output, kernel_environment(source))
     if status != 0:
         # Sphinx does not read again a page whose warning it has shown: the next build would pass.
         forget(build / ".doctrees")
         print("The book was not built; the reason stands above.", file=sys.stderr)
         return status
-    write_stamp(build, execution, sources)
+    write_stamp(build, stamp | {"sources": sources})
     print(f"The book: {build / 'html' / 'index.html'}")
     return 0
 
