@@ -30,7 +30,10 @@ from lecture_vae.grading.confine import SandboxError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf8")
-SHOWN = re.findall(r"^```text\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
+SHOWN = [
+    " ".join(block.split())  # the page breaks long lines
+    for block in re.findall(r"^```text\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
+]
 
 
 def raised(action) -> str:
