@@ -23,9 +23,19 @@ import build
 import lecture_book
 import live_runs
 from flatten import INLINE, Book, FlattenError, Page, cell_figure, read_book, toc_pages
-from recorded import RecordError, missing, nats, recorded_values, substitute, used_names
+from recorded import (
+    BALANCE,
+    RecordError,
+    balance_values,
+    missing,
+    nats,
+    recorded_values,
+    substitute,
+    used_names,
+)
 
 from lecture_vae import TrainConfig
+from lecture_vae.web import pack
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -618,7 +628,7 @@ def test_the_explorer_gets_the_books_own_runs_at_the_full_budget(tmp_path, monke
     short = TrainConfig(steps=8, eval_every=4)
     monkeypatch.setattr(live_runs, "lecture_config", lambda model: short)
     if made_at:
-        build.write_stamp(tmp_path, {"budget": made_at}, None)
+        build.write_stamp(tmp_path, {"execution": {"budget": made_at}, "sources": None})
     app = SimpleNamespace(outdir=tmp_path / "html")
     lecture_book.show_own_runs(app, RuntimeError("the build failed"))
     assert not app.outdir.exists()
@@ -647,10 +657,31 @@ def test_the_explorers_runs_are_those_that_the_chapter_trains(book):
         assert f'"{model}", {written}' in chapter
 
 
-def test_the_recorded_runs_are_recorded_on_mnist_at_the_full_budget_only(monkeypatch):
-    monkeypatch.setenv("LECTURE_VAE_DATA", "digits")
-    with pytest.raises(SystemExit, match="MNIST at the full budget, got digits and quick"):
+@pytest.mark.parametrize(("name", "budget"), [("digits", "full"), ("mnist", "quick")])
+def test_runs_are_recorded_on_mnist_at_the_full_budget_only(monkeypatch, name, budget):
+    monkeypatch.setattr(live_runs, "load_images", lambda: SimpleNamespace(name=name))
+    monkeypatch.setattr(live_runs, "fetch_runs", lambda *_: pytest.fail("it trains"))
+    monkeypatch.setenv("LECTURE_VAE_BUDGET", budget)
+    with pytest.raises(SystemExit, match=f"MNIST at the full budget, got {name} and {budget}"):
         live_runs.main()
+
+
+def test_what_the_pages_say_of_the_balance_is_in_its_pack(tmp_path):
+    rows = [
+        {"kl_weight": w, "test_loss": e + w * kl, "test_squared_error": e, "test_kl": kl}
+        for w, e, kl in ((0.5, 20.0, 3.0), (7, 30.0, 1.0))
+    ]
+    head = {"rows": rows, "variances": [5.0, 2.0], "total_variance": 40.0}
+    (tmp_path / BALANCE.parent).mkdir(parents=True)
+    (tmp_path / BALANCE).write_bytes(pack(head, {}))
+    assert {key: text for key, text in balance_values(tmp_path).items() if "7" in key} == {
+        "balance_0_5_at_7": "41.00",
+        "balance_7_loss": "37.00",
+        "balance_7_squared_error": "30.00",
+        "balance_7_kl": "1.00",
+        "balance_7_linear_squared_error": "38.50",  # 40 - (5 - 3.5); the direction of 2 is not used
+    }
+    assert balance_values(tmp_path)["balance_threshold_1"] == "10.0"
 
 
 def test_the_package_leaves_an_older_torch_and_numpy_alone():

@@ -171,17 +171,20 @@ def test_a_finger_moves_the_latent(visit):
 
 def test_each_model_shows_its_own_codes_and_decoder(visit):
     here = visit().explorer()
-    digits = {}
+    digits, reached = {}, {}
     for name, words in (("vae_100", "KL weight 100"), ("ae", "no KL"), ("vae_1", "KL weight 1;")):
         here.page.select_option(".live-explorer select", name)
         here.page.get_by_text(words, exact=False).first.wait_for()
         before = here.digit()
         drag(here, 0.15, 0.1)
         digits[name] = before, here.digit()
+        reached[name] = numbers_in(here.where())
     assert digits["vae_1"][0] != digits["vae_1"][1]
     assert digits["ae"][0] != digits["ae"][1]
     first, second = (levels(picture) for picture in digits["vae_100"])
     assert np.abs(first - second).max() <= 3  # of 255: the decoder ignores its latent
+    # Its codes are one point; the plane reaches over the prior all the same.
+    assert max(abs(z) for z in reached["vae_100"]) > 0.5
     first, second = (levels(picture) for picture in digits["vae_1"])
     assert np.abs(first - second).max() > 50
     assert here.complaints == []
@@ -215,16 +218,20 @@ def test_a_drawing_is_encoded(visit):
     here.page.mouse.move(x, y + box["height"] / 3, steps=8)  # a one
     here.page.mouse.up()
     here.page.get_by_text("standard deviations", exact=False).first.wait_for()
-    assert here.page.locator(".live-samples").is_visible()
-    here.page.get_by_role("button", name="Clear").click()
-    assert not here.page.locator(".live-samples").is_visible()
-    here.page.select_option(".live-explorer select", "ae")
-    here.page.get_by_text("no KL", exact=False).first.wait_for()
-    here.page.mouse.move(x, y)
-    here.page.mouse.down()
-    here.page.mouse.move(x + 20, y + 20)
-    here.page.mouse.up()
+    samples, paper = here.page.locator(".live-samples"), here.page.locator(".live-paper")
+    assert samples.is_visible()
+    drawn = paper.evaluate("canvas => canvas.toDataURL()")
+    drag(here, 0.2, 0.1)  # the answer goes, the drawing stays
+    assert not samples.is_visible()
+    assert paper.evaluate("canvas => canvas.toDataURL()") == drawn
+    here.page.select_option(".live-explorer select", "ae")  # another model sees the same drawing
     here.page.get_by_text("one point and no cloud", exact=False).wait_for()
+    here.page.get_by_role("button", name="Clear").click()
+    assert not samples.is_visible()
+    assert np.ptp(levels(paper.evaluate("canvas => canvas.toDataURL()"))) == 0
+    here.page.select_option(".live-explorer select", "vae_1")
+    here.page.get_by_text("KL weight 1;", exact=False).wait_for()
+    assert not samples.is_visible()
     assert here.complaints == []
 
 
@@ -342,7 +349,7 @@ def test_everything_follows_the_kl_weight(visit):
         )
         return figure.locator("output").nth(1).inner_text(), levels(rebuilt), levels(samples)
 
-    assert figure.locator("output").first.inner_text() == "w = 1"
+    assert figure.locator("output").first.inner_text() == "KL weight w = 1"
     loss, rebuilt, samples = state()
     total, error, weight, kl = map(float, re.findall(r"\d+(?:\.\d+)?", loss))
     assert total == pytest.approx(error + weight * kl, abs=0.02)
@@ -352,8 +359,9 @@ def test_everything_follows_the_kl_weight(visit):
     }
     assert sum(here.bytes.values()) <= MEGABYTE
     slider.press("End")
-    here.page.get_by_text("w = 100", exact=True).wait_for()
-    assert "would use no latent" in figure.inner_text()
+    here.page.get_by_text("KL weight w = 100", exact=True).wait_for()
+    assert "This network uses no latent" in figure.inner_text()
+    assert "The best linear VAE uses no latent" in figure.inner_text()
     assert slider.get_attribute("aria-valuetext") == "w = 100"
     collapsed = state()
     assert collapsed[0] != loss
@@ -367,10 +375,10 @@ def test_everything_follows_the_kl_weight(visit):
     curves.scroll_into_view_if_needed()
     box = curves.bounding_box()
     here.page.mouse.click(box["x"] + 40, box["y"] + box["height"] / 2)
-    here.page.get_by_text("w = 0.1", exact=True).wait_for()
-    assert "would use both latents" in figure.inner_text()
+    here.page.get_by_text("KL weight w = 0.1", exact=True).wait_for()
+    assert "The best linear VAE uses both latents" in figure.inner_text()
     slider.press("ArrowRight")
-    here.page.get_by_text("w = 0.3", exact=True).wait_for()
+    here.page.get_by_text("KL weight w = 0.3", exact=True).wait_for()
     assert here.complaints == []
 
 

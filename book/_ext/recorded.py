@@ -103,6 +103,9 @@ def balance_values(root: Path) -> dict[str, str]:
         mine = name[row["kl_weight"]]
         for term in ("loss", "squared_error", "kl"):
             values[f"{mine}_{term}"] = f"{row[f'test_{term}']:.2f}"
+        used = [value for value in head["variances"] if row["kl_weight"] < 2 * value]
+        linear = head["total_variance"] - sum(value - row["kl_weight"] / 2 for value in used)
+        values[f"{mine}_linear_squared_error"] = f"{linear:.2f}"
         if after:
             at_next = row["test_squared_error"] + after["kl_weight"] * row["test_kl"]
             values[f"{mine}_at_{name[after['kl_weight']]}"] = f"{at_next:.2f}"

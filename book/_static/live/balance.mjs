@@ -4,15 +4,15 @@
 import { network } from "./network.mjs";
 import { PackError, fetchPack } from "./pack.mjs";
 import { Plane } from "./plane.mjs";
-import { colors, element, normals, onThemeChange, sharpen, showDigits } from "./surface.mjs";
+import {
+  colors, element, legend, normals, number, onThemeChange, sharpen, showDigits,
+} from "./surface.mjs";
 
 const DIGITS = 10; // images in a strip
 const LARGER = "#3f90da"; // of the two latents, the one with the larger KL
 const SMALLER = "#e76300";
 const START = 1; // the weight that is shown first
 const MARGIN = { left: 34, right: 10, top: 30, between: 34, bottom: 24 }; // CSS pixels
-
-const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
 
 /**
  * What the best linear VAE of KL weight w scores (chapter 5, "Could we have known?").
@@ -88,14 +88,18 @@ export async function balance(host) {
       ...shown.map((_, k) => decoded(noise.subarray(2 * k, 2 * k + 2))));
     view.weight.value = index;
     view.weight.setAttribute("aria-valuetext", `w = ${row.kl_weight}`);
-    view.weightText.textContent = `w = ${row.kl_weight}`;
+    view.weightText.textContent = `KL weight w = ${row.kl_weight}`;
     view.loss.textContent =
       `loss ${number(row.test_loss)} = squared error ${number(row.test_squared_error)} + ` +
       `${row.kl_weight} × KL ${number(row.test_kl)}`;
-    const [larger, smaller] = largestFirst(row.kl_per_latent);
+    const ours = largestFirst(row.kl_per_latent);
+    const linear = linearTheory(row.kl_weight, variances, total);
     view.latents.textContent =
-      `KL of the two latents: ${number(larger)} and ${number(smaller)} nats. ` +
-      verdict(variances.filter((lambda) => row.kl_weight < 2 * lambda).length);
+      `This network uses ${count(ours)}: KL ${ours.map((kl) => number(kl)).join(" and ")}.`;
+    view.theory.textContent =
+      `The best linear VAE uses ${count(linear.kl)}: KL ` +
+      `${linear.kl.map((kl) => number(kl)).join(" and ")}, ` +
+      `squared error ${number(linear.squaredError)}.`;
     paint(view.curves, pack.head, index);
   }
 
@@ -129,9 +133,9 @@ export async function balance(host) {
 
 const largestFirst = (values) => [...values].sort((a, b) => b - a);
 
-function verdict(used) {
-  const words = ["no latent", "one latent", "both latents"];
-  return `A linear VAE would use ${words[used]}.`;
+/** How many latents carry more than a hundredth of a nat, in words. */
+function count(kls) {
+  return ["no latent", "one latent", "both latents"][kls.filter((kl) => kl > 0.01).length];
 }
 
 /** Where weights, errors and KLs lie on the canvas: two panels, one above the other. */
@@ -229,8 +233,15 @@ function drawAxes(context, look, at, total) {
   }
   context.fillText("KL weight w", right, at.bottoms[1] - 6);
   context.textAlign = "left";
-  context.fillText("squared error, nats", MARGIN.left + 4, at.toErrorY(0) - 8);
+  context.fillText("squared error per image", MARGIN.left + 4, at.toErrorY(0) - 8);
   context.fillText("KL of each latent, nats", MARGIN.left + 4, at.bottoms[1] - at.half - 6);
+  ["larger", "smaller"].forEach((text, k) => {
+    const [x, y] = [right - 62, at.bottoms[1] - at.half + 6 + 16 * k];
+    context.fillStyle = [LARGER, SMALLER][k];
+    context.fillRect(x, y - 5, 10, 3);
+    context.fillStyle = look.text;
+    context.fillText(text, x + 14, y);
+  });
   context.strokeStyle = look.muted;
   context.setLineDash([1, 3]);
   line(context, [[MARGIN.left, at.toErrorY(total)], [right, at.toErrorY(total)]]);
@@ -247,7 +258,9 @@ function line(context, points) {
 function build() {
   const strip = (label) => element("canvas", { class: "live-strip", role: "img", "aria-label": label });
   const view = {
-    weight: element("input", { type: "range", min: "0", value: "0", step: "1" }),
+    weight: element("input", {
+      type: "range", min: "0", value: "0", step: "1", "aria-label": "KL weight",
+    }),
     weightText: element("output"),
     plane: element("canvas", {
       class: "live-plane live-fixed", role: "img",
@@ -259,18 +272,20 @@ function build() {
         "Squared error and KL of each latent against the KL weight, trained and by linear theory",
     }),
     loss: element("output"),
-    latents: element("output", { class: "live-muted" }),
+    latents: element("output"),
+    theory: element("output", { class: "live-muted" }),
     rebuilt: strip("One test image of each class, as the decoder rebuilds it from its code"),
     samples: strip("Ten latents drawn from the prior, decoded"),
     error: element("p", { class: "live-error", role: "alert", hidden: "" }),
   };
   view.root = element("div", { class: "live-explorer" },
-    element("div", { class: "live-row" },
-      element("label", { class: "live-grow" }, "KL weight ", view.weight), view.weightText),
+    element("div", { class: "live-slider" }, view.weightText, view.weight),
     view.error,
-    view.loss, element("br"), view.latents,
-    element("div", { class: "live-columns" }, view.curves, view.plane),
-    element("p", { class: "live-heading" }, "One test image of each class, rebuilt from its code"),
+    element("div", { class: "live-lines" }, view.loss, view.latents, view.theory),
+    element("div", { class: "live-columns" }, view.curves,
+      element("div", { class: "live-side live-grow" }, view.plane, legend())),
+    element("p", { class: "live-heading" },
+      "A test image of each class, from 0 to 9, rebuilt from its code"),
     view.rebuilt,
     element("p", { class: "live-heading" }, "The same ten draws from the prior, decoded"),
     view.samples);

@@ -1,16 +1,16 @@
 // The KL playground: two Gaussians to drag, both directions of the KL, and the KL as a surface.
 
 import { integrand, density, kl, klBySum } from "./gaussian.mjs";
-import { colors, element, onThemeChange, sharpen } from "./surface.mjs";
+import { colors, element, number, onThemeChange, sharpen } from "./surface.mjs";
 
 const X = [-6, 6];
 const MU = [-4, 4];
 const SIGMA = [0.2, 3];
 const P_COLOR = "#3f90da";
 const Q_COLOR = "#e76300";
+const ROOM = { above: 1.1, below: 0.42 }; // for the shaded area, in units of density
 const LEVELS = [0.05, 0.2, 0.5, 1, 2, 4, 8]; // nats: lines on the surface
 
-const number = (value) => value.toFixed(3).replace("-", "−");
 const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
 
 /** Starts the playground in place of what stands in `host`. */
@@ -27,12 +27,13 @@ export function divergence(host) {
     for (const [name, g] of [["p", p], ["q", q]]) {
       view[`${name}Mu`].value = g.mu;
       view[`${name}Sigma`].value = g.sigma;
-      view[`${name}Text`].textContent = `${name}: mean ${number(g.mu)}, sd ${number(g.sigma)}`;
+      view[`${name}MuText`].textContent = `${name}: mean ${number(g.mu)}`;
+      view[`${name}SigmaText`].textContent = `${name}: sd ${number(g.sigma)}`;
     }
     view.forwardText.textContent =
-      `= ${number(kl(p, q))} nats; by summing 400 rectangles ${number(klBySum(p, q))}`;
+      `= ${number(kl(p, q), 3)} nats by the formula, the sum of 400 rectangles gives ${number(klBySum(p, q), 3)}`;
     view.reverseText.textContent =
-      `= ${number(kl(q, p))} nats; by summing 400 rectangles ${number(klBySum(q, p))}`;
+      `= ${number(kl(q, p), 3)} nats by the formula, the sum of 400 rectangles gives ${number(klBySum(q, p), 3)}`;
   }
 
   for (const [name, g] of [["p", p], ["q", q]]) {
@@ -101,13 +102,14 @@ function drawCurves(canvas, p, q, from, to) {
   context.clearRect(0, 0, width, height);
 
   // The integrand, shaded: what lies below the axis counts against what lies above.
+  const values = points.map((x) => integrand(x, from, to));
+  const shrink = Math.max(1, Math.ceil(Math.max(...values) / ROOM.above),
+    Math.ceil(-Math.min(...values) / ROOM.below));
   for (const sign of [1, -1]) {
     context.beginPath();
     context.moveTo(toX(X[0]), base);
-    for (const x of points) {
-      const value = integrand(x, from, to);
-      context.lineTo(toX(x), toY(sign * value > 0 ? value : 0));
-    }
+    points.forEach((x, k) =>
+      context.lineTo(toX(x), toY(sign * values[k] > 0 ? values[k] / shrink : 0)));
     context.lineTo(toX(X[1]), base);
     context.globalAlpha = 0.35;
     context.fillStyle = sign > 0 ? look.text : "#bd1f01";
@@ -127,6 +129,7 @@ function drawCurves(canvas, p, q, from, to) {
   }
   context.fillStyle = look.text;
   context.font = "12px sans-serif";
+  if (shrink > 1) context.fillText(`shaded area at 1/${shrink} of its height`, 4, 14);
   for (let x = -4; x <= 4; x += 2) {
     context.fillText(String(x).replace("-", "−"), toX(x) - 4, height - 4);
   }
@@ -194,7 +197,8 @@ function build() {
     }),
     pMu: slider("mean of p", MU), pSigma: slider("standard deviation of p", SIGMA),
     qMu: slider("mean of q", MU), qSigma: slider("standard deviation of q", SIGMA),
-    pText: element("output"), qText: element("output"),
+    pMuText: element("output"), pSigmaText: element("output"),
+    qMuText: element("output"), qSigmaText: element("output"),
     forward: choice("forward"), reverse: choice("reverse"),
     forwardText: element("output"), reverseText: element("output"),
   };
@@ -203,11 +207,10 @@ function build() {
     element("div", { class: "live-columns" }, view.curves,
       element("div", { class: "live-side" }, view.surface,
         element("span", { class: "live-muted" },
-          "KL(p‖q) over p's mean and standard deviation; lines at 0.05, 0.2, 0.5, 1, 2, 4, 8 nats"))),
-    element("div", { class: "live-row" }, view.pText,
-      element("span", { class: "live-grow" }, view.pMu, view.pSigma)),
-    element("div", { class: "live-row" }, view.qText,
-      element("span", { class: "live-grow" }, view.qMu, view.qSigma)),
+          "KL(p‖q) for every mean (across) and standard deviation (up) of p; lines at 0.05, 0.2, " +
+            "0.5, 1, 2, 4, 8 nats. Drag the ring, too."))),
+    ...["pMu", "pSigma", "qMu", "qSigma"].map((name) =>
+      element("div", { class: "live-slider" }, view[`${name}Text`], view[name])),
     element("fieldset", { class: "live-choices" },
       element("legend", { class: "live-muted" }, "Shade the integrand of"),
       element("label", {}, view.forward, " KL(p‖q) ", view.forwardText),

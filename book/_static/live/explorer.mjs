@@ -5,15 +5,18 @@ import { network } from "./network.mjs";
 import { PackError, fetchPack } from "./pack.mjs";
 import { Plane } from "./plane.mjs";
 import { sketch } from "./sketch.mjs";
-import { PALETTE, element, normals, onThemeChange, showDigits } from "./surface.mjs";
+import {
+  element, legend, normals, number, onThemeChange, showDigits,
+} from "./surface.mjs";
 
 const SAMPLES = 32; // of q(z | x), for the variance of the pixels
 const SHOWN_SAMPLES = 5; // of them decoded one by one
+const GROUND = 3.3; // a VAE's plane reaches so far at least, to show the circles of its prior
+const LEAST_VARIANCE = 0.002; // drawn white; what a decoder that ignores z varies is far below
 const FRAME = 150; // ms between two evaluations while the training plays
 
 const DATA_NAMES = { mnist: "MNIST", digits: "scikit-learn's digits" };
 
-const number = (value) => value.toFixed(2).replace("-", "−");
 const steps = (value) => value.toLocaleString("en");
 
 /** Starts the explorer in place of what stands in `host`. */
@@ -24,11 +27,13 @@ export async function explorer(host) {
   const runs = new Map();
   let run; // the one that is shown
   let current; // what its slider points to: {step, decode, codes}
+  let drawing = null; // as the encoder sees it
   let wanted = 0; // counts what was asked for: only the last answer is shown
 
   const plane = new Plane(view.plane, {
     onMove: (z) => {
-      clearDrawing();
+      hideAnswer();
+      view.hovered.hidden = true;
       show(z);
     },
     onHover: (index) => {
@@ -36,7 +41,8 @@ export async function explorer(host) {
       if (index === null) return;
       const { mu, labels } = current.codes;
       showDigits(view.hoverDigit, current.decode([mu[2 * index], mu[2 * index + 1]]));
-      view.hoverText.textContent = `a ${labels[index]}, decoded from its code`;
+      view.hoverText.textContent =
+        `The dot under the pointer: a test image of class ${labels[index]}, decoded from its code.`;
     },
   });
 
@@ -63,7 +69,7 @@ export async function explorer(host) {
 
   async function choose(name) {
     stop();
-    clearDrawing();
+    hideAnswer();
     const mine = ++wanted;
     const chosen = await attempt(() => load(name));
     if (!chosen || mine !== wanted) return;
@@ -76,11 +82,15 @@ export async function explorer(host) {
     present({ step: last, decode: run.decode, codes: run.codes, from: last });
     plane.place(plane.limits.map(([low, high]) => (low + high) / 2));
     show(plane.z);
+    if (drawing) await encode();
   }
 
   function present(next) {
     current = next;
-    plane.showCodes(current.codes, run.model.head.limits);
+    const { limits, run: { kl_weight: weight } } = run.model.head;
+    const ground = weight === null ? 0 : GROUND;
+    plane.showCodes(current.codes, limits.map(([low, high]) =>
+      [Math.min(low, -ground), Math.max(high, ground)]));
     view.stepText.textContent =
       `step ${steps(current.step)}` +
       (current.from === current.step ? "" : `, decoder of step ${steps(current.from)}`);
@@ -112,9 +122,10 @@ export async function explorer(host) {
     });
   }
 
-  /** What a drawing means to the encoder. */
-  async function encode(image) {
+  /** What the drawing means to the encoder, which was kept as it is after the last step. */
+  async function encode() {
     stop();
+    const image = drawing;
     if (view.step.value !== view.step.max) {
       view.step.value = view.step.max;
       await goTo(1);
@@ -122,6 +133,7 @@ export async function explorer(host) {
     const mine = ++wanted;
     run.encoder ??= await attempt(() => fetchPack(run.at("encoder.bin")));
     if (!run.encoder || mine !== wanted) return;
+    view.drawn.hidden = false;
     const parts = run.encoder.head.networks;
     const mu = parts.to_mu ? null : [...network(run.encoder, "encoder")(image)];
     if (mu) {
@@ -147,21 +159,20 @@ export async function explorer(host) {
     showDigits(view.samples, ...images.slice(0, SHOWN_SAMPLES));
     const variance = varianceOf(images);
     const largest = Math.max(...variance);
-    showDigits(view.variance, variance.map((value) => value / (largest || 1)));
+    showDigits(view.variance, variance.map((value) => value / Math.max(largest, LEAST_VARIANCE)));
     view.variance.hidden = view.varianceText.hidden = false;
     view.drawnText.textContent =
       `q(z | x): mean (${number(mean[0])}, ${number(mean[1])}), standard deviations ` +
-      `${number(sigma[0])} and ${number(sigma[1])}. The ellipses are one and two of them. ` +
-      `Below: ${SHOWN_SAMPLES} samples, decoded.`;
+      `${number(sigma[0])} and ${number(sigma[1])}. The ellipses in the plane are one and two of ` +
+      `them wide. Below: ${SHOWN_SAMPLES} samples, decoded.`;
     view.varianceText.textContent =
-      `Where ${SAMPLES} samples disagree: variance of each pixel, at most ${number(largest)}.`;
+      `Where ${SAMPLES} samples disagree: variance of each pixel, at most ${number(largest, 4)}.`;
   }
 
-  function clearDrawing() {
-    if (!plane.cloud && view.drawn.hidden) return;
+  /** Takes away what the encoder said of the drawing; the drawing stays on the paper. */
+  function hideAnswer() {
     plane.cloud = null;
     view.drawn.hidden = true;
-    paper.clear();
   }
 
   let playing = null;
@@ -173,7 +184,7 @@ export async function explorer(host) {
   function play() {
     if (playing) return stop();
     if (view.step.value === view.step.max) view.step.value = 0;
-    clearDrawing();
+    hideAnswer();
     view.play.textContent = "Stop";
     // Who asked for less motion gets the same evaluations, one a second.
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -200,18 +211,19 @@ export async function explorer(host) {
   }
 
   const paper = sketch(view.paper, (image) => {
-    view.drawn.hidden = false;
-    encode(image);
+    drawing = image;
+    encode();
   });
   view.clear.addEventListener("click", () => {
-    clearDrawing();
+    drawing = null;
+    hideAnswer();
     paper.clear();
     plane.draw();
   });
   view.play.addEventListener("click", play);
   view.step.addEventListener("input", () => {
     stop();
-    clearDrawing();
+    hideAnswer();
     goTo(Number(view.step.value) / Number(view.step.max));
   });
   view.model.addEventListener("change", () => choose(view.model.value));
@@ -237,21 +249,12 @@ function varianceOf(images) {
   });
 }
 
-/** Which color is which digit. */
-function legend() {
-  const entries = PALETTE.map((color, digit) => {
-    const swatch = element("span", { class: "live-swatch", style: `background: ${color}` });
-    return element("span", {}, swatch, String(digit));
-  });
-  return element("div", { class: "live-legend" }, ...entries);
-}
-
 /** The elements of the figure. */
 function build(names) {
   const view = {
     model: element("select", {}, ...names.map(([value, text]) =>
       element("option", { value }, text))),
-    about: element("span", { class: "live-muted" }),
+    about: element("p", { class: "live-muted" }),
     plane: element("canvas", {
       class: "live-plane", tabindex: "0", role: "application",
       "aria-label": "Latent plane. Arrow keys move the point, with Shift in larger steps.",
@@ -277,13 +280,14 @@ function build(names) {
   view.drawn = element("div", { hidden: "" }, view.drawnText, view.samples,
     element("div", { class: "live-hovered" }, view.variance, view.varianceText));
   view.root = element("div", { class: "live-explorer" },
-    element("div", { class: "live-row" }, element("label", {}, "Model ", view.model), view.about),
+    element("label", {}, "Model ", view.model), view.about,
     view.error,
     element("div", { class: "live-columns" },
       view.plane,
       element("div", { class: "live-side" }, view.digit, view.where, legend(), view.hovered)),
     element("div", { class: "live-row" },
-      element("label", { class: "live-grow" }, "Training ", view.step), view.stepText, view.play),
+      element("label", { class: "live-grow" }, "Training ", view.step), view.play),
+    view.stepText,
     element("div", { class: "live-columns" },
       element("div", {}, element("p", { class: "live-heading" }, "Draw a digit"), view.paper,
         element("div", { class: "live-row" }, view.clear)),

@@ -1,8 +1,9 @@
 // A plane of latents: axes, codes in class colors, the prior's circles, and perhaps a point to move.
 
-import { PALETTE, colors, sharpen } from "./surface.mjs";
+import { PALETTE, colors, number, sharpen } from "./surface.mjs";
 
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+const TICKS_APART = 45; // CSS pixels at least
 const NEAR = 10; // CSS pixels from the pointer to a code that counts as "under" it
 
 /** Draws a latent plane; with listeners it has a point, and reports where that is moved to. */
@@ -152,11 +153,36 @@ export class Plane {
       context.lineTo(...to);
       context.stroke();
     }
+    this.drawTicks(context, x, y);
     context.globalAlpha = 1;
     context.fillStyle = look.text;
     context.font = "italic 15px serif";
     context.fillText("z₁", width - 20, Math.min(height - 6, y + 17));
     context.fillText("z₂", Math.min(width - 20, x + 6), 16);
+  }
+
+  /** Numbers along both axes, at steps of 1, 2 or 5 times a power of ten. */
+  drawTicks(context, x, y) {
+    const { width, height, scale } = this.geometry();
+    const least = TICKS_APART / scale;
+    const power = 10 ** Math.floor(Math.log10(least));
+    const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= least);
+    context.fillStyle = context.strokeStyle;
+    context.globalAlpha = 1;
+    context.font = "11px sans-serif";
+    for (let k = 1; k * step * scale < 2 * Math.max(width, height); k++) {
+      for (const value of [-k * step, k * step]) {
+        const text = number(value, Math.max(0, -Math.floor(Math.log10(step))));
+        const [atX, atY] = [x + value * scale, y - value * scale];
+        context.fillRect(atX - 0.5, y - 3, 1, 6);
+        context.fillRect(x - 3, atY - 0.5, 6, 1);
+        context.textAlign = "center";
+        if (atX > 12 && atX < width - 30) context.fillText(text, atX, y + 14);
+        context.textAlign = "right";
+        if (atY > 24 && atY < height - 6) context.fillText(text, x - 6, atY + 4);
+      }
+    }
+    context.textAlign = "left";
   }
 
   /** Circles of radius 1, 2, 3 around 0: the prior N(0, I). */

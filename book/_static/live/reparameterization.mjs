@@ -1,12 +1,11 @@
 // Reparameterization: the noise is drawn once; mu and log_var carry the same noise elsewhere.
 
-import { colors, element, normals, onThemeChange, sharpen, PALETTE } from "./surface.mjs";
+import { colors, element, normals, number, onThemeChange, sharpen, PALETTE } from "./surface.mjs";
 import { density } from "./gaussian.mjs";
 
 const COUNT = 7; // numbers of noise
-const SPAN = 6; // the axes go from -SPAN to SPAN
-
-const number = (value) => value.toFixed(2).replace("-", "−");
+const TALLEST = 0.44; // of a bell, as a share of the figure's height
+const SPAN = 8; // the axes go from -SPAN to SPAN
 
 /** z = mu + sigma eps, and its derivatives by mu and by log_var. */
 export function reparameterize(mu, logVar, eps) {
@@ -27,7 +26,7 @@ export function reparameterization(host) {
     const logVar = Number(view.logVar.value);
     const sigma = Math.exp(logVar / 2);
     view.muText.textContent = `μ = ${number(mu)}`;
-    view.logVarText.textContent = `log σ² = ${number(logVar)}, so σ = ${number(sigma)}`;
+    view.logVarText.textContent = `log σ² = ${number(logVar)}, σ = ${number(sigma)}`;
     const { z, byLogVar } = reparameterize(mu, logVar, noise[chosen]);
     view.text.textContent =
       `For ε = ${number(noise[chosen])}: z = μ + σε = ${number(z)}. ` +
@@ -70,11 +69,11 @@ function paint(canvas, mu, logVar, noise, chosen) {
   const look = colors();
   const toX = (value) => ((value + SPAN) / (2 * SPAN)) * width;
   const upper = 0.36 * height;
-  const lower = 0.9 * height;
+  const lower = 0.84 * height;
   const sigma = Math.exp(logVar / 2);
   context.clearRect(0, 0, width, height);
-  axis(context, look, toX, upper, { mu: 0, sigma: 1 }, "ε ~ N(0, 1): drawn once", height);
-  axis(context, look, toX, lower, { mu, sigma }, "z = μ + σε: where it lands", height);
+  axis(context, look, toX, upper, { mu: 0, sigma: 1 }, height, "ε ~ N(0, 1): drawn once", -0.24);
+  axis(context, look, toX, lower, { mu, sigma }, height, "z = μ + σε: where it lands", 0.13);
   noise.forEach((eps, index) => {
     const { z } = reparameterize(mu, logVar, eps);
     const color = PALETTE[index % PALETTE.length];
@@ -94,26 +93,34 @@ function paint(canvas, mu, logVar, noise, chosen) {
   });
 }
 
-function axis(context, look, toX, y, gaussian, title, height) {
+function axis(context, look, toX, y, gaussian, height, title, below) {
   context.strokeStyle = look.muted;
   context.lineWidth = 1;
   context.beginPath();
   context.moveTo(toX(-SPAN), y);
   context.lineTo(toX(SPAN), y);
   context.stroke();
+  context.fillStyle = look.muted;
+  context.font = "11px sans-serif";
+  context.textAlign = "center";
+  for (let value = 2 - SPAN; value < SPAN; value += 2) {
+    context.fillRect(toX(value) - 0.5, y - 3, 1, 6);
+    context.fillText(number(value, 0), toX(value), y + 15);
+  }
+  context.textAlign = "left";
   context.strokeStyle = look.text;
   context.lineWidth = 2;
   context.beginPath();
   for (let k = 0; k <= 300; k++) {
     const x = -SPAN + (2 * SPAN * k) / 300;
-    // All bells are drawn equally high: it is the width that matters here.
-    const bell = (density(x, gaussian) / density(gaussian.mu, gaussian)) * 0.2 * height;
+    const bell = Math.min(0.5 * density(x, gaussian), TALLEST) * height;
     context[k ? "lineTo" : "moveTo"](toX(x), y - bell);
   }
   context.stroke();
   context.fillStyle = look.text;
   context.font = "14px sans-serif";
-  context.fillText(title, 4, y - 0.24 * height);
+  const cut = 0.5 * density(gaussian.mu, gaussian) > TALLEST ? ", its bell cut off" : "";
+  context.fillText(title + cut, 4, y + below * height);
 }
 
 function build() {
@@ -123,7 +130,7 @@ function build() {
       "aria-label": "Seven numbers of noise on the upper axis, each joined to its z on the lower",
     }),
     mu: element("input", { type: "range", min: "-4", max: "4", step: "0.01", value: "1.5", "aria-label": "mu" }),
-    logVar: element("input", { type: "range", min: "-5", max: "2", step: "0.01", value: "-1", "aria-label": "log variance" }),
+    logVar: element("input", { type: "range", min: "-5", max: "1", step: "0.01", value: "-1", "aria-label": "log variance" }),
     muText: element("output"),
     logVarText: element("output"),
     text: element("p"),
@@ -131,8 +138,8 @@ function build() {
     next: element("button", { type: "button" }, "Follow another ε"),
   };
   view.root = element("div", { class: "live-explorer" }, view.canvas,
-    element("div", { class: "live-row" }, element("span", { class: "live-grow" }, view.mu), view.muText),
-    element("div", { class: "live-row" }, element("span", { class: "live-grow" }, view.logVar), view.logVarText),
+    element("div", { class: "live-slider" }, view.muText, view.mu),
+    element("div", { class: "live-slider" }, view.logVarText, view.logVar),
     view.text,
     element("div", { class: "live-row" }, view.next, view.again));
   return view;

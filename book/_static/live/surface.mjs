@@ -36,6 +36,21 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A number for the text: a true minus sign, and none before a zero. */
+export function number(value, digits = 2) {
+  const text = value.toFixed(digits);
+  return text.replace("-", Number(text) === 0 ? "" : "−");
+}
+
+/** Which color is which digit. */
+export function legend() {
+  const entries = PALETTE.map((color, digit) => {
+    const swatch = element("span", { class: "live-swatch", style: `background: ${color}` });
+    return element("span", {}, swatch, String(digit));
+  });
+  return element("div", { class: "live-legend" }, ...entries);
+}
+
 /** Gives a canvas as many pixels as the screen has for it; the context measures in CSS pixels. */
 export function sharpen(canvas) {
   const ratio = window.devicePixelRatio || 1;
