@@ -379,6 +379,10 @@ def test_everything_follows_the_kl_weight(visit):
     assert "The best linear VAE uses both latents" in figure.inner_text()
     slider.press("ArrowRight")
     here.page.get_by_text("KL weight w = 0.3", exact=True).wait_for()
+    slider.fill("5")
+    here.page.get_by_text("KL weight w = 7", exact=True).wait_for()
+    assert "This network uses one latent" in figure.inner_text()
+    assert "The best linear VAE uses both latents" in figure.inner_text()
     assert here.complaints == []
 
 
