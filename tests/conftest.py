@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 from stills import SITE, browser_path, pages_of, serve
 
 BROWSER = browser_path()
+FORMULAS_SET = "!document.querySelector('.math:not(:has(mjx-container))')"  # on a page
 
 torch.set_num_threads(1)
 

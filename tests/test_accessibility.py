@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BROWSER
+from conftest import BROWSER, FORMULAS_SET
 from stills import FIGURES, SITE, pages_of
 
 TOOLS = Path(__file__).resolve().parent / "browser"
@@ -90,7 +90,7 @@ def look(page, scheme, width):
 def opened(page, address):
     """Opens a page and waits until its formulas are set and its live figure is alive."""
     page.goto(address)
-    page.evaluate("globalThis.MathJax?.startup?.promise")
+    page.wait_for_function(FORMULAS_SET)
     live = page.locator("[data-live]")
     if live.count():
         live.scroll_into_view_if_needed()

@@ -50,9 +50,10 @@ def without_packages() -> str:
 
 
 def still_picture() -> str:
+    environment = SimpleNamespace(docname="a", srcdir=ROOT, note_dependency=lambda _: None)
     state = SimpleNamespace(
         nested_parse=lambda *_: None,
-        document=SimpleNamespace(settings=SimpleNamespace(env=SimpleNamespace(docname="a"))),
+        document=SimpleNamespace(settings=SimpleNamespace(env=environment)),
     )
     machine = SimpleNamespace(reporter=None)
     opening, _ = LiveFigure("", ["explorer"], {"alt": "A"}, [], 0, 0, "", state, machine).run()

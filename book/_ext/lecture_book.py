@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import sphinxcontrib.bibtex.plugin
+from build import digest
 from docutils import nodes
 from docutils.parsers.rst import directives
 from exercise_pages import FOLDER, page_text, solutions_wanted
@@ -25,7 +26,7 @@ from launching import (
     launch_on_any_hub,
     offer_flattened_notebook,
 )
-from readable import defer_scripts, mend_body
+from readable import defer_scripts, mend_body, spare_images, when_seen
 from recorded import budget_of, built_with, missing, recorded_values, used_names
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -36,6 +37,7 @@ from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferen
 
 from lecture_vae.grading.exercises import read_assignment
 
+ASSETS = "_static", "_templates"
 MEDIA = "_static/media"
 DATA_URI = re.compile(
     r'(?P<attribute>src|poster)="data:(?:video|image)/(?P<kind>mp4|png);base64,'
@@ -79,6 +81,8 @@ class LiveFigure(SphinxDirective):
         """The figure: the still picture with a hint, the script, the caption."""
         (name,) = self.arguments
         live = "../" * self.env.docname.count("/") + "_static/live"
+        still = Path(self.env.srcdir) / "book" / "_static" / "live" / f"{name}.png"
+        self.env.note_dependency(str(still))  # for its size
         told = {"live": name}
         if "packs" in self.options:
             told["packs"] = f"{live}/{self.options['packs']}/"
@@ -86,7 +90,7 @@ class LiveFigure(SphinxDirective):
             own = budget_of(Path(self.env.app.outdir).parent) == "full"
             told |= {"runs": self.options["runs"], "whose": OWN if own else RECORDED}
         data = " ".join(f'data-{key}="{escape(value)}"' for key, value in told.items())
-        picture = f'src="{live}/{name}.png" alt="{escape(self.options["alt"])}"'
+        picture = f'{when_seen(still)} src="{live}/{name}.png" alt="{escape(self.options["alt"])}"'
         opening = (
             f'<figure class="live"><img class="on-paper" {picture}><div {data}><img {picture}>'
             '<p class="live-muted">This picture comes alive where scripts run and the page is '
@@ -178,11 +182,10 @@ def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
             path.unlink()
 
 
-def read_first_page_again(
-    app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]
-) -> list[str]:
-    """Read the first page at every build: where no page changes, Sphinx copies no static file."""
-    return [app.config.root_doc]
+def assets_digest(book: Path) -> str:
+    """One hash over styles, scripts, pictures and templates."""
+    files = [path for name in ASSETS for path in (book / name).rglob("*") if path.is_file()]
+    return digest([path for path in files if "__pycache__" not in path.parts], book)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -192,13 +195,15 @@ def setup(app: Sphinx) -> dict[str, Any]:
     )
     app.add_directive("live-figure", LiveFigure)
     app.add_config_value("lecture_solutions", solutions_wanted(), "env")
+    # Sphinx copies styles and scripts only when it writes pages, so a changed one must make it.
+    app.add_config_value("lecture_assets", assets_digest(Path(app.srcdir) / "book"), "html")
     app.connect("config-inited", fill_substitutions)
     app.connect("source-read", show_solutions)
     app.connect("source-read", refuse_missing_numbers)
     app.connect("source-read", follow_notebook)
-    app.connect("env-get-outdated", read_first_page_again)
     app.connect("html-page-context", move_videos)
     app.connect("html-page-context", mend_body)
+    app.connect("html-page-context", spare_images)
     app.connect("html-page-context", defer_scripts, priority=900)  # after all that add one
     # Before and after the theme's launch buttons (501), which need a file and write another one.
     app.connect("html-page-context", launch_exercises)

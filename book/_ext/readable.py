@@ -1,8 +1,10 @@
 """Pages that everybody can read: aloud, and before their scripts are there."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -15,6 +17,7 @@ MENDED = [
     # The role of an entry is deprecated, and its list must hold items.
     (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
 ]
+IMAGE = re.compile(r'<img(?P<rest>\b[^>]*?\bsrc="(?P<src>[^"]*)"[^>]*>)')
 PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # of a signature, one on each line
 
 
@@ -51,12 +54,37 @@ def defer_scripts(
     """Let the text of a page appear before its scripts are there."""
     context["without_script"] = without_script
     # Inline scripts write into the options at once, and those of the search run while it loads.
-    if pagename != "search":
-        context["script_files"] = [
-            type(script)(
-                script.filename, priority=script.priority, **script.attributes | {"defer": "defer"}
-            )
-            if script.filename and not script.filename.endswith("documentation_options.js")
-            else script
-            for script in context["script_files"]
-        ]
+    if pagename == "search":
+        return
+    for place, script in enumerate(context["script_files"]):
+        told = dict(script.attributes)
+        name = str(script.filename or "")
+        if not name or name.endswith("documentation_options.js"):
+            continue
+        if "/mathjax/" in name:
+            told["data-mathjax"], name = context["content_root"] + name, "_static/formulas.js"
+        context["script_files"][place] = type(script)(
+            name, priority=script.priority, **told | {"defer": "defer"}
+        )
+
+
+def when_seen(path: Path) -> str:
+    """The attributes of an image that keeps its place and is fetched when it is scrolled to."""
+    with Image.open(path) as image:
+        width, height = image.size
+    return f'loading="lazy" width="{width}" height="{height}"'
+
+
+def spare_images(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let a browser fetch an image when it is scrolled to, and keep its place until then."""
+    files = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
+
+    def sized(match: re.Match[str]) -> str:
+        path = files.get(match["src"].rpartition("/")[2])
+        if path is None or path.suffix != ".png" or "width" in match[0]:
+            return match[0]
+        return f"<img {when_seen(path)}{match['rest']}"
+
+    context["body"] = IMAGE.sub(sized, context.get("body", ""))
