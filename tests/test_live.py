@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import BROWSER
+from conftest import BROWSER, FORMULAS_SET
 from PIL import Image
 from stills import FIGURES, SITE, pages_of
 
@@ -55,6 +55,7 @@ class Visit:
     def explorer(self):
         """Opens chapter 6 and waits until its figure is alive."""
         self.page.goto(f"{self.origin}/{CHAPTER}")
+        self.page.wait_for_function(FORMULAS_SET)  # after that nothing moves
         host = self.page.locator("[data-live=explorer]")
         host.scroll_into_view_if_needed()
         self.page.wait_for_selector("[data-live=explorer][data-ready]", timeout=30_000)
@@ -132,6 +133,13 @@ def test_little_is_loaded_before_the_first_touch(visit):
     assert {"explorer.mjs", "runs/vae_1/model.bin"} <= {*here.bytes}
     assert sum(here.bytes.values()) <= MEGABYTE
     assert not any("vae_100" in name or "training" in name for name in here.bytes)
+
+
+def test_nothing_is_computed_before_the_figure_is_near(visit):
+    here = visit()
+    here.page.goto(f"{here.origin}/{CHAPTER}", wait_until="networkidle")
+    assert "explorer.mjs" in here.bytes
+    assert not any(name.endswith(".bin") for name in here.bytes)
 
 
 def test_the_mouse_moves_the_latent_and_the_digit_follows(visit):
@@ -239,6 +247,7 @@ def test_a_damaged_file_is_named_and_the_picture_stays(visit):
     here = visit()
     here.page.route("**/model.bin", lambda route: route.fulfill(body=b"LVAE broken"))
     here.page.goto(f"{here.origin}/{CHAPTER}")
+    here.page.locator("[data-live=explorer]").scroll_into_view_if_needed()
     here.page.get_by_text("model.bin is damaged", exact=False).wait_for()
     assert here.page.locator("[data-live=explorer] img").is_visible()
 

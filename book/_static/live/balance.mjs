@@ -5,7 +5,7 @@ import { network } from "./network.mjs";
 import { PackError, fetchPack } from "./pack.mjs";
 import { Plane } from "./plane.mjs";
 import {
-  colors, element, legend, normals, number, onThemeChange, sharpen, showDigits,
+  colors, element, legend, normals, number, onThemeChange, sharpen, showDigits, startWhenNear,
 } from "./surface.mjs";
 
 const DIGITS = 10; // images in a strip
@@ -292,6 +292,4 @@ function build() {
   return view;
 }
 
-if (globalThis.document) {
-  for (const host of document.querySelectorAll("[data-live=balance]")) balance(host);
-}
+startWhenNear("balance", balance);

@@ -1,7 +1,9 @@
 // The KL playground: two Gaussians to drag, both directions of the KL, and the KL as a surface.
 
 import { integrand, density, kl, klBySum } from "./gaussian.mjs";
-import { colors, element, number, onThemeChange, sharpen } from "./surface.mjs";
+import {
+  colors, element, number, onThemeChange, sharpen, startWhenNear,
+} from "./surface.mjs";
 
 const X = [-6, 6];
 const MU = [-4, 4];
@@ -218,6 +220,4 @@ function build() {
   return view;
 }
 
-if (globalThis.document) {
-  for (const host of document.querySelectorAll("[data-live=divergence]")) divergence(host);
-}
+startWhenNear("divergence", divergence);

@@ -6,7 +6,7 @@ import { PackError, fetchPack } from "./pack.mjs";
 import { Plane } from "./plane.mjs";
 import { sketch } from "./sketch.mjs";
 import {
-  element, legend, normals, number, onThemeChange, showDigits,
+  element, legend, normals, number, onThemeChange, showDigits, startWhenNear,
 } from "./surface.mjs";
 
 const SAMPLES = 32; // of q(z | x), for the variance of the pixels
@@ -295,6 +295,4 @@ function build(names) {
   return view;
 }
 
-if (globalThis.document) {
-  for (const host of document.querySelectorAll("[data-live=explorer]")) explorer(host);
-}
+startWhenNear("explorer", explorer);

@@ -1,6 +1,8 @@
 // Reparameterization: the noise is drawn once; mu and log_var carry the same noise elsewhere.
 
-import { colors, element, normals, number, onThemeChange, sharpen, PALETTE } from "./surface.mjs";
+import {
+  PALETTE, colors, element, normals, number, onThemeChange, sharpen, startWhenNear,
+} from "./surface.mjs";
 import { density } from "./gaussian.mjs";
 
 const COUNT = 7; // numbers of noise
@@ -145,6 +147,4 @@ function build() {
   return view;
 }
 
-if (globalThis.document) {
-  for (const host of document.querySelectorAll("[data-live=reparameterization]")) reparameterization(host);
-}
+startWhenNear("reparameterization", reparameterization);

@@ -28,6 +28,19 @@ export function onThemeChange(draw) {
   });
 }
 
+/** Starts every figure of a kind when it is less than a screen away: most of a page comes before. */
+export function startWhenNear(name, start) {
+  if (!globalThis.document) return; // a test
+  const watch = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      watch.unobserve(target);
+      start(target);
+    }
+  }, { rootMargin: "100%" });
+  for (const host of document.querySelectorAll(`[data-live=${name}]`)) watch.observe(host);
+}
+
 /** An element with attributes and children. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
