@@ -24,7 +24,8 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	$(BIN)/python -m pytest -m site
 
 bench: $(READY)  ## measure everything (about an hour, nothing else running), write results/, print the table
-	for question in imports steps peers lecture memory animation scaling book; do \
+	$(MAKE) book $(LIGHTHOUSE)
+	for question in imports steps peers lecture memory animation scaling book pages; do \
 	  $(BIN)/python benchmarks/$$question.py --record || exit 1; done
 	$(BIN)/python book/_ext/performance.py
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 
 # What the goals' table reads, and in which file of `results/` it lies.
-RECORDS = "steps", "peers", "lecture", "memory", "animation", "imports", "scaling", "book"
+RECORDS = (
+    "steps", "peers", "lecture", "memory", "animation", "imports", "scaling", "book", "pages",
+)  # fmt: skip
+EXPLORER = "book/06_latent_space.html"
 STATIC = Path("book") / "_static"
 OURS = "lecture_vae"
 ORIGINAL = "the original's way, 8 workers"
@@ -42,13 +45,13 @@ def read_records(root: Path) -> dict[str, Any]:
 def performance_values(root: Path) -> dict[str, str]:
     """Every name beginning with ``bench_`` that a page may use; none while a record is missing.
 
-    Only the one of the book itself may be: measuring it builds this page.
+    Only those of the book and its pages may be: measuring them builds this page.
 
     Args:
         root: the folder that holds `results/`.
     """
     records = read_records(root)
-    if not {*RECORDS} <= {*records, "book"}:
+    if not {*RECORDS} <= {*records, "book", "pages"}:
         return {}
     steps, peers = records["steps"], records["peers"]
     values = {
@@ -56,6 +59,7 @@ def performance_values(root: Path) -> dict[str, str]:
         "peers_table": peers_table(peers),
         "lecture_table": lecture_table(records["lecture"], steps),
         "memory_table": memory_table(records["memory"]),
+        "pages_table": pages_table(records["pages"]) if "pages" in records else "Not measured yet.",
         "machine": machine(steps),
         "jax_version": peers["versions"]["jax"],
         "lecture_steps": whole(records["lecture"]["steps"]),
@@ -120,6 +124,8 @@ def goals(records: Mapping[str, Record]) -> list[tuple[str, str, str, float, str
     built = records["book"]["median_s"].items() if "book" in records else ()
     for (name, value), goal in zip(built, (240, 15, 40), strict=bool(built)):
         rows.append((f"`make book`, {name}", f"{value:.0f} s", "", value, "≤", goal))
+    if "pages" in records:
+        rows += page_goals(records["pages"])
     imports = records["imports"]
     beyond, answer = (
         imports["beyond_torch_s"]["import lecture_vae"],
@@ -138,7 +144,42 @@ def goals(records: Mapping[str, Record]) -> list[tuple[str, str, str, float, str
     return rows
 
 
+def page_goals(pages: Record) -> list[tuple[str, str, str, float, str, float]]:
+    """The goals of the pages and of the explorer, as rows of :func:`goals`."""
+    here, slow = pages["frame_ms"]["here"], pages["frame_ms"]["slow phone"]
+    live = max(pages["live_bytes"].values()) / 1e6
+    scores = {page: score["median"] for page, score in pages["lighthouse_performance"].items()}
+    slowest = min(scores, key=scores.__getitem__)
+    return [
+        (
+            "A move in the explorer, 95 % of them", f"{here['p95']:.1f} ms",
+            f"{pages['slow_phone']} times slower: {slow['p95']:.1f} ms", here["p95"], "≤", 8,
+        ),
+        ("A live figure's files before the first touch", f"{live:.2f} MB", "", live, "≤", 1),
+        ("Speed of the explorer's page", "", "Lighthouse, of 100", scores[EXPLORER], "≥", 90),
+        (
+            "Speed of the slowest page", "", f"Lighthouse: {page_name(slowest)}", scores[slowest],
+            "≥", 90,
+        ),
+    ]  # fmt: skip
+
+
+def page_name(page: str) -> str:
+    """What a table calls a page: 'book/exercises/03_elbo.html' -> 'exercises/03_elbo'."""
+    return page.removeprefix("book/").removesuffix(".html")
+
+
 # ---------------------------------------------------------------------------- the other tables
+
+
+def pages_table(pages: Record) -> str:
+    """Every page: what comes before anybody scrolls, and Lighthouse's score of its speed."""
+    rows = [
+        [page_name(page), f"{size / 1e6:.2f}", whole(round(score["median"]))]
+        for page, size in pages["page_bytes"].items()
+        for score in [pages["lighthouse_performance"][page]]
+    ]
+    return markdown_table(["Page", "MB", "Lighthouse, of 100"], rows, words=1)
 
 
 def steps_table(steps: Record, model: str) -> str:
