@@ -22,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import build
 import lecture_book
 import live_runs
+import readable
 from flatten import INLINE, Book, FlattenError, Page, cell_figure, read_book, toc_pages
+from PIL import Image
 from recorded import (
     BALANCE,
     RecordError,
@@ -547,6 +549,49 @@ def test_videos_leave_the_page_and_unused_ones_the_site(tmp_path):
     (tmp_path / "a.html").write_text(addresses[0])
     lecture_book.drop_unused_media(app, None)
     assert [path.suffix for path in (tmp_path / "_static" / "media").iterdir()] == [".png"]
+
+
+def test_what_a_screen_reader_cannot_read_is_mended():
+    context = {
+        "body": '<summary aria-label="Toggle hidden content">Show</summary>'
+        '<tr><th></th><th class="head"><p></p></th><th>A</th></tr>'
+        '<div role="doc-biblioentry">B</div><dl>\n<dd>path,</dd>\n<dd>write,</dd>\n</dl>'
+        "<dl>\n<dt>a</dt>\n<dd>b</dd>\n</dl>"
+    }
+    readable.mend_body(None, "book/a", "page.html", context, None)
+    assert context["body"] == (
+        '<summary>Show</summary><tr><td></td><td class="head"></td><th>A</th></tr>'
+        '<div role="listitem">B</div>'
+        '<ul class="parameters">\n<li>path,</li>\n<li>write,</li>\n</ul>'
+        "<dl>\n<dt>a</dt>\n<dd>b</dd>\n</dl>"
+    )
+
+
+def test_images_keep_their_place_until_they_are_fetched(tmp_path):
+    Image.new("L", (30, 20)).save(tmp_path / "a.png")
+    app = SimpleNamespace(srcdir=tmp_path, builder=SimpleNamespace(images={"a.png": "b.png"}))
+    context = {"body": '<img alt="A" src="../_images/b.png" /><img src="_images/other.png">'}
+    readable.spare_images(app, "book/a", "page.html", context, None)
+    assert context["body"] == (
+        '<img loading="lazy" width="30" height="20" alt="A" src="../_images/b.png" />'
+        '<img src="_images/other.png">'
+    )
+
+
+def test_a_script_that_the_theme_no_longer_has_stops_the_build():
+    head = '<link href="a.css"><script defer src="s/icons.js?v=1"></script>'
+    assert readable.without_script(head, "icons.js") == '<link href="a.css">'
+    with pytest.raises(ExtensionError, match=r"One script gone\.js was expected"):
+        readable.without_script(head, "gone.js")
+
+
+def test_a_changed_style_makes_sphinx_write_the_pages(tmp_path):
+    (tmp_path / "_static").mkdir()
+    style = tmp_path / "_static" / "a.css"
+    style.write_text("a")
+    before = lecture_book.assets_digest(tmp_path)
+    style.write_text("b")
+    assert lecture_book.assets_digest(tmp_path) != before
 
 
 def test_a_page_that_asks_for_an_unrecorded_number_stops_the_build(tmp_path):

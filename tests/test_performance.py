@@ -89,6 +89,20 @@ def test_the_lecture_is_compared_with_the_original_as_it_was(records):
     ]
 
 
+def test_the_slowest_page_and_the_heaviest_figure_are_named(records):
+    pages = copy.deepcopy(records["pages"])
+    pages["lighthouse_performance"]["book/errata.html"]["median"] = 3
+    pages["live_bytes"]["divergence"] = 1_500_000
+    pages["frame_ms"]["here"]["p95"] = 8.1
+    table = performance.goals_table(dict(records) | {"pages": pages})
+    assert row_of(table, "Speed of the slowest page")[2:] == [
+        "Lighthouse: errata", "3.0", "≥ 90", "**no**",
+    ]  # fmt: skip
+    assert row_of(table, "A live figure's files")[3:] == ["1.5", "≤ 1", "**no**"]
+    assert row_of(table, "A move in the explorer")[3:] == ["8.1", "≤ 8", "**no**"]
+    assert len(rows_of(performance.pages_table(pages))) == len(pages["page_bytes"]) > 20
+
+
 def test_a_run_on_jax_overtakes_ours_where_the_lines_cross(records):
     peers = copy.deepcopy(records["peers"])
     ours, jax = (
