@@ -567,13 +567,13 @@ def test_what_a_screen_reader_cannot_read_is_mended():
     )
 
 
-def test_images_keep_their_place_until_they_are_fetched(tmp_path):
+def test_images_keep_their_place_until_they_are_there(tmp_path):
     Image.new("L", (30, 20)).save(tmp_path / "a.png")
     app = SimpleNamespace(srcdir=tmp_path, builder=SimpleNamespace(images={"a.png": "b.png"}))
     context = {"body": '<img alt="A" src="../_images/b.png" /><img src="_images/other.png">'}
-    readable.spare_images(app, "book/a", "page.html", context, None)
+    readable.place_images(app, "book/a", "page.html", context, None)
     assert context["body"] == (
-        '<img loading="lazy" width="30" height="20" alt="A" src="../_images/b.png" />'
+        '<img decoding="async" width="30" height="20" alt="A" src="../_images/b.png" />'
         '<img src="_images/other.png">'
     )
 

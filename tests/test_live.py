@@ -399,5 +399,6 @@ def test_a_balance_that_is_damaged_is_named_and_the_picture_stays(visit):
     here = visit()
     here.page.route("**/balance.bin", lambda route: route.fulfill(body=b"LVAE broken"))
     here.page.goto(f"{here.origin}/{FIGURES['balance']}")
+    here.page.locator("[data-live=balance]").scroll_into_view_if_needed()
     here.page.get_by_text("balance.bin is damaged", exact=False).wait_for()
     assert here.page.locator("[data-live=balance] img").is_visible()

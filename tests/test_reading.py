@@ -85,6 +85,16 @@ def test_a_page_on_paper_is_whole_and_only_what_can_be_read(page, docname):
     assert wide.evaluate_all(CUT) == []
 
 
+def test_every_picture_comes_to_paper_though_nobody_scrolled_to_it(page):
+    page.emulate_media(media="screen")
+    page.goto("/book/06_latent_space.html")
+    page.pdf()
+    there = "all => all.map(image => image.naturalWidth > 0)"
+    seen = page.locator("article img").evaluate_all(there)
+    assert len(seen) > 10
+    assert all(seen)
+
+
 @pytest.mark.parametrize("docname", ["book/02_divergence", "book/06_latent_space"])
 def test_on_paper_a_still_stands_in_for_what_moves(page, docname):
     printed(page, docname)

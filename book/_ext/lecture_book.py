@@ -26,7 +26,7 @@ from launching import (
     launch_on_any_hub,
     offer_flattened_notebook,
 )
-from readable import defer_scripts, mend_body, spare_images, when_seen
+from readable import defer_scripts, mend_body, place_images, place_of
 from recorded import budget_of, built_with, missing, recorded_values, used_names
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -90,7 +90,7 @@ class LiveFigure(SphinxDirective):
             own = budget_of(Path(self.env.app.outdir).parent) == "full"
             told |= {"runs": self.options["runs"], "whose": OWN if own else RECORDED}
         data = " ".join(f'data-{key}="{escape(value)}"' for key, value in told.items())
-        picture = f'{when_seen(still)} src="{live}/{name}.png" alt="{escape(self.options["alt"])}"'
+        picture = f'{place_of(still)} src="{live}/{name}.png" alt="{escape(self.options["alt"])}"'
         opening = (
             f'<figure class="live"><img class="on-paper" {picture}><div {data}><img {picture}>'
             '<p class="live-muted">This picture comes alive where scripts run and the page is '
@@ -203,7 +203,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", follow_notebook)
     app.connect("html-page-context", move_videos)
     app.connect("html-page-context", mend_body)
-    app.connect("html-page-context", spare_images)
+    app.connect("html-page-context", place_images)
     app.connect("html-page-context", defer_scripts, priority=900)  # after all that add one
     # Before and after the theme's launch buttons (501), which need a file and write another one.
     app.connect("html-page-context", launch_exercises)
