@@ -159,6 +159,8 @@ def fetched(launched: Any, address: str, near: str | None = None) -> dict[str, i
     session.on("Network.responseReceived", began)
     session.on("Network.loadingFinished", ended)
     page.goto(address, wait_until="networkidle")
+    # Pictures come after the text, whether or not somebody scrolls.
+    page.wait_for_function("[...document.images].every((image) => image.naturalWidth)")
     if near:
         page.locator(near).scroll_into_view_if_needed()
         page.wait_for_selector(f"{near}[data-ready]")

@@ -573,7 +573,7 @@ def test_images_keep_their_place_until_they_are_there(tmp_path):
     context = {"body": '<img alt="A" src="../_images/b.png" /><img src="_images/other.png">'}
     readable.place_images(app, "book/a", "page.html", context, None)
     assert context["body"] == (
-        '<img decoding="async" width="30" height="20" alt="A" src="../_images/b.png" />'
+        '<img loading="lazy" width="30" height="20" alt="A" src="../_images/b.png" />'
         '<img src="_images/other.png">'
     )
 

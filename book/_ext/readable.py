@@ -69,13 +69,13 @@ def defer_scripts(
 
 
 def place_of(path: Path) -> str:
-    """The attributes of an image that keep its place before it is there.
+    """The attributes of an image that keeps its place and comes after the text.
 
-    Not `loading="lazy"`: Chromium prints no image that nobody has scrolled to.
+    `paper.js` then fetches what nobody has scrolled to: Chromium would not print it.
     """
     with Image.open(path) as image:
         width, height = image.size
-    return f'decoding="async" width="{width}" height="{height}"'
+    return f'loading="lazy" width="{width}" height="{height}"'
 
 
 def place_images(
