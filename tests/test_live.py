@@ -402,3 +402,29 @@ def test_a_balance_that_is_damaged_is_named_and_the_picture_stays(visit):
     here.page.locator("[data-live=balance]").scroll_into_view_if_needed()
     here.page.get_by_text("balance.bin is damaged", exact=False).wait_for()
     assert here.page.locator("[data-live=balance] img").is_visible()
+
+
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"explorer"}))
+def test_the_other_figures_follow_finger_and_keys(visit, name):
+    here = open_figure(visit, name, viewport=PHONE, has_touch=True, is_mobile=True)
+    figure = here.page.locator(f"[data-live={name}]")
+    curves = figure.locator(".live-curves")
+    # The page grows while its formulas are set.
+    here.page.wait_for_function("!document.querySelector('.math:not(:has(mjx-container))')")
+    curves.scroll_into_view_if_needed()
+    before = figure.inner_text()
+    scrolled = here.page.evaluate("scrollY")
+    box = curves.bounding_box()
+    finger = here.context.new_cdp_session(here.page)
+    for share in (0.8, 0.7, 0.5, 0.3):
+        point = {"x": box["x"] + share * box["width"], "y": box["y"] + share * box["height"]}
+        kind = "touchStart" if share == 0.8 else "touchMove"
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    changed = f"before => document.querySelector('[data-live={name}]').innerText !== before"
+    here.page.wait_for_function(changed, arg=before)
+    assert here.page.evaluate("scrollY") == scrolled  # the finger moves the figure, not the page
+    before = figure.inner_text()
+    figure.get_by_role("slider").first.press("ArrowRight")
+    here.page.wait_for_function(changed, arg=before)
+    assert here.complaints == []
