@@ -243,13 +243,15 @@ def test_a_drawing_is_encoded(visit):
     assert here.complaints == []
 
 
-def test_a_damaged_file_is_named_and_the_picture_stays(visit):
+@pytest.mark.parametrize(("name", "file"), [("explorer", "model.bin"), ("balance", "balance.bin")])
+def test_a_damaged_file_is_named_and_the_picture_stays(visit, name, file):
     here = visit()
-    here.page.route("**/model.bin", lambda route: route.fulfill(body=b"LVAE broken"))
-    here.page.goto(f"{here.origin}/{CHAPTER}")
-    here.page.locator("[data-live=explorer]").scroll_into_view_if_needed()
-    here.page.get_by_text("model.bin is damaged", exact=False).wait_for()
-    assert here.page.locator("[data-live=explorer] img").is_visible()
+    here.page.route(f"**/{file}", lambda route: route.fulfill(body=b"LVAE broken"))
+    here.page.goto(f"{here.origin}/{FIGURES[name]}")
+    figure = here.page.locator(f"[data-live={name}]")
+    figure.scroll_into_view_if_needed()
+    here.page.get_by_text(f"{file} is damaged", exact=False).wait_for()
+    assert figure.locator("img").is_visible()
 
 
 def test_without_scripts_a_picture_and_a_hint_stand_in(visit):
@@ -393,15 +395,6 @@ def test_everything_follows_the_kl_weight(visit):
     assert "This network uses one latent" in figure.inner_text()
     assert "The best linear VAE uses both latents" in figure.inner_text()
     assert here.complaints == []
-
-
-def test_a_balance_that_is_damaged_is_named_and_the_picture_stays(visit):
-    here = visit()
-    here.page.route("**/balance.bin", lambda route: route.fulfill(body=b"LVAE broken"))
-    here.page.goto(f"{here.origin}/{FIGURES['balance']}")
-    here.page.locator("[data-live=balance]").scroll_into_view_if_needed()
-    here.page.get_by_text("balance.bin is damaged", exact=False).wait_for()
-    assert here.page.locator("[data-live=balance] img").is_visible()
 
 
 @pytest.mark.parametrize("name", sorted({*FIGURES} - {"explorer"}))

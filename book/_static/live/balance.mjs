@@ -2,7 +2,7 @@
 // samples change together, beside what the linear theory predicts.
 
 import { network } from "./network.mjs";
-import { PackError, fetchPack } from "./pack.mjs";
+import { attempts, fetchPack } from "./pack.mjs";
 import { Plane } from "./plane.mjs";
 import {
   colors, element, legend, normals, number, onThemeChange, sharpen, showDigits, startWhenNear,
@@ -34,23 +34,9 @@ export function linearTheory(w, variances, total) {
 export async function balance(host) {
   const folder = new URL(host.dataset.packs, document.baseURI);
   const view = build();
+  const attempt = attempts(view.error);
   const decoders = new Map();
-  let pack;
   let wanted = 0; // counts what was asked for: only the last answer is shown
-
-  /** Says on the page what went wrong; undefined then. */
-  async function attempt(action) {
-    try {
-      const result = await action();
-      view.error.hidden = true;
-      return result;
-    } catch (error) {
-      if (!(error instanceof PackError)) throw error;
-      view.error.textContent = error.message;
-      view.error.hidden = false;
-      return undefined;
-    }
-  }
 
   async function decoderOf(index) {
     if (!decoders.has(index)) {
@@ -60,7 +46,7 @@ export async function balance(host) {
     return decoders.get(index);
   }
 
-  pack = await attempt(() => fetchPack(new URL("balance.bin", folder)));
+  const pack = await attempt(() => fetchPack(new URL("balance.bin", folder)));
   if (!pack) {
     host.append(view.error); // the still picture stays
     return;

@@ -2,7 +2,7 @@
 // makes of it; go back in the training; change the model; draw a digit and see its q(z | x).
 
 import { network } from "./network.mjs";
-import { PackError, fetchPack } from "./pack.mjs";
+import { attempts, fetchPack } from "./pack.mjs";
 import { Plane } from "./plane.mjs";
 import { sketch } from "./sketch.mjs";
 import {
@@ -24,6 +24,7 @@ export async function explorer(host) {
   const folder = new URL(host.dataset.packs, document.baseURI);
   const names = JSON.parse(host.dataset.runs); // folder of each run -> what to call it
   const view = build(Object.entries(names));
+  const attempt = attempts(view.error, () => stop());
   const runs = new Map();
   let run; // the one that is shown
   let current; // what its slider points to: {step, decode, codes}
@@ -193,21 +194,6 @@ export async function explorer(host) {
       if (view.step.value === view.step.max) return stop();
       view.step.value = Number(view.step.value) + 1;
     }, calm ? 1000 : FRAME);
-  }
-
-  /** Says on the page what went wrong; undefined then. */
-  async function attempt(action) {
-    try {
-      const result = await action();
-      view.error.hidden = true;
-      return result;
-    } catch (error) {
-      if (!(error instanceof PackError)) throw error;
-      stop();
-      view.error.textContent = error.message;
-      view.error.hidden = false;
-      return undefined;
-    }
   }
 
   const paper = sketch(view.paper, (image) => {

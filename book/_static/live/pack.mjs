@@ -21,6 +21,26 @@ export async function fetchPack(address) {
 }
 
 /**
+ * Makes `attempt(action)`: it gives what the action gives, or undefined when a pack cannot be used,
+ * and then says why in `place`.
+ */
+export function attempts(place, onFailure = () => {}) {
+  return async (action) => {
+    try {
+      const result = await action();
+      place.hidden = true;
+      return result;
+    } catch (error) {
+      if (!(error instanceof PackError)) throw error;
+      onFailure();
+      place.textContent = error.message;
+      place.hidden = false;
+      return undefined;
+    }
+  };
+}
+
+/**
  * Reads a pack.
  *
  * @param {ArrayBuffer} buffer the bytes of the file
