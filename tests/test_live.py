@@ -243,7 +243,10 @@ def test_a_drawing_is_encoded(visit):
     assert here.complaints == []
 
 
-@pytest.mark.parametrize(("name", "file"), [("explorer", "model.bin"), ("balance", "balance.bin")])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("explorer", "model.bin"), ("balance", "balance.bin"), ("balance", "decoder-2.bin")],
+)
 def test_a_damaged_file_is_named_and_the_picture_stays(visit, name, file):
     here = visit()
     here.page.route(f"**/{file}", lambda route: route.fulfill(body=b"LVAE broken"))

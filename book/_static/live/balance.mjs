@@ -11,7 +11,7 @@ import {
 const DIGITS = 10; // images in a strip
 const LARGER = "#3f90da"; // of the two latents, the one with the larger KL
 const SMALLER = "#e76300";
-const START = 1; // the weight that is shown first
+const START = 1; // the weight that is shown first; there is a run of it
 const MARGIN = { left: 34, right: 10, top: 30, between: 34, bottom: 24 }; // CSS pixels
 
 /**
@@ -47,7 +47,8 @@ export async function balance(host) {
   }
 
   const pack = await attempt(() => fetchPack(new URL("balance.bin", folder)));
-  if (!pack) {
+  const start = pack?.head.rows.findIndex((row) => row.kl_weight === START);
+  if (!pack || !(await attempt(() => decoderOf(start)))) {
     host.append(view.error); // the still picture stays
     return;
   }
@@ -107,7 +108,7 @@ export async function balance(host) {
   });
 
   host.replaceChildren(view.root);
-  await show(Math.max(0, rows.findIndex((row) => row.kl_weight === START)));
+  await show(start);
   const redraw = () => {
     plane.redraw();
     paint(view.curves, pack.head, Number(view.weight.value));
@@ -133,13 +134,13 @@ function scales(canvas, { rows, variances, total_variance: total }) {
   const highestKl = 1.08 * Math.max(
     ...rows.flatMap((row) => row.kl_per_latent),
     ...linearTheory(rows[0].kl_weight, variances, total).kl);
+  const highestError = 1.12 * total;
   const bottoms = [MARGIN.top + half, height - MARGIN.bottom];
   return {
-    width, height, half, bottoms, highestKl,
-    highestError: 1.12 * total,
+    width, height, half, bottoms, highestKl, highestError,
     toX: (w) => MARGIN.left + ((Math.log(w) - low) / (high - low)) * span,
     toWeight: (x) => Math.exp(low + ((x - MARGIN.left) / span) * (high - low)),
-    toErrorY: (value) => bottoms[0] - (value / (1.12 * total)) * half,
+    toErrorY: (value) => bottoms[0] - (value / highestError) * half,
     toKlY: (value) => bottoms[1] - (value / highestKl) * half,
   };
 }
@@ -168,7 +169,7 @@ function paint(canvas, head, chosen) {
   });
   context.textAlign = "left";
 
-  // Linear theory dashed, the trained networks solid with a dot for each.
+  // Linear theory dotted, the trained networks solid with a dot for each.
   const grid = Array.from({ length: 121 }, (_, k) =>
     at.toWeight(MARGIN.left + (k / 120) * (at.width - MARGIN.left - MARGIN.right)));
   const theory = grid.map((w) => [w, linearTheory(w, variances, total)]);
