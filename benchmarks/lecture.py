@@ -201,7 +201,7 @@ def original_loss(model: Model, x: Tensor, kl_weight: float | None) -> tuple[Ten
     """The loss of a batch, and its latents."""
     out = model(x)
     if kl_weight is None:
-        return torch.mean((x - out.x_hat) ** 2), out.mu
+        return torch.mean((x - out.x_hat) ** 2), out.code
     squared_error = ((x - out.x_hat) ** 2).flatten(1).sum(dim=-1).mean()
     inner = (1 + out.log_var - out.mu**2 - torch.exp(out.log_var)).flatten(1)
     return squared_error + kl_weight * (-0.5 * inner.sum(dim=-1)).mean(), out.z

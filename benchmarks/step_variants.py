@@ -42,8 +42,8 @@ class Setup:
         return batches(count, self.config.batch_size, self.config.seed)
 
     def epsilons(self, model: Model) -> Iterator[Tensor]:
-        """The noise of each step."""
-        return noise((self.config.batch_size, *model.latent_shape), self.config.seed)
+        """The noise of each step, one latent for each image."""
+        return noise((self.config.batch_size, 1, *model.latent_shape), self.config.seed)
 
 
 def loop(
@@ -66,8 +66,8 @@ def loop(
     buffer = torch.empty(setup.config.batch_size, *images.shape[1:])
 
     def loss_of(x: Tensor, eps: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        terms = objective.terms(x, model(x, eps))
-        return terms, objective.total(terms).mean()
+        terms = objective.terms(model, x, eps)
+        return terms, objective.loss(terms, 1)
 
     forward = torch.compile(loss_of) if compiled else loss_of
 
@@ -98,14 +98,24 @@ def whole_step(setup: Setup, prepare: Callable[[Model], Model] = lambda model: m
     but one call.
     """
     model, objective = prepare(setup.model()), objective_of(setup.name)
-    weights = {name: part.detach() for name, part in model.named_parameters()}
+
+    class Loss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor, eps: Tensor) -> Tensor:
+            return objective.loss(objective.terms(self.model, x, eps), 1)
+
+    whole = Loss()
+    weights = {name: part.detach() for name, part in whole.named_parameters()}
     first, second = ({n: torch.zeros_like(w) for n, w in weights.items()} for _ in range(2))
     images, lr, done = setup.data.train.images, setup.config.lr, torch.zeros(())
     indices, epsilons = setup.indices(), setup.epsilons(model)
 
     def loss_of(weights: dict[str, Tensor], x: Tensor, eps: Tensor) -> Tensor:
-        out = torch.func.functional_call(model, weights, (x, eps))
-        return objective.total(objective.terms(x, out)).mean()
+        loss: Tensor = torch.func.functional_call(whole, weights, (x, eps))
+        return loss
 
     @torch.compile(fullgraph=True, dynamic=False)
     def step(index: Tensor, eps: Tensor) -> Tensor:
@@ -194,7 +204,7 @@ def channels_last(model: Model) -> Model:
 
 def noise_at_once(setup: Setup, steps: int = 25_000) -> Steps:
     """All noise of a run drawn beforehand; the losses differ, because the noise does."""
-    every = torch.randn(steps, setup.config.batch_size, *setup.model().latent_shape)
+    every = torch.randn(steps, setup.config.batch_size, 1, *setup.model().latent_shape)
 
     class Drawn(Setup):
         def epsilons(self, model: Model) -> Iterator[Tensor]:
@@ -217,7 +227,7 @@ def handwritten(setup: Setup, product: Any = by_torch) -> Steps:
         with torch.inference_mode():
             for index, eps in islice(zip(indices, epsilons, strict=False), steps):
                 torch.index_select(images, 0, index, out=buffer)
-                log.append(study.step(buffer, eps).sum(dim=0).mean())
+                log.append(study.step(buffer, eps[:, 0]).sum(dim=0).mean())
             return torch.stack(log)
 
     return run

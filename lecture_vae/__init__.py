@@ -7,20 +7,31 @@ first of its names is used, so that ``import lecture_vae`` costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "data": ("DataError", "ImageData", "Split", "load_images"),
+    "registry": ("import_definitions",),
+    "distributions": (
+        "reparameterize", "kl_to_standard_normal", "log_standard_normal", "squared_error",
+        "Posterior", "Point", "DiagonalGaussian",
+        "Likelihood", "GaussianPixels", "BernoulliPixels", "register_likelihood",
+    ),
     "models": (
-        "AECode", "AEOutput", "VAECode", "VAEOutput", "LinearAE", "LinearVAE", "ConvAE", "ConvVAE",
-        "MODELS", "build_model", "reparameterize",
+        "Model", "AEOutput", "VAEOutput", "Autoencoder", "VAE",
+    ),
+    "networks": (
+        "LinearAE", "LinearVAE", "ConvAE", "ConvVAE", "AffineVAE",
+        "MODELS", "register", "build_model",
     ),
     "losses": (
-        "squared_error", "kl_to_standard_normal", "negative_elbo", "pixel_mean_kl_weight",
-        "image_sum_kl_weight", "SquaredError", "NegativeELBO",
+        "negative_elbo", "pixel_mean_kl_weight", "image_sum_kl_weight",
+        "Objective", "SquaredError", "NegativeELBO", "NegativeIWAE", "register_objective",
     ),
+    "randomness": ("bernoulli",),
     "training": ("TrainConfig", "History", "Evaluation", "train", "evaluate"),
-    "store": ("Run", "RunSpec", "StoreError", "open_run", "store_folder"),
+    "recipe": ("RunSpec",),
+    "store": ("Run", "StoreError", "open_run", "store_folder"),
     "runs": ("budget", "lecture_config", "fetch_run", "fetch_runs"),
     "diagnostics": ("kl_per_latent", "active_units", "principal_variances", "total_variance"),
     "plots": (
@@ -35,9 +46,14 @@ __all__ = list(_HOME)
 
 if TYPE_CHECKING:
     from lecture_vae.data import *
+    from lecture_vae.registry import *
+    from lecture_vae.distributions import *
     from lecture_vae.models import *
+    from lecture_vae.networks import *
     from lecture_vae.losses import *
+    from lecture_vae.randomness import *
     from lecture_vae.training import *
+    from lecture_vae.recipe import *
     from lecture_vae.store import *
     from lecture_vae.runs import *
     from lecture_vae.diagnostics import *

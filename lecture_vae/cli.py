@@ -20,6 +20,12 @@ Data = Annotated[
     str, typer.Option(help="A folder in torchvision's layout, mnist, digits, or auto.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto for the best there is.")]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import", metavar="FILE.py|MODULE", help="Import it first: it registers models and more."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, last on stdout.")]
 
 
@@ -37,6 +43,16 @@ def _load(source: str) -> Any:
         _refuse(error)
 
 
+def _import(places: list[str] | None) -> None:
+    from lecture_vae.registry import import_definitions
+
+    try:
+        for place in places or []:
+            import_definitions(place)
+    except ImportError as error:
+        _refuse(error)
+
+
 @app.command()
 def data(source: Annotated[str, typer.Argument(help="As --data of train.")] = "auto") -> None:
     """Find the images, downloading and resizing them if need be, and say which they are."""
@@ -46,58 +62,112 @@ def data(source: Annotated[str, typer.Argument(help="As --data of train.")] = "a
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="linear-ae, linear-vae, conv-ae or conv-vae.")],
+    model: Annotated[
+        str, typer.Argument(help="linear-ae, linear-vae, conv-ae, conv-vae, affine-vae or yours.")
+    ],
+    objective: Annotated[
+        str | None,
+        typer.Option(help="squared-error, negative-elbo, negative-iwae or yours."),
+    ] = None,
     kl_weight: Annotated[
         float | None, typer.Option(help="Weight of the KL; 1 if not given.")
     ] = None,
+    likelihood: Annotated[
+        str | None, typer.Option(help="Of the pixels: gaussian, bernoulli or yours.")
+    ] = None,
+    variance: Annotated[
+        float | None, typer.Option(help="Of Gaussian pixels; 1/2 if not given.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Latents drawn for each image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates; the budget's if not given.")] = None,
     eval_every: Annotated[int | None, typer.Option(help="Updates between evaluations.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per update.")] = None,
     lr: Annotated[float | None, typer.Option(help="Adam's step size.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.")] = 0,
+    start_from: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A stored run whose weights are the first.")
+    ] = None,
     data: Data = "auto",
     device: Device = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again if it is stored.")] = False,
+    imports: Imports = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model, or find it in the run store, and report its final losses."""
     from dataclasses import replace
 
-    from lecture_vae.losses import NegativeELBO, Objective, SquaredError
-    from lecture_vae.models import MODELS
+    from lecture_vae.networks import MODELS, default_objective
     from lecture_vae.reproduction import report
     from lecture_vae.runs import fetch_run, lecture_config
     from lecture_vae.store import StoreError
 
+    _import(imports)
     if model not in MODELS:
-        _refuse(f"there is no model {model!r}; the models are {', '.join(MODELS)}.")
-    if kl_weight is not None and not model.endswith("vae"):
         _refuse(
-            f"--kl-weight needs a VAE: {model} has no distribution q(z | x), so there is no KL to "
-            "weigh."
+            f"there is no model {model!r}; the models are {', '.join(MODELS)}. "
+            "--import FILE.py brings yours."
         )
-    images = _load(data)
-    given: dict[str, Any] = {
-        "steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr,
-    }  # fmt: skip
-    chosen = {name: value for name, value in given.items() if value is not None}
+    given = {"steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options = {"kl_weight": kl_weight, "samples": samples}
     try:
-        objective: Objective = SquaredError()
-        if model.endswith("vae"):
-            objective = NegativeELBO(1.0 if kl_weight is None else kl_weight)
+        minimized = _objective(objective or default_objective(model), likelihood, variance, options)
         config = replace(lecture_config(model, seed), **chosen)
-        run = fetch_run(model, objective, images, config, device=device, fresh=fresh)
-    except (ValueError, RuntimeError, FloatingPointError, StoreError) as error:
+    except (ValueError, TypeError) as error:
+        _refuse(error)
+    images = _load(data)
+    try:
+        run = fetch_run(
+            model, minimized, images, config, device=device, fresh=fresh, start_from=start_from
+        )
+    except (ValueError, TypeError, RuntimeError, FloatingPointError, StoreError) as error:
         _refuse(error)
     figures = report(run, images)
     if as_json:
         typer.echo(json.dumps(figures))
     else:
-        typer.echo(f"run {run.key}")
+        typer.echo(f"run {figures.pop('key')}")
         for name, value in figures.items():
             typer.echo(
                 f"{name:20} {value:.6g}" if isinstance(value, float) else f"{name:20} {value}"
             )
+
+
+def _objective(
+    name: str, likelihood: str | None, variance: float | None, given: dict[str, Any]
+) -> Any:
+    """A registered objective with the options that were given, which it must have as fields.
+
+    Raises:
+        ValueError: If a name is not registered, or an option does not belong to the objective.
+    """
+    from dataclasses import fields
+
+    from lecture_vae.distributions import LIKELIHOODS
+    from lecture_vae.losses import OBJECTIVES
+
+    for registry, wanted in ((OBJECTIVES, name), (LIKELIHOODS, likelihood)):
+        if wanted is not None and wanted not in registry:
+            raise ValueError(
+                f"there is no {registry.kind} {wanted!r}; there are {', '.join(registry)}. "
+                "--import FILE.py brings yours."
+            )
+    options = {option: value for option, value in given.items() if value is not None}
+    if variance is not None and likelihood not in (None, "gaussian"):
+        raise ValueError(
+            f"--variance is that of Gaussian pixels, and --likelihood is {likelihood}."
+        )
+    if likelihood is not None or variance is not None:
+        keywords = {} if variance is None else {"variance": variance}
+        options["likelihood"] = LIKELIHOODS[likelihood or "gaussian"](**keywords)
+    known: Any = OBJECTIVES[name]
+    has = {field.name for field in fields(known)}
+    if missing := [option for option in options if option not in has]:
+        raise ValueError(
+            f"--{missing[0].replace('_', '-')} cannot be given: the objective {name} has no "
+            f"{missing[0]}. Name another --objective?"
+        )
+    return known(**options)
 
 
 @app.command()
@@ -108,6 +178,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for reproduction.json (with --full).")] = Path(
         "results"
     ),
+    imports: Imports = None,
 ) -> None:
     """Train the original lecture's five runs and show our final losses beside its own."""
     import os
@@ -116,6 +187,7 @@ def reproduce(
     from lecture_vae.reproduction import table, write_results
     from lecture_vae.store import StoreError
 
+    _import(imports)
     if full:
         os.environ["LECTURE_VAE_BUDGET"] = "full"
     images = _load(data)
@@ -135,6 +207,7 @@ def animate(
     run: Annotated[str, typer.Argument(help="Key of a stored run, or its first characters.")],
     data: Data = "auto",
     out: Annotated[Path | None, typer.Option(help="The mp4; RUN.mp4 if not given.")] = None,
+    imports: Imports = None,
 ) -> None:
     """Write the codes of a run over its training as an mp4, its last frame as a png beside it."""
     import numpy as np
@@ -144,6 +217,7 @@ def animate(
     from lecture_vae.storage import write_atomically
     from lecture_vae.store import StoreError, open_run
 
+    _import(imports)
     try:
         stored = open_run(run)
     except StoreError as error:
@@ -175,11 +249,13 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The folder for the files.")],
     data: Data = "auto",
+    imports: Imports = None,
 ) -> None:
     """Write a run, or VAEs of several KL weights, as the files that the live figures read."""
     from lecture_vae.store import StoreError, open_run
     from lecture_vae.web import export_balance, export_run
 
+    _import(imports)
     try:
         opened, images = [open_run(key) for key in runs], _load(data)
         if len(opened) == 1:

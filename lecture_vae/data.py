@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import struct
-import sys
 import tempfile
 import warnings
 import zlib
@@ -28,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lecture_vae.storage import cache_folder, write_atomically
+from lecture_vae.storage import cache_folder, say, write_atomically
 
 __all__ = ["DataError", "ImageData", "Split", "load_images"]
 
@@ -97,7 +96,7 @@ def load_images(source: str | Path = "auto") -> ImageData:
     except DataError as error:
         if named != "auto":
             raise DataError(f"LECTURE_VAE_DATA={named} cannot be used. {error}") from error
-        _say(f"using scikit-learn's digits in place of MNIST. {error}")
+        say(f"using scikit-learn's digits in place of MNIST. {error}")
         return _load_digits()
 
 
@@ -123,7 +122,7 @@ def _load_mnist() -> ImageData:
         try:
             return _load_folder(kept)
         except DataError as error:
-            _say(f"downloading MNIST again. {error}")
+            say(f"downloading MNIST again. {error}")
     return _download_mnist(kept)
 
 
@@ -268,7 +267,7 @@ def _read_cache(cache: Path, raw: str) -> tuple[Parts, str] | None:
         metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": _fingerprint(parts)}
         if file.metadata() == metadata:
             return parts, metadata["pixels"]
-    _say(f"{cache} is damaged or of another version; making it again.")
+    say(f"{cache} is damaged or of another version; making it again.")
     return None
 
 
@@ -294,7 +293,3 @@ def _warn_not_kept(what: str, folder: Path, error: Exception) -> None:
         "images are fine; make the folder writable or free some space.",
         stacklevel=2,
     )
-
-
-def _say(line: str) -> None:
-    print(f"lecture_vae: {line}", file=sys.stderr)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lecture_vae.losses import kl_to_standard_normal
+from lecture_vae.distributions import kl_to_standard_normal
 
 __all__ = [
     "active_units",

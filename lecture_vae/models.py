@@ -1,36 +1,30 @@
-"""Networks: an image goes in, a latent code and a reconstruction come out.
+"""Models: an image goes in, a posterior q(z | x) comes out; a latent goes in, an image comes out.
 
-Nothing here trains, plots or downloads. Four models share one interface, so that whoever uses one
-never has to ask which it has::
+Nothing here trains, plots or downloads. A model is a :class:`torch.nn.Module` with four members
+(:class:`Model`), so that whoever uses one never has to ask which it has::
 
-    code = model.encode(x)        # what the encoder says about each image
-    x_hat = model.decode(z)       # images from latents
-    out = model(x, eps)           # both, through one latent per image
+    q = model.encode(x)           # what the encoder says about each image: a Posterior
+    x_hat = model.decode(z)       # the mean of p(x | z), in pixel units
+    model.latent_shape            # of z, without the batch
+    model.noise_shape             # of the noise that q.sample takes, without the batch
 
 Shapes: B images, 1 channel, 32 x 32 pixels. ``latent_shape`` is ``(d,)`` for the linear models and
-``(channels, 4, 4)``, a cube of features, for the convolutional ones. The layers are those of the
-original lecture (Neubauer, "Variational AutoEncoders").
+``(channels, 4, 4)``, a cube of features, for the convolutional ones.
+
+An own model is a subclass of :class:`Autoencoder` or :class:`VAE` with other networks, or any
+module with the four members. The lecture's own are in :mod:`lecture_vae.networks`.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = [
-    "MODELS",
-    "AECode",
-    "AEOutput",
-    "ConvAE",
-    "ConvVAE",
-    "LinearAE",
-    "LinearVAE",
-    "VAECode",
-    "VAEOutput",
-    "build_model",
-    "reparameterize",
-]
+from lecture_vae.distributions import DiagonalGaussian, Point, Posterior
+
+__all__ = ["VAE", "AEOutput", "Autoencoder", "Model", "VAEOutput"]
 
 Images = Float[Tensor, "B 1 32 32"]
 Latents = Float[Tensor, "B *latent"]
@@ -39,59 +33,52 @@ SIDE = 32  # pixels along an edge
 PIXELS = SIDE * SIDE
 
 
-class AECode(NamedTuple):
-    """What an autoencoder's encoder says about each image: one point."""
+@runtime_checkable
+class Model(Protocol):
+    """What the training loop, objectives and figures ask of a model, which is an nn.Module."""
 
-    mu: Latents  # the code; called mu so that readers of codes read both kinds alike
+    latent_shape: tuple[int, ...]
+    noise_shape: tuple[int, ...]  # () where encoding draws nothing
+    training: bool
 
+    def encode(self, x: Images) -> Posterior:
+        """What the encoder says about each image."""
 
-class VAECode(NamedTuple):
-    """What a VAE's encoder says about each image: q(z | x) = N(mu, diag exp(log_var))."""
+    def decode(self, z: Latents) -> Images:
+        """The mean of p(x | z) for every latent, in pixel units, whatever the likelihood is."""
 
-    mu: Latents  # mean of q(z | x)
-    log_var: Latents  # log variance of q(z | x)
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """As of every nn.Module, like the members below."""
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]: ...  # noqa: D102
+
+    def modules(self) -> Iterator[nn.Module]: ...  # noqa: D102
+
+    def state_dict(self) -> dict[str, Tensor]: ...  # noqa: D102
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any: ...  # noqa: D102
+
+    def to(self, device: torch.device) -> Any: ...  # noqa: D102
+
+    def train(self, mode: bool = True) -> Any: ...  # noqa: D102
+
+    def eval(self) -> Any: ...  # noqa: D102
 
 
 class AEOutput(NamedTuple):
     """One pass of an autoencoder."""
 
-    x_hat: Images  # reconstruction, pixels in [0, 1]
-    mu: Latents  # the code that was decoded
+    x_hat: Images  # reconstruction
+    code: Latents  # the code that was decoded
 
 
 class VAEOutput(NamedTuple):
     """One pass of a VAE."""
 
-    x_hat: Images  # mean of p(x | z), pixels in [0, 1]
+    x_hat: Images  # mean of p(x | z)
     mu: Latents  # mean of q(z | x)
     log_var: Latents  # log variance of q(z | x)
     z: Latents  # the sample from q(z | x) that was decoded
-
-
-def reparameterize(mu: Latents, log_var: Latents, eps: Latents | None = None) -> Latents:
-    """Sample z = mu + sigma * eps from N(mu, diag exp(log_var)), so that gradients reach both.
-
-    One sample for each image. Kingma & Welling (2014), section 2.4, arXiv:1312.6114.
-
-    Args:
-        mu: Means.
-        log_var: Log variances; sigma = exp(log_var / 2).
-        eps: Standard normal numbers, one for every image and latent. None draws them from torch's
-            global generator.
-
-    Raises:
-        ValueError: If eps has another shape than mu.
-    """
-    if eps is None:
-        eps = torch.randn_like(mu)
-    elif eps.shape != mu.shape:
-        # A noise tensor of another shape could broadcast: one epsilon for the whole batch would
-        # train, and train something else.
-        raise ValueError(
-            f"eps needs one number for every image and latent, shape {tuple(mu.shape)}, "
-            f"got {tuple(eps.shape)}. Was it drawn for another batch or model?"
-        )
-    return mu + torch.exp(0.5 * log_var) * eps
 
 
 def _check_images(x: Tensor) -> None:
@@ -102,186 +89,114 @@ def _check_images(x: Tensor) -> None:
         )
 
 
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}.")
+def _logits(decoder: nn.Module, z: Latents) -> Float[Tensor, "B 1 32 32"]:
+    """What a decoder passes through its sigmoid."""
+    layers = list(decoder.children()) if isinstance(decoder, nn.Sequential) else []
+    if sum(isinstance(layer, nn.Sigmoid) for layer in layers) != 1:
+        raise TypeError(
+            "logits are what a decoder passes through its sigmoid: it must be an nn.Sequential "
+            f"with one nn.Sigmoid, got {type(decoder).__name__}. Define decode_logits(z) of your "
+            "model, or give it a decoder that ends in nn.Sigmoid()."
+        )
+    for layer in layers:
+        if not isinstance(layer, nn.Sigmoid):
+            z = layer(z)
+    return z
 
 
-def _linear_encoder() -> list[nn.Module]:
-    return [
-        nn.Flatten(),
-        nn.Linear(PIXELS, 128),
-        nn.ReLU(),
-        nn.Linear(128, 64),
-        nn.ReLU(),
-        nn.Linear(64, 32),
-    ]
+class Autoencoder(nn.Module):
+    """An autoencoder from an ``encoder`` and a ``decoder``.
 
+    Args:
+        encoder: Images [B, 1, 32, 32] to codes [B, *latent_shape].
+        decoder: Codes to images.
+        latent_shape: Of the code of one image.
+    """
 
-def _linear_decoder(latent_dim: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(latent_dim, 32),
-        nn.ReLU(),
-        nn.Linear(32, 64),
-        nn.ReLU(),
-        nn.Linear(64, 128),
-        nn.ReLU(),
-        nn.Linear(128, PIXELS),
-        nn.Sigmoid(),
-        nn.Unflatten(1, (1, SIDE, SIDE)),
-    )
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent_shape: tuple[int, ...]):
+        super().__init__()
+        self.latent_shape = latent_shape
+        self.noise_shape: tuple[int, ...] = ()
+        self.encoder = encoder
+        self.decoder = decoder
 
+    def encode(self, x: Images) -> Point:
+        """Compress images to codes.
 
-def _conv_encoder(latent_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(1, 8, kernel_size=5, stride=2, padding=1, bias=False),  # 32 -> 15
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 16, kernel_size=3, stride=2, padding=1, bias=False),  # 15 -> 8
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.Conv2d(16, latent_channels, kernel_size=3, stride=2, padding=1, bias=False),  # 8 -> 4
-        nn.BatchNorm2d(latent_channels),
-        nn.ReLU(),
-    )
-
-
-def _conv_decoder(latent_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.ConvTranspose2d(latent_channels, 16, kernel_size=3, stride=2, bias=False),  # 4 -> 9
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.ConvTranspose2d(16, 8, kernel_size=3, stride=2, padding=1, bias=False),  # 9 -> 17
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.ConvTranspose2d(8, 1, kernel_size=2, stride=2, padding=1),  # 17 -> 32
-        nn.Sigmoid(),
-    )
-
-
-class _AE(nn.Module):
-    """An autoencoder from an ``encoder`` and a ``decoder``, which its subclasses bring."""
-
-    encoder: nn.Module
-    decoder: nn.Module
-    latent_shape: tuple[int, ...]
-
-    def encode(self, x: Images) -> AECode:
-        """Compress images to codes."""
+        Raises:
+            ValueError: If x has another shape.
+        """
         _check_images(x)
-        return AECode(self.encoder(x))
+        return Point(self.encoder(x))
 
     def decode(self, z: Latents) -> Images:
-        """Turn codes into images, pixels in [0, 1]."""
+        """Turn codes into images."""
         return self.decoder(z)
 
-    def forward(self, x: Images, eps: Latents | None = None) -> AEOutput:
+    def decode_logits(self, z: Latents) -> Float[Tensor, "B 1 32 32"]:
+        """What :meth:`decode` passes through the sigmoid at the end of the decoder.
+
+        Raises:
+            TypeError: If the decoder is no nn.Sequential with one nn.Sigmoid.
+        """
+        return _logits(self.decoder, z)
+
+    def forward(self, x: Images, eps: Tensor | None = None) -> AEOutput:
         """Encode and decode. An autoencoder has no noise: ``eps`` is not used."""
-        mu = self.encode(x).mu
-        return AEOutput(self.decode(mu), mu)
+        code = self.encode(x).code
+        return AEOutput(self.decode(code), code)
 
 
-class _VAE(nn.Module):
-    """A VAE from a ``trunk``, two heads ``to_mu`` and ``to_log_var``, and a ``decoder``."""
+class VAE(nn.Module):
+    """A VAE from a ``trunk``, two heads ``to_mu`` and ``to_log_var``, and a ``decoder``.
 
-    trunk: nn.Module
-    to_mu: nn.Module
-    to_log_var: nn.Module
-    decoder: nn.Module
-    latent_shape: tuple[int, ...]
+    Args:
+        trunk: Images [B, 1, 32, 32] to features.
+        to_mu: Features to the means of q(z | x), [B, *latent_shape].
+        to_log_var: Features to its log variances, [B, *latent_shape].
+        decoder: Latents to the mean of p(x | z), [B, 1, 32, 32].
+        latent_shape: Of the latent of one image.
+    """
 
-    def encode(self, x: Images) -> VAECode:
-        """Give the parameters of q(z | x) for every image."""
+    def __init__(
+        self,
+        trunk: nn.Module,
+        to_mu: nn.Module,
+        to_log_var: nn.Module,
+        decoder: nn.Module,
+        latent_shape: tuple[int, ...],
+    ):
+        super().__init__()
+        self.latent_shape = self.noise_shape = latent_shape
+        self.trunk = trunk
+        self.to_mu = to_mu
+        self.to_log_var = to_log_var
+        self.decoder = decoder
+
+    def encode(self, x: Images) -> DiagonalGaussian:
+        """Give q(z | x) for every image.
+
+        Raises:
+            ValueError: If x has another shape.
+        """
         _check_images(x)
         features = self.trunk(x)
-        return VAECode(self.to_mu(features), self.to_log_var(features))
+        return DiagonalGaussian(self.to_mu(features), self.to_log_var(features))
 
     def decode(self, z: Latents) -> Images:
-        """Give the mean of p(x | z) for every latent, pixels in [0, 1]."""
+        """Give the mean of p(x | z) for every latent, in pixel units."""
         return self.decoder(z)
+
+    def decode_logits(self, z: Latents) -> Float[Tensor, "B 1 32 32"]:
+        """What :meth:`decode` passes through the sigmoid at the end of the decoder.
+
+        Raises:
+            TypeError: If the decoder is no nn.Sequential with one nn.Sigmoid.
+        """
+        return _logits(self.decoder, z)
 
     def forward(self, x: Images, eps: Latents | None = None) -> VAEOutput:
         """Encode, sample one z per image from q(z | x) with the noise ``eps``, and decode it."""
-        mu, log_var = self.encode(x)
-        z = reparameterize(mu, log_var, eps)
-        return VAEOutput(self.decode(z), mu, log_var, z)
-
-
-class LinearAE(_AE):
-    """Autoencoder of fully connected layers, 1024-128-64-32-d and back."""
-
-    def __init__(self, latent_dim: int = 2):
-        _check_positive("latent_dim", latent_dim)
-        super().__init__()
-        self.latent_shape = (latent_dim,)
-        self.encoder = nn.Sequential(*_linear_encoder(), nn.ReLU(), nn.Linear(32, latent_dim))
-        self.decoder = _linear_decoder(latent_dim)
-
-
-class LinearVAE(_VAE):
-    """VAE of fully connected layers, 1024-128-64-32 with two heads for mu and log_var.
-
-    As in the original lecture there is no ReLU between the 32-unit layer and the heads, where
-    :class:`LinearAE` has one: each head and that layer compose to one affine map.
-    """
-
-    def __init__(self, latent_dim: int = 2):
-        _check_positive("latent_dim", latent_dim)
-        super().__init__()
-        self.latent_shape = (latent_dim,)
-        self.trunk = nn.Sequential(*_linear_encoder())
-        self.to_mu = nn.Linear(32, latent_dim)
-        self.to_log_var = nn.Linear(32, latent_dim)
-        self.decoder = _linear_decoder(latent_dim)
-
-
-class ConvAE(_AE):
-    """Autoencoder of convolutions; its code is a cube of ``latent_channels`` x 4 x 4 features."""
-
-    def __init__(self, latent_channels: int = 4):
-        _check_positive("latent_channels", latent_channels)
-        super().__init__()
-        self.latent_shape = (latent_channels, 4, 4)
-        self.encoder = _conv_encoder(latent_channels)
-        self.decoder = _conv_decoder(latent_channels)
-
-
-class ConvVAE(_VAE):
-    """VAE of convolutions: :class:`ConvAE` with two 3 x 3 convolutions as heads."""
-
-    def __init__(self, latent_channels: int = 4):
-        _check_positive("latent_channels", latent_channels)
-        super().__init__()
-        self.latent_shape = (latent_channels, 4, 4)
-        self.trunk = _conv_encoder(latent_channels)
-        self.to_mu = nn.Conv2d(latent_channels, latent_channels, kernel_size=3, padding="same")
-        self.to_log_var = nn.Conv2d(latent_channels, latent_channels, kernel_size=3, padding="same")
-        self.decoder = _conv_decoder(latent_channels)
-
-
-Model = LinearAE | LinearVAE | ConvAE | ConvVAE
-
-MODELS: dict[str, type[Model]] = {
-    "linear-ae": LinearAE,
-    "linear-vae": LinearVAE,
-    "conv-ae": ConvAE,
-    "conv-vae": ConvVAE,
-}
-
-
-def build_model(name: str, *, seed: int = 0, **keywords: int) -> Model:
-    """Build a model with weights drawn from ``seed``, leaving torch's global generator alone.
-
-    Args:
-        name: A key of :data:`MODELS`.
-        seed: Same seed, same weights.
-        **keywords: Passed to the model: ``latent_dim`` (linear) or ``latent_channels``.
-
-    Raises:
-        ValueError: If there is no model of that name.
-    """
-    if name not in MODELS:
-        raise ValueError(f"there is no model {name!r}; the models are {', '.join(MODELS)}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MODELS[name](**keywords)
+        q = self.encode(x)
+        z = q.sample(eps)
+        return VAEOutput(self.decode(z), q.mu, q.log_var, z)

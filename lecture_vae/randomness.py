@@ -11,9 +11,10 @@ from enum import IntEnum
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["batches", "evaluation_noise", "noise"]
+__all__ = ["batches", "bernoulli", "evaluation_noise", "noise"]
 
 NOISE_BLOCK = 100  # steps whose noise is drawn in one call
 
@@ -22,6 +23,7 @@ class _Purpose(IntEnum):
     SHUFFLE = 0
     NOISE = 1
     EVALUATION = 2
+    INPUTS = 3
 
 
 def batches(n_images: int, size: int, seed: int, *, start: int = 0) -> Iterator[Tensor]:
@@ -53,6 +55,18 @@ def noise(shape: tuple[int, ...], seed: int, *, start: int = 0) -> Iterator[Tens
 def evaluation_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     """Standard normal numbers of ``shape``, the same at every evaluation."""
     return torch.randn(shape, generator=_generator(seed, _Purpose.EVALUATION))
+
+
+def bernoulli(p: Float[Tensor, "*shape"], seed: int, step: int) -> Float[Tensor, "*shape"]:
+    """Zeros and ones: each is 1 with the probability p in its place, drawn anew at each step.
+
+    Of images in [0, 1] this is dynamic binarization: Salakhutdinov & Murray (2008).
+
+    >>> bernoulli(torch.tensor([0.0, 1.0]), seed=0, step=1)
+    tensor([0., 1.])
+    """
+    uniform = torch.rand(p.shape, generator=_generator(seed, _Purpose.INPUTS, step))
+    return (uniform.to(p.device) < p).to(p.dtype)
 
 
 def _generator(seed: int, purpose: _Purpose, position: int = 0) -> torch.Generator:

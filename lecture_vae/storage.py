@@ -4,13 +4,14 @@ Nothing here knows what is in a file.
 """
 
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_folder", "write_atomically"]
+__all__ = ["cache_folder", "say", "write_atomically"]
 
 
 def cache_folder() -> Path:
@@ -37,10 +38,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     # The same folder is the same file system: only there is a rename a single step.
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
+        # Some writers make their file private; its rights shall be those that the umask gives.
+        temporary.touch(exist_ok=False)
+        rights = temporary.stat().st_mode & 0o777
         write(temporary)
+        temporary.chmod(rights)
         # Without this a power cut could keep the new name and lose the content.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def say(line: str) -> None:
+    """A word to whoever watches, on standard error: of work done again, or of a wait."""
+    print(f"lecture_vae: {line}", file=sys.stderr)

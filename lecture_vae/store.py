@@ -1,29 +1,25 @@
-"""A run on disk: what it is called, and the files it is made of.
-
-A run answers "which weights are these?". Its key is a hash of everything that decides them: model,
-objective, :class:`~lecture_vae.training.TrainConfig`, data, device, torch's version, and the code
-of the files that make a model (comments and docstrings aside).
+"""A run on disk: the files that it is made of.
 
 The store is one folder: ``LECTURE_VAE_RUNS``, or the user's data folder. Each run is a folder in
-it, named by its key, without pickles::
+it, named by its key (:mod:`lecture_vae.recipe`), without pickles::
 
-    run.json                what the key was made of, history, versions; written last
+    run.json                the recipe, history, versions; written last
     weights.safetensors     the trained model
-    codes.safetensors       means of q(z | x) in float16: `mu` of the whole test set at the end,
-                            `latents` of its first images at every evaluation
+    codes.safetensors       `code` of the whole test set at the end, `latents` of its first images
+                            at every evaluation; float16, or int32 where codes are whole numbers
     decoders/STEP.safetensors   the decoder at about eight evaluations, in float16
     checkpoint.safetensors  while training: model, optimizer and history at the last evaluation
+
+Checkpoint and decoders only save time: one that cannot be read is passed over, with a word. Other
+files in these folders are nobody's business here.
 """
 
-import ast
-import hashlib
-import io
 import json
 import os
-import tokenize
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -31,23 +27,18 @@ from typing import Any
 import numpy as np
 import platformdirs
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lecture_vae import data as data_module
-from lecture_vae import losses, models, randomness, training
-from lecture_vae.data import ImageData
-from lecture_vae.losses import NegativeELBO, Objective, SquaredError
-from lecture_vae.models import Model, build_model
-from lecture_vae.storage import write_atomically
-from lecture_vae.training import Checkpoint, History, TrainConfig, pick_device
+from lecture_vae.models import Model
+from lecture_vae.networks import build_model
+from lecture_vae.recipe import FORMAT, RunSpec, spec_of
+from lecture_vae.storage import say, write_atomically
+from lecture_vae.training import Checkpoint, History, TrainConfig, storable_codes
 
-__all__ = ["Run", "RunSpec", "StoreError", "open_run", "store_folder"]
-
-OBJECTIVES = {"SquaredError": SquaredError, "NegativeELBO": NegativeELBO}
-DECISIVE = (data_module, models, losses, randomness, training)  # their code is part of the key
+__all__ = ["Run", "StoreError", "open_run", "store_folder"]
 
 
 class StoreError(Exception):
@@ -55,29 +46,25 @@ class StoreError(Exception):
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """What to train, apart from the data: a model, an objective and how to train it."""
-
-    model: str  # a name in MODELS
-    objective: Objective
-    config: TrainConfig
-    keywords: dict[str, int] = field(default_factory=dict)  # of the model
-
-
-@dataclass(frozen=True)
 class Run:
     """A trained model with its history, as ``fetch_run`` and :func:`open_run` give it."""
 
-    key: str
+    key: str  # "" if it was trained without a store
     spec: RunSpec
     data: str  # name of the data set
     fingerprint: str  # of the data set
     device: str  # kind of device it was trained on
     model: Model  # on the CPU, in eval mode
     history: History
-    mu: Float[Tensor, "N d"]  # means of q(z | x) of the test set, flattened, rounded to float16
+    code: Shaped[Tensor, "N d"]  # of the test set, flattened; rounded to float16
     decoders: dict[int, dict[str, Tensor]]  # step -> weights in float16, without the last one
     versions: dict[str, str]
+
+    @property
+    def mu(self) -> Shaped[Tensor, "N d"]:
+        """The former name of :attr:`code`; it will go with version 0.3."""
+        warnings.warn("Run.mu is now Run.code", DeprecationWarning, stacklevel=2)
+        return self.code
 
     @property
     def seconds(self) -> float:
@@ -85,113 +72,119 @@ class Run:
         return self.history.seconds
 
 
-def store_folder() -> Path:
-    """The folder that holds the runs. It need not exist yet."""
+def store_folder(store: str | Path = "auto") -> Path:
+    """The folder that holds the runs. It need not exist yet.
+
+    Args:
+        store: A folder, or "auto" for the one that ``LECTURE_VAE_RUNS`` names, or else the user's
+            data folder.
+    """
+    if store != "auto":
+        return Path(store).expanduser().absolute()
     named = os.environ.get("LECTURE_VAE_RUNS")
     if named:
         return Path(named).expanduser().absolute()
     return platformdirs.user_data_path("lecture_vae", appauthor=False) / "runs"
 
 
-def open_run(key: str) -> Run:
+def open_run(key: str, *, store: str | Path = "auto") -> Run:
     """Open a stored run by its key, or by enough of its first characters.
 
+    Neither a lock nor the right to write is needed.
+
+    Args:
+        key: 16 hex digits, as ``lecture-vae train`` prints them, or how they begin.
+        store: As for :func:`store_folder`.
+
     Raises:
-        StoreError: If no run or more than one begins so, or if its files are damaged.
+        StoreError: If no run or more than one begins so, if its model or objective is not
+            registered, or if its files cannot be read.
     """
-    found = sorted(path.parent for path in store_folder().glob(f"{key}*/run.json"))
+    folder = store_folder(store)
+    stored = _stored(folder)
+    found = [name for name in stored if key and name.startswith(key)]
     if len(found) != 1:
-        stored = [path.parent.name for path in store_folder().glob("*/run.json")]
+        hint = "" if re.fullmatch("[0-9a-f]+", key) else " A key has only the digits 0-9 and a-f."
         raise StoreError(
             f"a run is opened by its key or enough of its first characters; {len(found)} of the "
-            f"{len(stored)} runs in {store_folder()} begin with {key!r}."
+            f"{len(stored)} runs in {folder} begin with {key!r}.{hint}"
         )
-    folder = found[0]
+    folder /= found[0]
     try:
         head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        recipe = head.get("recipe") or head["described"]  # its name in the first format
+        if recipe.get("format", 1) > FORMAT:
+            raise StoreError(
+                f"run {folder.name} was stored by a newer version of lecture_vae. Update the "
+                "package to open it."
+            )
         weights = load_file(folder / "weights.safetensors")
         codes = load_file(folder / "codes.safetensors")
-        decoders = {int(p.stem): load_file(p) for p in folder.glob("decoders/*.safetensors")}
-        described = head["described"]
-        objective = dict(described["objective"])
-        spec = RunSpec(
-            described["model"],
-            OBJECTIVES[objective.pop("name")](**objective),
-            TrainConfig(**described["config"]),
-            described["keywords"],
-        )
-        model = build_model(spec.model, **spec.keywords)
-        model.load_state_dict(weights)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except PermissionError as error:
         raise StoreError(
-            f"the files of run {folder.name} are damaged or of another version ({error}). "
-            f"Delete {folder} and fetch the run again."
+            f"run {folder.name} may not be read: {error}. Ask whoever stored it for the right to "
+            "read its files."
+        ) from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _unreadable(folder, error) from error
+    try:
+        spec = spec_of(recipe)
+        model = build_model(spec.model, **spec.keywords)
+    except (KeyError, ValueError) as error:
+        raise StoreError(
+            f"run {folder.name} needs what is not known here: {error.args[0]}"
+        ) from error
+    except TypeError as error:
+        raise _unreadable(folder, error) from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise StoreError(
+            f"the weights of run {folder.name} do not fit today's {spec.model}: "
+            f"{' '.join(str(error).split())} Was the model changed since? "
+            "Fetch the run anew, or go back to the code that trained it."
         ) from error
     model.eval()
-    history = History(head["history"], list(codes["latents"].numpy()), head["seconds"])
+    code = codes["code"] if "code" in codes else codes["mu"]
     return Run(
         key=folder.name,
         spec=spec,
-        data=described["data"]["name"],
-        fingerprint=described["data"]["fingerprint"],
-        device=described["device"],
+        data=recipe["data"]["name"],
+        fingerprint=recipe["data"]["fingerprint"],
+        device=recipe["device"],
         model=model,
-        history=history,
-        mu=codes["mu"].float(),
-        decoders=dict(sorted(decoders.items())),
+        history=History(head["history"], list(codes["latents"].numpy()), head["seconds"]),
+        code=code.float() if code.is_floating_point() else code,
+        decoders=_load_decoders(folder / "decoders"),
         versions=head["versions"],
     )
 
 
-def describe(spec: RunSpec, data: ImageData, device: str) -> dict[str, Any]:
-    """Everything that decides the weights, ready for JSON."""
-    return {
-        "model": spec.model,
-        "keywords": spec.keywords,
-        "objective": {"name": type(spec.objective).__name__, **asdict(spec.objective)},
-        "config": asdict(spec.config),
-        "data": {"name": data.name, "fingerprint": data.fingerprint},
-        "device": pick_device(device).type,
-        "torch": torch.__version__.split("+")[0],
-        "code": code_fingerprint(),
-    }
+def _stored(folder: Path) -> list[str]:
+    """Keys of the complete runs in a store; what else lies there is passed over."""
+    try:
+        found = [path.parent.name for path in folder.glob("*/run.json")]
+    except PermissionError as error:
+        raise StoreError(f"the run store {folder} may not be read: {error}.") from error
+    return sorted(name for name in found if re.fullmatch("[0-9a-f]{16}", name))
 
 
-def key_of(described: dict[str, Any]) -> str:
-    """The name of the run that :func:`describe` describes: 16 hex digits."""
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@cache
-def code_fingerprint() -> str:
-    """Hash of the code that makes a model; comments, docstrings and blank lines do not count."""
-    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in DECISIVE]
-    return hashlib.sha256("\0".join(map(_bare, sources)).encode()).hexdigest()[:16]
-
-
-def _bare(source: str) -> str:
-    """Python source without comments, docstrings and blank lines."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        # A string that stands alone, a docstring, changes nothing that is computed.
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            for row in range(node.lineno - 1, node.end_lineno or node.lineno):
-                lines[row] = ""
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+def _unreadable(folder: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"the files of run {folder.name} are incomplete or damaged: {type(error).__name__}: "
+        f"{error}. To train it again in their place, fetch it with fresh=True (on the command "
+        f"line: --fresh), or delete {folder}."
+    )
 
 
 def save_run(
-    folder: Path, described: dict[str, Any], model: Model, history: History, mu: Tensor
+    folder: Path, recipe: Mapping[str, Any], model: Model, history: History, code: Tensor
 ) -> None:
     """Keep a finished run. It is complete exactly when run.json is there, so that comes last."""
-    weights = {name: value.cpu() for name, value in model.state_dict().items()}
-    codes = {"mu": mu.flatten(1).half(), "latents": _stack(history.latents)}
+    weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    codes = {"code": storable_codes(code).contiguous(), "latents": _stack(history.latents)}
     head = {
-        "described": described,
+        "recipe": recipe,
         "history": history.rows,
         "seconds": history.seconds,
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
@@ -217,6 +210,32 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
     write_atomically(path, lambda file: save_file(tensors, file, metadata=metadata))
 
 
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """Read what :func:`save_checkpoint` kept; None, with a word, if it cannot be read."""
+    try:
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            head = json.loads(file.metadata()["head"])
+        model: dict[str, Tensor] = {}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "model":
+                model[rest] = value
+            elif kind == "optimizer":
+                number, _, moment = rest.partition(".")
+                moments.setdefault(int(number), {})[moment] = value
+        optimizer = {"state": moments, "param_groups": head["param_groups"]}
+        history = History(head["rows"], list(tensors["latents"].numpy()), head["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        say(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}: {error}); the run "
+            "begins again."
+        )
+        return None
+    return Checkpoint(model, optimizer, history)
+
+
 def decoder_steps(config: TrainConfig) -> set[int]:
     """When the decoder is kept: before the first step, and at 1/64, 1/32, ... of all steps.
 
@@ -226,34 +245,30 @@ def decoder_steps(config: TrainConfig) -> set[int]:
     return {0} | {ceil(share / config.eval_every) * config.eval_every for share in shares}
 
 
-def save_decoder(folder: Path, step: int, model: dict[str, Tensor]) -> None:
-    """Keep the decoder of a model's state in half precision: it is for looking, not training."""
+def save_decoder(folder: Path, step: int, model: Model) -> None:
+    """Keep the child ``decoder`` of a model, if it has one; float16 suffices for display."""
+    decoder = dict(model.named_children()).get("decoder")
+    if decoder is None:
+        return
     weights = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-        for name, value in model.items()
-        if name.startswith("decoder.")
+        f"decoder.{name}": (value.half() if value.is_floating_point() else value)
+        for name, value in decoder.state_dict().items()
     }
+    weights = {name: value.contiguous().cpu() for name, value in weights.items()}
     path = folder / "decoders" / f"{step}.safetensors"
     write_atomically(path, lambda file: save_file(weights, file))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what :func:`save_checkpoint` kept."""
-    tensors = load_file(path)
-    with safe_open(path, framework="pt") as file:
-        head = json.loads(file.metadata()["head"])
-    model: dict[str, Tensor] = {}
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "model":
-            model[rest] = value
-        elif kind == "optimizer":
-            number, _, moment = rest.partition(".")
-            moments.setdefault(int(number), {})[moment] = value
-    optimizer = {"state": moments, "param_groups": head["param_groups"]}
-    history = History(head["rows"], list(tensors["latents"].numpy()), head["seconds"])
-    return Checkpoint(model, optimizer, history)
+def _load_decoders(folder: Path) -> dict[int, dict[str, Tensor]]:
+    decoders = {}
+    for path in folder.glob("*.safetensors"):
+        if not re.fullmatch("[0-9]+", path.stem):
+            continue  # a sync program's copy, or what a killed process left
+        try:
+            decoders[int(path.stem)] = load_file(path)
+        except (OSError, SafetensorError) as error:
+            say(f"the decoder {path} cannot be read and is left out ({error}).")
+    return dict(sorted(decoders.items()))
 
 
 def _stack(latents: Sequence[np.ndarray]) -> Tensor:

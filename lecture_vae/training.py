@@ -1,13 +1,15 @@
 """Training: a model, an objective and images go in; the model comes out trained, with its history.
 
-Nothing here plots, stores or chooses a model. What wants to watch the training (the run store, a
-lecture) passes ``on_evaluate``.
+Nothing here plots, stores or chooses a model, or asks what kind it is: the objective calls the
+model, and one loop trains every pair that fits together. What wants to watch the training (the run
+store, a lecture) passes ``on_evaluate``.
 
 The random numbers come from :mod:`lecture_vae.randomness`: evaluating more often changes nothing,
 and a resumed run ends where the uninterrupted one would have.
 """
 
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lecture_vae.data import ImageData
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "TRAINED",
     "Checkpoint",
     "Evaluation",
     "History",
@@ -37,11 +40,13 @@ __all__ = [
     "evaluate",
     "pick_device",
     "progress_bar",
+    "storable_codes",
     "train",
 ]
 
 EVALUATION_BATCH = 250  # images; measured: the convolutional models are quicker than with 1,000
-LATENT_BYTES = 65_536  # kept of the latents of one evaluation: 16,384 two-dimensional codes
+LATENT_BYTES = 65_536  # kept of the codes of one evaluation: 16,384 of two dimensions
+TRAINED = sys.maxsize  # the step at which an objective's warm-up, however long, is over
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,20 @@ class TrainConfig:
 class Evaluation(NamedTuple):
     """What a model does on a set of images."""
 
-    terms: dict[str, float]  # mean of each term of the objective, nats per image
-    loss: float  # mean of their weighted sum
-    mu: Float[Tensor, "N ..."]  # code of each image: the mean of q(z | x); on the CPU
+    terms: dict[str, float]  # mean of each term over the images; of [N, d], of its sum over d
+    loss: float  # the objective's loss of the whole set
+    code: Shaped[Tensor, "N ..."]  # of each image: of a VAE the mean of q(z | x); on the CPU
 
 
 @dataclass
 class History:
-    """One row and one array of codes for every evaluation; nats per image.
+    """One row and one array of codes for every evaluation.
 
-    ``rows[k]`` has ``step``; ``test_*`` for each term and ``loss``, with one sampled z per image
-    from a generator that is the same at every evaluation; ``train_*``, the means over the steps
-    since the evaluation before (absent at step 0). ``latents[k]`` is float16 [n, d]: the means of
-    q(z | x) of the first n test images, flattened; n is as large as 64 KiB hold.
+    ``rows[k]`` has ``step``; ``test_*`` for each term of the objective and ``loss``, with sampled
+    latents from a generator that is the same at every evaluation; ``train_*``, the means over the
+    steps since the evaluation before (absent at step 0). Each is in the unit of its term.
+    ``latents[k]`` is [n, d]: the ``code`` of the first n test images, flattened, in float16, or in
+    int32 where codes are whole numbers; n is as large as 64 KiB hold.
     """
 
     rows: list[dict[str, float | int]] = field(default_factory=list)
@@ -123,8 +129,10 @@ def train(
     """Train ``model`` in place with Adam; evaluate at step 0, every ``eval_every`` and at the end.
 
     Args:
-        model: Any of the four; it is left on the device it was trained on, in eval mode.
-        objective: What to minimize: ``SquaredError()`` or ``NegativeELBO(kl_weight)``.
+        model: Anything that :class:`~lecture_vae.models.Model` describes; it is left on the device
+            it was trained on, in eval mode.
+        objective: What to minimize: ``SquaredError()``, ``NegativeELBO(kl_weight)``, or your own
+            :class:`~lecture_vae.losses.Objective`.
         data: Training and test images; they move to the device once.
         config: Steps, batch size, step size, evaluations, seed.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for the best there is.
@@ -145,27 +153,28 @@ def train(
         history = resume.history
     done = history.steps[-1] if history.rows else 0
     indices = batches(len(train_images), config.batch_size, config.seed, start=done)
-    epsilons = noise((config.batch_size, *model.latent_shape), config.seed, start=done)
+    shape = (config.batch_size, objective.samples, *model.noise_shape)
+    epsilons = noise(shape, config.seed, start=done)
 
     with _one_thread(on), progress_bar(config.steps, unit="step", initial=done) as bar:
         for stop in _evaluation_steps(config, after=history.steps):
             clock = time.perf_counter()
             model.train()
             log = []  # the terms and the loss of each step
-            for _ in range(done, stop):
-                x = train_images[next(indices).to(on)]
-                terms = objective.terms(x, model(x, next(epsilons).to(on)))
-                loss = objective.total(terms).mean()
+            for step in range(done + 1, stop + 1):
+                x = objective.inputs(train_images[next(indices).to(on)], config.seed, step)
+                terms = objective.terms(model, x, next(epsilons).to(on))
+                loss = objective.loss(terms, step)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                means = [values.detach().mean() for values in terms.values()]
+                means = [values.detach().sum() / len(values) for values in terms.values()]
                 log.append(torch.stack([*means, loss.detach()]))
             row = _means(log, names=[*terms, "loss"], first=done + 1) if log else {}
-            test = evaluate(model, objective, test_images, seed=config.seed)
+            test = evaluate(model, objective, test_images, seed=config.seed, step=stop)
             test_row = {f"test_{name}": value for name, value in test.terms.items()}
             history.rows.append({"step": stop, **row, **test_row, "test_loss": test.loss})
-            history.latents.append(_kept_codes(test.mu))
+            history.latents.append(_kept_codes(test.code))
             history.seconds += time.perf_counter() - clock
             bar.update(stop - done)
             bar.set_postfix(test_loss=f"{test.loss:.2f}")
@@ -182,43 +191,58 @@ def evaluate(
     images: Float[Tensor, "N 1 32 32"],
     *,
     seed: int | None = 0,
+    step: int = TRAINED,
 ) -> Evaluation:
-    """Mean of each term over ``images``, in eval mode, leaving the model's mode as it was.
+    """The terms and the loss of ``images`` as one batch, in eval mode, leaving the mode as it was.
 
     Args:
         model: Trained or not.
-        objective: Its terms are averaged over the images (not over batches of them).
+        objective: Its loss is computed once, from the terms of all images, in float64: means over
+            the images are means over the whole set, not over parts of it.
         images: Read on the model's device.
-        seed: Of the one z sampled for each image, the same at every call. None takes z = mu.
+        seed: Of the noise, the same at every call. None takes no noise: z = mu.
+        step: How far the objective's warm-up is; by default it is over.
     """
     on = next(model.parameters()).device
-    shape = (len(images), *model.latent_shape)
+    shape = (len(images), objective.samples, *model.noise_shape)
     eps = torch.zeros(shape) if seed is None else evaluation_noise(shape, seed)
     was_training = model.training
     model.eval()
     per_image: dict[str, list[Tensor]] = {}
     codes = []
     with torch.inference_mode():
+        images = objective.inputs(images, 0 if seed is None else seed, 0)
         for x, e in zip(images.split(EVALUATION_BATCH), eps.split(EVALUATION_BATCH), strict=True):
             x = x.to(on)
-            out = model(x, e.to(on))
-            terms = objective.terms(x, out)
-            for name, values in {**terms, "loss": objective.total(terms)}.items():
+            for name, values in objective.terms(model, x, e.to(on)).items():
                 per_image.setdefault(name, []).append(values.cpu())
-            codes.append(out.mu.cpu())
+            codes.append(model.encode(x).code.cpu())
+        terms = {name: torch.cat(values).double() for name, values in per_image.items()}
+        loss = objective.loss(terms, step).item()
     model.train(was_training)
-    means = {name: torch.cat(v).double().mean().item() for name, v in per_image.items()}
-    loss = means.pop("loss")
+    means = {name: (values.sum() / len(values)).item() for name, values in terms.items()}
     return Evaluation(means, loss, torch.cat(codes))
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``"auto"`` becomes CUDA, else Apple's MPS, else the CPU; another name is taken as it is."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """``"auto"`` becomes CUDA, else Apple's MPS, else the CPU; another name is taken as it is.
+
+    Raises:
+        ValueError: If there is no such device on this machine, or torch was built without it.
+    """
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"a device is auto, cpu, cuda or mps, got {device!r}.") from error
+    if (chosen.type, False) in (("cuda", has_cuda), ("mps", has_mps)):
+        raise ValueError(
+            f"torch {torch.__version__} finds no {chosen.type} device on this machine. Is the "
+            "driver missing, or is it a build of torch for the CPU alone? Use auto or cpu."
+        )
+    return chosen
 
 
 def _evaluation_steps(config: TrainConfig, after: list[int]) -> list[int]:
@@ -241,10 +265,16 @@ def _means(log: list[Tensor], names: list[str], first: int) -> dict[str, float]:
     return {f"train_{name}": value for name, value in zip(names, means, strict=True)}
 
 
-def _kept_codes(mu: Tensor) -> np.ndarray:
-    flat = mu.flatten(1)
-    kept = max(1, LATENT_BYTES // (2 * flat.shape[1]))
-    return flat[:kept].half().numpy()
+def storable_codes(code: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N d"]:
+    """Codes, flattened, as a run keeps them: float16, or int32 where they are whole numbers."""
+    flat = code.reshape(len(code), -1)
+    return flat.half() if flat.is_floating_point() else flat.int()
+
+
+def _kept_codes(code: Tensor) -> np.ndarray:
+    flat = storable_codes(code)
+    kept = max(1, LATENT_BYTES // (flat.element_size() * flat.shape[1]))
+    return flat[:kept].numpy()
 
 
 @contextmanager

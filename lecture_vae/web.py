@@ -20,6 +20,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ FORMAT = 1  # raise it when a reader of the old packs would misread the new ones
 IMAGES = 2_000  # test images whose codes move over the training
 EVALUATIONS = 61  # of the training
 AFTER = {nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
+# The layers that the browser's side can run, or that only shape what others make.
+SHOWN = (nn.Linear, nn.ReLU, nn.Sigmoid, nn.Flatten, nn.Unflatten, nn.Sequential)
 
 
 def export_run(run: Run, data: ImageData, folder: Path) -> list[Path]:
@@ -52,7 +55,8 @@ def export_run(run: Run, data: ImageData, folder: Path) -> list[Path]:
         The files, in the order in which a page needs them.
 
     Raises:
-        ValueError: If the run is not of a linear model with two latents, or trained on other data.
+        ValueError: If the run is not of a fully connected model with two latents, or was trained
+            on other data.
     """
     _check(run, data)
     if not run.decoders:
@@ -68,7 +72,7 @@ def export_run(run: Run, data: ImageData, folder: Path) -> list[Path]:
     packs: dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]] = {
         "model.bin": (
             {"limits": limits, **_networks(run, "decoder")},
-            _weights(run, "decoder") | {"mu": run.mu.numpy(), "labels": labels},
+            _weights(run, "decoder") | {"mu": run.code.numpy(), "labels": labels},
         ),
         "encoder.bin": (
             _networks(run, "encoder", "trunk", "to_mu", "to_log_var"),
@@ -100,12 +104,12 @@ def export_balance(runs: Sequence[Run], data: ImageData, folder: Path) -> list[P
         The files, in the order in which a page needs them.
 
     Raises:
-        ValueError: If a run is not of a linear VAE with two latents, or trained on other data; if
-            the runs differ in more than their weight, or two have the same.
+        ValueError: If a run is not of a fully connected VAE with two latents, or trained on other
+            data; if the runs differ in more than their weight, or two have the same.
     """
     for run in runs:
         _check(run, data)
-    weights = [getattr(run.spec.objective, "kl_weight", None) for run in runs]
+    weights = [_kl_weight(run) for run in runs]
     ways = {(run.spec.model, run.spec.config, *run.versions.items()) for run in runs}
     if len(runs) < 2 or None in weights or len({*weights}) < len(runs) or len(ways) > 1:
         raise ValueError(
@@ -113,10 +117,10 @@ def export_balance(runs: Sequence[Run], data: ImageData, folder: Path) -> list[P
             f"else, got weights {weights} and {len(ways)} ways to train. Is one of them an "
             "autoencoder, of another budget or another version of torch?"
         )
-    runs = sorted(runs, key=lambda run: run.spec.objective.kl_weight)  # type: ignore[union-attr]
+    runs = [run for _, run in sorted(zip(weights, runs, strict=True), key=itemgetter(0))]
     head = {
         "rows": [_balance_row(run, data) for run in runs],
-        "variances": principal_variances(data.train.images)[: runs[0].mu.shape[1]].tolist(),
+        "variances": principal_variances(data.train.images)[: runs[0].code.shape[1]].tolist(),
         "total_variance": total_variance(data.train.images),
         "limits": [list(map(float, axis)) for axis in shared_limits(_codes(runs))],
     }
@@ -158,10 +162,18 @@ def pack(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _check(run: Run, data: ImageData) -> None:
-    if not run.spec.model.startswith("linear") or run.mu.shape[1] != 2:
+    others = {
+        type(layer).__name__
+        for _, part in run.model.named_children()
+        for layer in part.modules()
+        if not isinstance(layer, SHOWN)
+    }
+    if run.code.shape[1] != 2 or others:
         raise ValueError(
-            f"the live figures show linear models with 2 latents, got {run.spec.model} with "
-            f"{run.mu.shape[1]}."
+            "the live figures show models with 2 latents whose networks are made of "
+            f"{', '.join(kind.__name__ for kind in SHOWN)}; got {run.spec.model} with "
+            f"{run.code.shape[1]} latents"
+            + (f" and {', '.join(sorted(others))}." if others else ".")
         )
     if run.fingerprint != data.fingerprint:
         raise ValueError(
@@ -171,14 +183,18 @@ def _check(run: Run, data: ImageData) -> None:
 
 
 def _codes(runs: Sequence[Run]) -> np.ndarray:
-    return np.stack([run.mu[:IMAGES].numpy() for run in runs]).astype(np.float32)
+    return np.stack([run.code[:IMAGES].numpy() for run in runs]).astype(np.float32)
 
 
 def _balance_row(run: Run, data: ImageData) -> dict[str, Any]:
     with torch.inference_mode():
-        code = run.model.encode(data.test.images)
+        q: Any = run.model.encode(data.test.images)
     last = {name: value for name, value in run.history.rows[-1].items() if name.startswith("test_")}
-    return {**_head(run)["run"], **last, "kl_per_latent": kl_per_latent(*code).tolist()}
+    return {**_head(run)["run"], **last, "kl_per_latent": kl_per_latent(q.mu, q.log_var).tolist()}
+
+
+def _kl_weight(run: Run) -> float | None:
+    return getattr(run.spec.objective, "kl_weight", None)
 
 
 def _head(run: Run) -> dict[str, Any]:
@@ -187,7 +203,7 @@ def _head(run: Run) -> dict[str, Any]:
         "run": {
             "key": run.key,
             "model": spec.model,
-            "kl_weight": getattr(spec.objective, "kl_weight", None),
+            "kl_weight": _kl_weight(run),
             "steps": spec.config.steps,
             "seed": spec.config.seed,
             "data": run.data,

@@ -43,9 +43,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module imports only from modules before it: the order in which the package is to be read.
 ORDER = [
-    "storage", "data", "models", "losses", "randomness", "training", "store", "runs",
-    "diagnostics", "reproduction", "drawing", "plots", "animation", "web",
-    "cluster", "cli",
+    "storage", "data", "registry", "distributions", "models", "networks", "losses", "randomness",
+    "training", "cluster", "source", "recipe", "store", "lock", "side_by_side", "runs",
+    "diagnostics", "reproduction", "drawing", "plots", "animation", "web", "cli",
 ]  # fmt: skip
 GRADING = [
     "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "kernel",

@@ -28,7 +28,7 @@ def test_train_prints_one_json_object_as_its_last_line(call):
     figures = json.loads(call("train", "linear-vae", *SMALL, "--json").stdout.splitlines()[-1])
     assert list(figures) == [
         "model", "steps", "kl_weight", "seed", "data", "train_loss", "test_loss",
-        "test_reconstruction", "test_kl", "seconds",
+        "test_reconstruction", "test_kl", "seconds", "objective", "key",
     ]  # fmt: skip
     assert figures["model"] == "linear-vae"
     assert figures["steps"] == 4
@@ -61,7 +61,7 @@ def test_every_option_reaches_the_run(call):
         (["train", "linear-ae", "--steps", "0"], "steps must be a whole number >= 1, got 0"),
         (["train", "linear-vae", "--kl-weight", "-1"], "kl_weight must be a finite number"),
         (["train", "linear-ae", "--data", "nowhere"], "is not a folder"),
-        (["train", "linear-ae", "--kl-weight", "2"], "linear-ae has no distribution q(z | x)"),
+        (["train", "linear-ae", "--kl-weight", "2"], "squared-error has no kl_weight"),
         (["data", "nowhere"], "is not a folder"),
         (["animate", "0000"], "0 of the 0 runs"),
     ],
@@ -93,7 +93,7 @@ def test_animate_refuses_the_labels_of_other_data(call, tmp_path):
     call("train", "linear-ae", *SMALL)
     (head,) = (tmp_path / "runs").glob("*/run.json")
     trained_on = json.loads(head.read_text())
-    trained_on["described"]["data"]["fingerprint"] = "f" * 16
+    trained_on["recipe"]["data"]["fingerprint"] = "f" * 16
     head.write_text(json.dumps(trained_on))
     result = call("animate", head.parent.name, "--data", "digits", code=2)
     assert "the colors are the labels of the data" in result.stderr
@@ -102,7 +102,7 @@ def test_animate_refuses_the_labels_of_other_data(call, tmp_path):
 def test_a_store_that_cannot_be_written_stops_a_verb_in_one_line(call, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LECTURE_VAE_RUNS", str(tmp_path / "file" / "runs"))
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("lecture_vae.runs.cores", lambda: 1)
     for words in (["train", "linear-ae", *SMALL], ["reproduce", "--data", "digits"]):
         result = call(*words, code=2)
         assert "must be writable" in result.stderr.splitlines()[-1]
@@ -116,7 +116,7 @@ def test_reproduce_shows_ours_beside_the_originals(call, tmp_path, monkeypatch):
         "lecture_vae.reproduction.lecture_config",
         lambda model, seed: TrainConfig(steps=2, batch_size=8, eval_every=2, seed=seed),
     )
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("lecture_vae.runs.cores", lambda: 1)
     quick = call("reproduce", "--data", "digits", "--out", str(tmp_path / "results"))
     assert "LinearVAE, kl_weight 100" in quick.stdout
     assert "use --full" in quick.stdout

@@ -12,7 +12,7 @@ from lecture_vae.diagnostics import (
     principal_variances,
     total_variance,
 )
-from lecture_vae.losses import kl_to_standard_normal, squared_error
+from lecture_vae.distributions import kl_to_standard_normal, squared_error
 
 
 @pytest.fixture

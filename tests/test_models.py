@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from lecture_vae.losses import NegativeELBO, SquaredError
-from lecture_vae.models import MODELS, AEOutput, VAEOutput, build_model, reparameterize
+from lecture_vae.distributions import reparameterize
+from lecture_vae.losses import OBJECTIVES
+from lecture_vae.models import AEOutput, VAEOutput
+from lecture_vae.networks import MODELS, build_model, default_objective
 
 PARAMETERS = {"linear-ae": 284_226, "linear-vae": 284_292, "conv-ae": 3_793, "conv-vae": 4_089}
 
@@ -18,6 +20,7 @@ def x():
     return torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_the_parameter_counts_are_the_originals(name):
     assert sum(p.numel() for p in build_model(name).parameters()) == PARAMETERS[name]
 
@@ -27,18 +30,27 @@ def test_all_models_share_one_interface(name, x):
     eps = torch.randn(3, *model.latent_shape)
     out = model(x, eps)
     assert out.x_hat.shape == x.shape
-    assert out.mu.shape == (3, *model.latent_shape)
-    assert out.x_hat.min() >= 0 and out.x_hat.max() <= 1
+    assert isinstance(out, AEOutput if model.noise_shape == () else VAEOutput)
     model.eval()
-    assert torch.equal(model.encode(x).mu, model(x, eps).mu)
+    q = model.encode(x)
+    assert q.code.shape == q.sample(eps).shape == (3, *model.latent_shape)
+    assert torch.equal(model.decode(q.sample(eps)), model(x, eps).x_hat)
     assert model.decode(eps).shape == x.shape
-    assert type(out) is (VAEOutput if name.endswith("vae") else AEOutput)
+    assert model.noise_shape in ((), model.latent_shape)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_mean_image_of_the_lectures_networks_lies_between_0_and_1(name, x):
+    model = build_model(name)
+    x_hat = model(x, torch.randn(3, *model.latent_shape)).x_hat
+    assert x_hat.min() >= 0 and x_hat.max() <= 1
 
 
 def test_every_parameter_receives_a_gradient(name, x):
     model = build_model(name)
-    objective = NegativeELBO() if name.endswith("vae") else SquaredError()
-    objective.total(objective.terms(x, model(x))).mean().backward()
+    objective = OBJECTIVES[default_objective(name)]()
+    eps = torch.randn(3, 1, *model.noise_shape)
+    objective.loss(objective.terms(model, x, eps), 1).backward()
     for parameter, value in model.named_parameters():
         assert value.grad is not None, parameter
         assert value.grad.abs().sum() > 0, parameter

@@ -12,8 +12,9 @@ import torch
 from lecture_vae import runs
 from lecture_vae.data import load_images
 from lecture_vae.losses import NegativeELBO, SquaredError
+from lecture_vae.recipe import RunSpec
 from lecture_vae.runs import budget, fetch_run, fetch_runs, lecture_config
-from lecture_vae.store import RunSpec, StoreError, store_folder
+from lecture_vae.store import StoreError, store_folder
 from lecture_vae.training import TrainConfig
 
 CONFIG = TrainConfig(steps=6, batch_size=8, eval_every=2)
@@ -121,7 +122,7 @@ def test_a_killed_run_loses_nothing_it_had_evaluated(tmp_path):
 
 
 def test_several_runs_go_side_by_side_and_are_the_same_runs(trainings, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(runs, "cores", lambda: 2)
     digits = load_images("digits")
     config = TrainConfig(steps=20, eval_every=10)
     specs = [RunSpec("linear-ae", SquaredError(), config)]
@@ -139,19 +140,20 @@ TOGETHER = """
     from lecture_vae.data import load_images
     from lecture_vae.losses import SquaredError
     from lecture_vae.runs import fetch_runs
-    from lecture_vae.store import RunSpec
+    from lecture_vae.recipe import RunSpec
     from lecture_vae.training import TrainConfig
 
-    if __name__ == "__main__":
-        config = TrainConfig(steps=10**6, eval_every=20)
-        specs = [RunSpec(name, SquaredError(), config) for name in ("linear-ae", "conv-ae")]
-        fetch_runs(specs, load_images("digits"), device="cpu")
+    import lecture_vae.runs
+    lecture_vae.runs.cores = lambda: 2
+    config = TrainConfig(steps=10**6, eval_every=20)
+    specs = [RunSpec(name, SquaredError(), config) for name in ("linear-ae", "conv-ae")]
+    fetch_runs(specs, load_images("digits"), device="cpu")  # a script without a main guard
 """
 
 
 def test_runs_side_by_side_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "together.py"
-    script.write_text("import os\nos.cpu_count = lambda: 2\n" + textwrap.dedent(TOGETHER))
+    script.write_text(textwrap.dedent(TOGETHER))
     parent = subprocess.Popen([sys.executable, script])
 
     def checkpoints():

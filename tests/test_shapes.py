@@ -21,7 +21,8 @@ PRELUDE = """
 
     import torch
     from lecture_vae import *
-    from lecture_vae.models import MODELS
+    from lecture_vae.networks import MODELS, default_objective
+    from lecture_vae.losses import OBJECTIVES
 """
 
 EVERYTHING = """
@@ -32,7 +33,7 @@ EVERYTHING = """
     data = load_images("digits")
     config = TrainConfig(steps=2, eval_every=1, batch_size=4)
     for name in MODELS:
-        objective = NegativeELBO(1) if name.endswith("vae") else SquaredError()
+        objective = OBJECTIVES[default_objective(name)]()
         run = fetch_run(name, objective, data, config, device="cpu")
         report(open_run(run.key), data)
         out = run.model(data.test.images[:5])
@@ -42,7 +43,7 @@ EVERYTHING = """
         plot_latents(evolution[-1], data.test.labels)
         plot_history({name: run.history.frame()})
         plot_reconstructions({"original": data.test.images[:5], name: out.x_hat})
-        if name.endswith("vae"):
+        if hasattr(out, "log_var"):
             negative_elbo(data.test.images[:5], out)
             kl_per_latent(out.mu, out.log_var)
             active_units(out.mu)

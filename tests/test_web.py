@@ -132,8 +132,8 @@ def test_the_packs_hold_the_run(runs, exported, digits):
         head, arrays = read(files[0])
         assert head["run"]["key"] == run.key
         assert head["run"]["kl_weight"] == (1.0 if name == "linear-vae" else None)
-        width = np.abs(run.mu.numpy()).max()
-        np.testing.assert_allclose(arrays["mu"], run.mu.numpy(), atol=width / 65_534 * 1.01)
+        width = np.abs(run.code.numpy()).max()
+        np.testing.assert_allclose(arrays["mu"], run.code.numpy(), atol=width / 65_534 * 1.01)
         assert arrays["labels"].tolist() == digits.test.labels.tolist()
         state = run.model.state_dict()
         stored = {name for name in arrays if "." in name}
@@ -234,8 +234,8 @@ def test_the_balance_holds_every_run_in_order_of_its_weight(weights, digits, tmp
             code = run.model.encode(digits.test.images)
         assert row["kl_per_latent"] == pytest.approx(kl_per_latent(*code).tolist())
         assert sum(row["kl_per_latent"]) == pytest.approx(row["test_kl"], rel=1e-4)
-        np.testing.assert_allclose(arrays["latents"][k], run.mu[:2000], atol=2e-3)
-        for low_high, codes in zip(head["limits"], run.mu.T, strict=True):
+        np.testing.assert_allclose(arrays["latents"][k], run.code[:2000], atol=2e-3)
+        for low_high, codes in zip(head["limits"], run.code.T, strict=True):
             assert low_high[0] <= np.quantile(codes, 0.01) < np.quantile(codes, 0.99) <= low_high[1]
         decoder, arrays_k = read(files[1 + k])
         assert decoder["run"]["key"] == row["key"] == run.key
@@ -309,16 +309,16 @@ def check_against_torch(folder, model):
     z = 3 * torch.randn(20, 2, generator=generator)
     x = torch.rand(20, 1, 32, 32, generator=generator)
     with torch.inference_mode():
-        x_hat, code = model.decode(z).flatten(1), model.encode(x)
+        x_hat, q = model.decode(z).flatten(1), model.encode(x)
     decoded = ask("run", file=folder / "model.bin", parts=["decoder"], inputs=z.tolist())
     np.testing.assert_allclose(decoded, x_hat, atol=1e-3)
     images = x.flatten(1).tolist()
-    found = {"mu": ["encoder"]}
-    if hasattr(code, "log_var"):
+    found = {"code": ["encoder"]}
+    if hasattr(q, "log_var"):
         found = {"mu": ["trunk", "to_mu"], "log_var": ["trunk", "to_log_var"]}
     for name, parts in found.items():
         answer = ask("run", file=folder / "encoder.bin", parts=parts, inputs=images)
-        expected = getattr(code, name).numpy()
+        expected = getattr(q, name).numpy()
         np.testing.assert_allclose(answer, expected, atol=1e-3, rtol=1e-4)
 
 

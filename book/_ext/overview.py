@@ -35,8 +35,8 @@ def draw() -> Figure:
     with torch.no_grad():
         decoded = vae.model.decode(latent_grid(16, extent=2.0))
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4.1), layout="constrained")
-    plot_latents(ae.mu, data.test.labels, left, title="autoencoder: codes of the test set")
-    plot_latents(vae.mu, data.test.labels, middle, title="VAE: codes and the prior", prior=True)
+    plot_latents(ae.code, data.test.labels, left, title="autoencoder: codes of the test set")
+    plot_latents(vae.code, data.test.labels, middle, title="VAE: codes and the prior", prior=True)
     plot_image_grid(decoded, 16, right, extent=2.0, title="VAE: decoded grid")
     return figure
 

@@ -1,0 +1,271 @@
+"""Distributions: q(z | x), which an encoder gives, and p(x | z), which says what a decoder means.
+
+Nothing here knows a network. B images, d latents in any shape ``*latent``, D pixels. Logarithms are
+natural, so densities and divergences are in nats.
+
+A *posterior*, what ``model.encode(x)`` returns, has two members:
+
+- ``code``: what the encoder says about each image in short. A run keeps it, figures show it.
+- ``sample(eps)``: a latent for each image, from standard normal noise.
+
+A *pixel likelihood* p(x | z) has a term of its own in the loss, its *distortion*; see
+:class:`Likelihood`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from lecture_vae.registry import Registry
+
+__all__ = [
+    "LIKELIHOODS",
+    "BernoulliPixels",
+    "DiagonalGaussian",
+    "GaussianPixels",
+    "Likelihood",
+    "Point",
+    "Posterior",
+    "kl_to_standard_normal",
+    "log_standard_normal",
+    "register_likelihood",
+    "reparameterize",
+    "squared_error",
+]
+
+Latents = Float[Tensor, "B *latent"]
+PerImage = Float[Tensor, " B"]
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def reparameterize(mu: Latents, log_var: Latents, eps: Latents | None = None) -> Latents:
+    """Sample z = mu + sigma * eps from N(mu, diag exp(log_var)), so that gradients reach both.
+
+    One sample for each image. Kingma & Welling (2014), section 2.4, arXiv:1312.6114.
+
+    Args:
+        mu: Means.
+        log_var: Log variances; sigma = exp(log_var / 2).
+        eps: Standard normal numbers, one for every image and latent. None draws them from torch's
+            global generator.
+
+    Raises:
+        ValueError: If eps has another shape than mu.
+    """
+    if eps is None:
+        eps = torch.randn_like(mu)
+    elif eps.shape != mu.shape:
+        # A noise tensor of another shape could broadcast: one epsilon for the whole batch would
+        # train, and train something else.
+        raise ValueError(
+            f"eps needs one number for every image and latent, shape {tuple(mu.shape)}, "
+            f"got {tuple(eps.shape)}. Was it drawn for another batch or model?"
+        )
+    return mu + torch.exp(0.5 * log_var) * eps
+
+
+def kl_to_standard_normal(mu: Float[Tensor, "B ..."], log_var: Float[Tensor, "B ..."]) -> PerImage:
+    """KL( N(mu, diag exp(log_var)) || N(0, I) ), summed over the latents of each image, in nats.
+
+    Closed form: Kingma & Welling (2014), Appendix B, arXiv:1312.6114. Zero exactly when mu = 0
+    and log_var = 0; never negative. Written with expm1, because exp(log_var) - 1 loses its digits
+    where log_var is near 0.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if mu.shape != log_var.shape:
+        raise ValueError(
+            f"mu and log_var must have the same shape, got {tuple(mu.shape)} and "
+            f"{tuple(log_var.shape)}. Do they come from the same encoder?"
+        )
+    return 0.5 * (mu.square() + torch.expm1(log_var) - log_var).flatten(1).sum(dim=1)
+
+
+def log_standard_normal(z: Float[Tensor, "B ..."]) -> PerImage:
+    """Log density of N(0, I) at each z, summed over its latents: the prior, in nats."""
+    return -0.5 * (z.square() + LOG_2PI).flatten(1).sum(dim=1)
+
+
+def squared_error(x: Float[Tensor, "B ..."], x_hat: Float[Tensor, "B ..."]) -> PerImage:
+    """Squared error, summed over the pixels of each image, in squared pixel units.
+
+    -log N(x; x_hat, v I) is this divided by 2v, plus the constant (D/2) log(2 pi v): at v = 1/2
+    the squared error itself counts nats, but for the constant.
+
+    Raises:
+        ValueError: If the shapes differ (they could broadcast to a wrong number).
+    """
+    if x.shape != x_hat.shape:
+        raise ValueError(
+            f"x and x_hat must have the same shape, got {tuple(x.shape)} and "
+            f"{tuple(x_hat.shape)}. Is one of them flattened?"
+        )
+    return (x - x_hat).square().flatten(1).sum(dim=1)
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """What an encoder says about each image of a batch."""
+
+    @property
+    def code(self) -> Shaped[Tensor, "B ..."]:
+        """What a run keeps of each image: the mean of q(z | x), a point, or whole numbers."""
+
+    def sample(self, eps: Any) -> Latents:
+        """A latent for each image from standard normal noise, [B, *noise_shape] of the model."""
+
+
+class Point(NamedTuple):
+    """What an autoencoder's encoder says about each image: one point."""
+
+    code: Latents
+
+    def sample(self, eps: Any = None) -> Latents:
+        """The point itself: there is nothing to draw, and ``eps`` is not used."""
+        return self.code
+
+
+class DiagonalGaussian(NamedTuple):
+    """What a VAE's encoder says about each image: q(z | x) = N(mu, diag exp(log_var)).
+
+    >>> q = DiagonalGaussian(mu=torch.zeros(5, 2), log_var=torch.zeros(5, 2))
+    >>> q.kl()
+    tensor([0., 0., 0., 0., 0.])
+    """
+
+    mu: Latents  # mean of q(z | x)
+    log_var: Latents  # log variance of q(z | x)
+
+    @property
+    def code(self) -> Latents:
+        """The mean: the most probable latent of each image."""
+        return self.mu
+
+    def sample(self, eps: Latents | None = None) -> Latents:
+        """z = mu + sigma * eps, as :func:`reparameterize`."""
+        return reparameterize(self.mu, self.log_var, eps)
+
+    def log_prob(self, z: Latents) -> PerImage:
+        """Log density of q(z | x) at each z, summed over the latents, in nats."""
+        standardized = (z - self.mu) * torch.exp(-0.5 * self.log_var)
+        return -0.5 * (standardized.square() + self.log_var + LOG_2PI).flatten(1).sum(dim=1)
+
+    def kl(self) -> PerImage:
+        """KL( q(z | x) || N(0, I) ) of each image, as :func:`kl_to_standard_normal`."""
+        return kl_to_standard_normal(self.mu, self.log_var)
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """A pixel likelihood p(x | z): what the decoder's numbers mean.
+
+    A likelihood that can be stored is a frozen dataclass of plain values, registered by
+    :func:`register_likelihood`.
+    """
+
+    term: ClassVar[str]  # what the distortion is called in a history
+
+    def parameters(self, model: Any, z: Latents) -> Float[Tensor, "B ..."]:
+        """What p(x | z) is made of, from the model's decoder."""
+
+    def distortion(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
+        """The part of -log p(x | z) that depends on z, in a unit of its own."""
+
+    def nats(self, distortion: Tensor) -> Tensor:
+        """A distortion in nats, without the constant."""
+
+    def log_prob(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
+        """Log density of each image, with every constant, in nats."""
+
+
+@dataclass(frozen=True)
+class GaussianPixels:
+    """p(x | z) = N(x; x_hat, variance I), where x_hat is what the decoder gives.
+
+    Its distortion is the squared error S; its part of the loss is S / (2 variance). At the default,
+    1/2, that is S.
+
+    Raises:
+        ValueError: If ``variance`` is not a finite number > 0.
+    """
+
+    term: ClassVar[str] = "squared_error"
+    variance: float = 0.5  # of each pixel, in squared pixel units
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.variance) and self.variance > 0):
+            raise ValueError(f"variance must be a finite number > 0, got {self.variance}.")
+        object.__setattr__(self, "variance", float(self.variance))
+
+    def parameters(self, model: Any, z: Latents) -> Float[Tensor, "B ..."]:
+        """The mean image, ``model.decode(z)``."""
+        return model.decode(z)
+
+    def distortion(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
+        """:func:`squared_error`, in squared pixel units."""
+        return squared_error(x, parameters)
+
+    def nats(self, distortion: Tensor) -> Tensor:
+        """S / (2 variance)."""
+        return distortion / (2 * self.variance)
+
+    def log_prob(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
+        """-S / (2 variance) - (D/2) log(2 pi variance), in nats."""
+        constant = 0.5 * x[0].numel() * (LOG_2PI + math.log(self.variance))
+        return -self.nats(self.distortion(x, parameters)) - constant
+
+
+@dataclass(frozen=True)
+class BernoulliPixels:
+    """p(x | z): each pixel is 1 with the probability that the decoder gives, else 0.
+
+    Its distortion is the cross-entropy, which is -log p(x | z) for images of zeros and ones. Gray
+    levels may be given too, and many programs do; then it is a loss, but no probability
+    (Loaiza-Ganem & Cunningham, 2019, arXiv:1907.06845).
+    """
+
+    term: ClassVar[str] = "cross_entropy"
+
+    def parameters(self, model: Any, z: Latents) -> Float[Tensor, "B ..."]:
+        """The logits, ``model.decode_logits(z)``: log(p) of a rounded p could be -infinity."""
+        if not hasattr(model, "decode_logits"):
+            raise TypeError(
+                f"Bernoulli pixels need a model with decode_logits(z), and {type(model).__name__} "
+                "has none. Let it return what decode(z) passes through the sigmoid."
+            )
+        return model.decode_logits(z)
+
+    def distortion(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
+        """Cross-entropy of the pixels and their probabilities, summed over each image, in nats.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        if x.shape != parameters.shape:
+            raise ValueError(
+                f"x and the logits must have the same shape, got {tuple(x.shape)} and "
+                f"{tuple(parameters.shape)}. Is one of them flattened?"
+            )
+        each = binary_cross_entropy_with_logits(parameters, x, reduction="none")
+        return each.flatten(1).sum(dim=1)
+
+    def nats(self, distortion: Tensor) -> Tensor:
+        """The cross-entropy itself."""
+        return distortion
+
+    def log_prob(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
+        """Minus the cross-entropy, in nats."""
+        return -self.distortion(x, parameters)
+
+
+LIKELIHOODS: Registry[Likelihood] = Registry("pixel likelihood")
+register_likelihood = LIKELIHOODS.register
+register_likelihood("gaussian", GaussianPixels)
+register_likelihood("bernoulli", BernoulliPixels)

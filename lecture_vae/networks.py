@@ -1,0 +1,234 @@
+"""Networks: the lecture's models, and the names by which models are trained, stored and found.
+
+The layers of the first four are those of the original lecture (Neubauer, "Variational
+AutoEncoders"). :func:`register` gives a model of yours a name beside theirs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lecture_vae.models import PIXELS, SIDE, VAE, Autoencoder, Model
+from lecture_vae.registry import Registry
+
+__all__ = [
+    "MODELS",
+    "AffineVAE",
+    "ConvAE",
+    "ConvVAE",
+    "LinearAE",
+    "LinearVAE",
+    "build_model",
+    "default_objective",
+    "register",
+]
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+
+
+def _linear_encoder() -> list[nn.Module]:
+    return [
+        nn.Flatten(),
+        nn.Linear(PIXELS, 128),
+        nn.ReLU(),
+        nn.Linear(128, 64),
+        nn.ReLU(),
+        nn.Linear(64, 32),
+    ]
+
+
+def _linear_decoder(latent_dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(latent_dim, 32),
+        nn.ReLU(),
+        nn.Linear(32, 64),
+        nn.ReLU(),
+        nn.Linear(64, 128),
+        nn.ReLU(),
+        nn.Linear(128, PIXELS),
+        nn.Sigmoid(),
+        nn.Unflatten(1, (1, SIDE, SIDE)),
+    )
+
+
+def _conv_encoder(latent_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, kernel_size=5, stride=2, padding=1, bias=False),  # 32 -> 15
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, kernel_size=3, stride=2, padding=1, bias=False),  # 15 -> 8
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, latent_channels, kernel_size=3, stride=2, padding=1, bias=False),  # 8 -> 4
+        nn.BatchNorm2d(latent_channels),
+        nn.ReLU(),
+    )
+
+
+def _conv_decoder(latent_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose2d(latent_channels, 16, kernel_size=3, stride=2, bias=False),  # 4 -> 9
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 8, kernel_size=3, stride=2, padding=1, bias=False),  # 9 -> 17
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.ConvTranspose2d(8, 1, kernel_size=2, stride=2, padding=1),  # 17 -> 32
+        nn.Sigmoid(),
+    )
+
+
+class LinearAE(Autoencoder):
+    """Autoencoder of fully connected layers, 1024-128-64-32-d and back."""
+
+    def __init__(self, latent_dim: int = 2):
+        _check_positive("latent_dim", latent_dim)
+        super().__init__(
+            encoder=nn.Sequential(*_linear_encoder(), nn.ReLU(), nn.Linear(32, latent_dim)),
+            decoder=_linear_decoder(latent_dim),
+            latent_shape=(latent_dim,),
+        )
+
+
+class LinearVAE(VAE):
+    """VAE of fully connected layers, 1024-128-64-32 with two heads for mu and log_var.
+
+    As in the original lecture there is no ReLU between the 32-unit layer and the heads, where
+    :class:`LinearAE` has one: each head and that layer compose to one affine map. The "linear VAE"
+    of Lucas et al. (2019) is another model, :class:`AffineVAE`.
+    """
+
+    def __init__(self, latent_dim: int = 2):
+        _check_positive("latent_dim", latent_dim)
+        super().__init__(
+            trunk=nn.Sequential(*_linear_encoder()),
+            to_mu=nn.Linear(32, latent_dim),
+            to_log_var=nn.Linear(32, latent_dim),
+            decoder=_linear_decoder(latent_dim),
+            latent_shape=(latent_dim,),
+        )
+
+
+class ConvAE(Autoencoder):
+    """Autoencoder of convolutions; its code is a cube of ``latent_channels`` x 4 x 4 features."""
+
+    def __init__(self, latent_channels: int = 4):
+        _check_positive("latent_channels", latent_channels)
+        super().__init__(
+            encoder=_conv_encoder(latent_channels),
+            decoder=_conv_decoder(latent_channels),
+            latent_shape=(latent_channels, 4, 4),
+        )
+
+
+class ConvVAE(VAE):
+    """VAE of convolutions: :class:`ConvAE` with two 3 x 3 convolutions as heads."""
+
+    def __init__(self, latent_channels: int = 4):
+        _check_positive("latent_channels", latent_channels)
+        # In the order of its parameters: each layer draws its weights when it is built.
+        super().__init__(
+            trunk=_conv_encoder(latent_channels),
+            to_mu=nn.Conv2d(latent_channels, latent_channels, kernel_size=3, padding="same"),
+            to_log_var=nn.Conv2d(latent_channels, latent_channels, kernel_size=3, padding="same"),
+            decoder=_conv_decoder(latent_channels),
+            latent_shape=(latent_channels, 4, 4),
+        )
+
+
+class _Constant(nn.Module):
+    """The same learned numbers for every image of a batch."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(size))
+
+    def forward(self, features: Float[Tensor, "B ..."]) -> Float[Tensor, "B size"]:
+        return self.value.expand(len(features), -1)
+
+
+class AffineVAE(VAE):
+    """The linear VAE of Lucas, Tucker, Grosse & Norouzi (2019), arXiv:1911.02469, section 3.
+
+    Encoder and decoder are affine, the variances of q(z | x) the same for every image, and pixels
+    have no bounds: p(x | z) = N(W z + b, v I) and q(z | x) = N(V x + c, diag exp(log_var)). At its
+    optimum it is probabilistic PCA (Tipping & Bishop, 1999).
+    """
+
+    def __init__(self, latent_dim: int = 2):
+        _check_positive("latent_dim", latent_dim)
+        super().__init__(
+            trunk=nn.Flatten(),
+            to_mu=nn.Linear(PIXELS, latent_dim),
+            to_log_var=_Constant(latent_dim),
+            decoder=nn.Sequential(nn.Linear(latent_dim, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE))),
+            latent_shape=(latent_dim,),
+        )
+
+
+MODELS: Registry[Model] = Registry("model")
+_OBJECTIVE: dict[str, str] = {}  # model -> name of the objective that it is trained with
+
+
+def register(name: str, build: Callable[..., Model], *, objective: str = "negative-elbo") -> None:
+    """Give a model a name: runs are stored by it, and the command line knows it.
+
+    Args:
+        name: As for ``lecture-vae train``; hyphens read better than underscores.
+        build: The class, or a function of plain keywords, that returns the model.
+        objective: Name of the objective where none is asked for.
+
+    Raises:
+        ValueError: If another model has the name.
+    """
+    MODELS.register(name, build)
+    _OBJECTIVE[name] = objective
+
+
+def default_objective(name: str) -> str:
+    """Name of the objective that a registered model is trained with where none is asked for."""
+    return _OBJECTIVE[name]
+
+
+register("linear-ae", LinearAE, objective="squared-error")
+register("linear-vae", LinearVAE)
+register("conv-ae", ConvAE, objective="squared-error")
+register("conv-vae", ConvVAE)
+register("affine-vae", AffineVAE)
+
+
+def build_model(name: str, *, seed: int = 0, **keywords: Any) -> Model:
+    """Build a model with weights drawn from ``seed``, leaving torch's global generator alone.
+
+    Args:
+        name: A key of :data:`MODELS`.
+        seed: Same seed, same weights.
+        **keywords: Passed to the model: ``latent_dim`` (linear) or ``latent_channels``.
+
+    Raises:
+        ValueError: If there is no model of that name.
+        TypeError: If what the name stands for builds no model.
+    """
+    if name not in MODELS:
+        raise ValueError(
+            f"there is no model {name!r}; the models are {', '.join(MODELS)}. Is the file that "
+            "registers it not imported yet (on the command line: --import FILE.py)?"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MODELS[name](**keywords)
+    wanted = ("encode", "decode", "latent_shape", "noise_shape")
+    missing = [member for member in wanted if not hasattr(model, member)]
+    if missing or not isinstance(model, nn.Module):
+        raise TypeError(
+            f"a model is an nn.Module with {', '.join(wanted)}; what {name!r} builds, a "
+            f"{type(model).__name__}, "
+            + (f"lacks {', '.join(missing)}." if missing else "is no nn.Module.")
+        )
+    return model

@@ -1,0 +1,183 @@
+"""Recipe: everything that decides the weights of a run, and the key that it gives.
+
+A run answers "which weights are these?". Its recipe names the model and its keywords, the
+objective, the :class:`~lecture_vae.training.TrainConfig`, the data, the kind of device, torch's
+version, the run whose weights it starts from, and fingerprints of the code: of the model's classes,
+of the objective, and of the loop with its random numbers. A new model beside the old ones changes
+no key; another layer changes the keys of its model alone.
+
+A recipe holds names and plain values, never code. What cannot be written so cannot be stored, and
+is refused before it is trained.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lecture_vae.data import ImageData
+from lecture_vae.distributions import LIKELIHOODS
+from lecture_vae.losses import OBJECTIVES, Objective
+from lecture_vae.models import Model
+from lecture_vae.networks import MODELS, build_model
+from lecture_vae.registry import Registry
+from lecture_vae.source import SourceError, code_fingerprint
+from lecture_vae.training import History, TrainConfig, pick_device, progress_bar, train
+
+__all__ = ["NotStorableError", "RunSpec", "describe", "key_of", "spec_of"]
+
+FORMAT = 2  # of a recipe; raise it when an old reader would misread a new one
+PLAIN = (bool, int, float, str, type(None))
+# The names by which the first format called objectives.
+OLD_NAMES = {"SquaredError": "squared-error", "NegativeELBO": "negative-elbo"}
+
+
+class NotStorableError(ValueError):
+    """What was asked for can be trained but not stored; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What to train, apart from the data.
+
+    Args:
+        model: A name in :data:`~lecture_vae.models.MODELS`.
+        objective: What to minimize.
+        config: How to train.
+        keywords: Of the model: plain values.
+        start_from: Key of a stored run of the same model whose weights are the first ones, in place
+            of random ones: a warm start.
+    """
+
+    model: str
+    objective: Objective
+    config: TrainConfig
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    start_from: str | None = None
+
+
+def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, Any]:
+    """The recipe of a run, ready for JSON.
+
+    Raises:
+        NotStorableError: If it cannot be written down in names and plain values.
+        ValueError: If there is no model of that name.
+    """
+    for name, value in spec.keywords.items():
+        _check_plain(value, f"the keyword {name} of the model")
+    model = build_model(spec.model, **spec.keywords)
+    objective = _named(spec.objective, OBJECTIVES, "register_objective")
+    try:
+        code = {
+            "model": _model_code(spec.model, model),
+            "objective": code_fingerprint(
+                type(spec.objective),
+                *(type(v) for v in vars(spec.objective).values() if not isinstance(v, PLAIN)),
+            ),
+            "training": _training_code(),
+        }
+    except SourceError as error:
+        raise _refusal(str(error)) from error
+    return {
+        "format": FORMAT,
+        "model": spec.model,
+        "keywords": dict(spec.keywords),
+        "objective": objective,
+        "config": asdict(spec.config),
+        "start_from": spec.start_from,
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "device": pick_device(device).type,
+        "torch": torch.__version__.split("+")[0],
+        "code": code,
+    }
+
+
+def key_of(recipe: Mapping[str, Any]) -> str:
+    """The name of the run that a recipe makes: 16 hex digits."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def spec_of(recipe: Mapping[str, Any]) -> RunSpec:
+    """The inverse of :func:`describe`, also for recipes of the first format.
+
+    Raises:
+        KeyError: If a name is not registered, or an entry is missing.
+        TypeError: If an entry does not fit what the name stands for.
+    """
+    objective = dict(recipe["objective"])
+    objective["name"] = OLD_NAMES.get(objective["name"], objective["name"])
+    return RunSpec(
+        recipe["model"],
+        _built(objective, OBJECTIVES),
+        TrainConfig(**recipe["config"]),
+        recipe["keywords"],
+        recipe.get("start_from"),
+    )
+
+
+def _model_code(name: str, model: Model) -> str:
+    """Fingerprint of a model's classes, its structure and the shapes of its parameters."""
+    classes = {type(module) for module in model.modules()}
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    structure = f"{model!r} {json.dumps(shapes)}"
+    own = code_fingerprint(MODELS[name], *sorted(classes, key=lambda c: c.__qualname__))
+    return hashlib.sha256(f"{own} {structure}".encode()).hexdigest()[:16]
+
+
+def _training_code() -> str:
+    """Fingerprint of the loop, of the evaluation and of every random number."""
+    return code_fingerprint(
+        train, build_model, without=(pick_device, progress_bar, History, TrainConfig, nn.Module)
+    )
+
+
+def _refusal(why: str) -> NotStorableError:
+    return NotStorableError(
+        f"this run could be trained, but not stored and found again: {why} "
+        "To train it all the same, without the store, pass store=None."
+    )
+
+
+def _check_plain(value: object, what: str) -> None:
+    if not isinstance(value, PLAIN):
+        raise _refusal(
+            f"{what} must be a number, a text, True, False or None, got a {type(value).__name__}."
+        )
+
+
+def _named(thing: object, registry: Registry[Any], register: str) -> dict[str, Any]:
+    """An objective or likelihood as its name and the values of its fields."""
+    kind = type(thing)
+    if not is_dataclass(thing) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise _refusal(
+            f"the {registry.kind} {kind.__name__} is no frozen dataclass, so what it does may "
+            "depend on more than its fields. Put @dataclass(frozen=True) above its class."
+        )
+    name = registry.name_of(thing)
+    if name is None:
+        raise _refusal(
+            f"the {registry.kind} {kind.__name__} has no name. Give it one: "
+            f'{register}("my-{registry.kind.split()[-1]}", {kind.__name__}).'
+        )
+    values: dict[str, Any] = {"name": name}
+    for each in fields(thing):
+        value = getattr(thing, each.name)
+        if is_dataclass(value):
+            value = _named(value, LIKELIHOODS, "register_likelihood")
+        else:
+            _check_plain(value, f"the field {each.name} of {kind.__name__}")
+        values[each.name] = value
+    return values
+
+
+def _built(values: Mapping[str, Any], registry: Registry[Any]) -> Any:
+    keywords = {
+        name: _built(value, LIKELIHOODS) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if name != "name"
+    }
+    return registry[values["name"]](**keywords)

@@ -1,0 +1,121 @@
+"""Registry: what may be asked for by name, and the files that bring more of it.
+
+A stored run and a command line hold names and plain values, never code. A registry says what a
+name stands for: a model, an objective or a pixel likelihood. Nothing here knows what those are.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+__all__ = ["Registry", "import_definitions"]
+
+Built = TypeVar("Built")
+
+
+class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
+    """Names of one kind of thing, each with the class or function that builds it.
+
+    Args:
+        kind: What is registered, for messages: ``"model"``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._builders: dict[str, Callable[..., Built]] = {}
+
+    def register(self, name: str, build: Callable[..., Built]) -> None:
+        """Let ``name`` stand for what ``build`` returns.
+
+        To register the same definition again replaces it, as rerunning a notebook cell does.
+
+        Raises:
+            ValueError: If the name is empty, or another definition already has it.
+        """
+        if not name or not isinstance(name, str):
+            raise ValueError(f"a {self.kind} needs a name to be registered, got {name!r}.")
+        known = self._builders.get(name)
+        if known is not None and _origin(known) != _origin(build):
+            raise ValueError(
+                f"the {self.kind} {name!r} is already {'.'.join(_origin(known))}. "
+                "Register yours by another name."
+            )
+        self._builders[name] = build
+
+    def name_of(self, thing: object) -> str | None:
+        """The name that builds objects of the class of ``thing``, or None."""
+        return next((n for n, build in self._builders.items() if build is type(thing)), None)
+
+    def __getitem__(self, name: str) -> Callable[..., Built]:
+        """What builds ``name``; a KeyError that lists the names where there is none."""
+        if name not in self._builders:
+            raise KeyError(
+                f"there is no {self.kind} {name!r}; there are {', '.join(self)}. Is the file that "
+                "registers it not imported yet (on the command line: --import FILE.py)?"
+            )
+        return self._builders[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._builders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._builders)
+
+    def __len__(self) -> int:
+        return len(self._builders)
+
+
+def _origin(build: Callable[..., object]) -> tuple[str, str]:
+    return build.__module__, getattr(build, "__qualname__", repr(build))
+
+
+def import_definitions(place: str) -> None:
+    """Import a module, given by its name or as ``FILE.py``, for the sake of what it registers.
+
+    A file is imported under its own name without the suffix, and may import its neighbors.
+
+    Raises:
+        ImportError: If there is no such module or file, if a module of that name already stands
+            for something else, or if its code fails.
+    """
+    if not place.endswith(".py"):
+        try:
+            importlib.import_module(place)
+        except Exception as error:
+            raise ImportError(f"{place} cannot be imported: {_one_line(error)}.") from error
+        return
+    path = Path(place).expanduser().absolute()
+    name, known = path.stem, sys.modules.get(path.stem)
+    if known is not None and _file_of(known) == path:
+        return
+    if known is not None or name in sys.stdlib_module_names or not name.isidentifier():
+        raise ImportError(
+            f"{place} would be imported as the module {name!r}, which "
+            f"{'is not a name' if not name.isidentifier() else 'already is another one'}. "
+            "Rename the file."
+        )
+    if not path.is_file():
+        raise ImportError(f"a file of definitions must exist, but {place} is none.")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ImportError(f"{place} cannot be imported: {_one_line(error)}.") from error
+
+
+def _file_of(module: object) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).absolute() if file else None
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
