@@ -32,7 +32,7 @@ def hold_lock(folder: Path) -> Iterator[None]:
     path.touch()  # with the rights that the umask gives, for a store that a group shares
     lock = FileLock(path, timeout=1.0, mode=path.stat().st_mode & 0o777)
     holder = folder / "holder.txt"
-    said = False
+    began, said = time.time(), False
     while not lock.is_locked:
         with suppress(Timeout):
             lock.acquire()
@@ -42,7 +42,7 @@ def hold_lock(folder: Path) -> Iterator[None]:
             if not said:
                 said = True
                 say(f"run {folder.name} is being trained by {who}; waiting for it.")
-        if (idle := time.time() - _last_sign(folder, path)) > STALLED:
+        if (idle := time.time() - (_last_sign(folder) or began)) > STALLED:
             raise StoreError(
                 f"run {folder.name} is locked, but has made no progress for {idle / 60:.0f} "
                 f"minutes. Look for the process that holds {path} (its folder may say which: "
@@ -58,9 +58,9 @@ def hold_lock(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _last_sign(folder: Path, lock: Path) -> float:
-    """When the holder of a lock last wrote anything."""
-    times = [lock.stat().st_mtime]
-    with suppress(OSError):
-        times += [path.stat().st_mtime for path in folder.iterdir()]
-    return max(times)
+def _last_sign(folder: Path) -> float | None:
+    """When the holder of a lock last wrote anything; not into the lock, which whoever asks does."""
+    try:
+        return max((path.stat().st_mtime for path in folder.iterdir()), default=None)
+    except OSError:
+        return None

@@ -117,18 +117,6 @@ class Objective(Protocol):
         return x
 
 
-def _sampled_latents(q: Any, eps: Float[Tensor, "B K *noise"]) -> Float[Tensor, "B K *latent"]:
-    return torch.stack([q.sample(each) for each in eps.unbind(1)], dim=1)
-
-
-def _images_and_parameters(
-    model: Model, likelihood: Likelihood, x: Float[Tensor, "B ..."], z: Float[Tensor, "B K ..."]
-) -> tuple[Float[Tensor, "BK ..."], Float[Tensor, "BK ..."]]:
-    """Each image K times, without a copy where K is 1, and the p(x | z) of each of its latents."""
-    images = x.unsqueeze(1).expand(-1, z.shape[1], *x.shape[1:]).flatten(0, 1)
-    return images, likelihood.parameters(model, z.flatten(0, 1))
-
-
 def _check_samples(samples: int) -> None:
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
         raise ValueError(f"samples must be a whole number >= 1, got {samples!r}.")
@@ -192,11 +180,12 @@ class NegativeELBO(Objective):
                 f"{type(model).__name__}.encode returns has no kl(). "
                 "Train it with SquaredError(), or take a VAE."
             )
-        images, parameters = _images_and_parameters(
-            model, self.likelihood, x, _sampled_latents(q, eps)
-        )
-        distortion = self.likelihood.distortion(images, parameters).unflatten(0, (len(x), -1))
-        return {self.likelihood.term: distortion.mean(dim=1), "kl": q.kl()}
+        distortions = [
+            self.likelihood.distortion(x, self.likelihood.parameters(model, q.sample(each)))
+            for each in eps.unbind(1)
+        ]
+        distortion = sum(distortions[1:], distortions[0]) / self.samples
+        return {self.likelihood.term: distortion, "kl": q.kl()}
 
     def loss(self, terms: Terms, step: int) -> Tensor:
         """Mean of distortion + kl_weight * KL, in loss units."""
@@ -238,13 +227,12 @@ class NegativeIWAE(Objective):
                 f"an importance-weighted bound needs the density of q(z | x), and what "
                 f"{type(model).__name__}.encode returns has no log_prob(z). Take a VAE."
             )
-        z = _sampled_latents(q, eps)
-        images, parameters = _images_and_parameters(model, self.likelihood, x, z)
-        log_p_x = self.likelihood.log_prob(images, parameters).unflatten(0, (len(x), -1))
-        log_p_z = log_standard_normal(z.flatten(0, 1)).unflatten(0, (len(x), -1))
-        log_q_z = torch.stack([q.log_prob(each) for each in z.unbind(1)], dim=1)
-        log_weights = log_p_x + log_p_z - log_q_z
-        bound = torch.logsumexp(log_weights, dim=1) - math.log(self.samples)
+        log_weights = []
+        for each in eps.unbind(1):
+            z = q.sample(each)
+            log_p_x = self.likelihood.log_prob(x, self.likelihood.parameters(model, z))
+            log_weights.append(log_p_x + log_standard_normal(z) - q.log_prob(z))
+        bound = torch.stack(log_weights).logsumexp(dim=0) - math.log(self.samples)
         return {"negative_iwae": -bound}
 
     def loss(self, terms: Terms, step: int) -> Tensor:

@@ -9,9 +9,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 
 from lecture_vae.data import DataError, ImageData
@@ -83,7 +83,7 @@ def train_side_by_side(
             while waiting or running:
                 while waiting and len(running) < workers:
                     running.append(_start(*waiting.pop(0), data, store, fresh))
-                time.sleep(LOOK_EVERY)
+                sleep(LOOK_EVERY)
                 for worker in [w for w in running if w.process.poll() is not None]:
                     running.remove(worker)
                     bar.update()

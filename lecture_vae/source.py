@@ -45,7 +45,7 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
         SourceError: If the source of a function is not to be had, as where it was made by ``exec``
             or typed at Python's own prompt.
     """
-    found: dict[str, str] = {}
+    found: dict[str, str] = {}  # full name -> text
     left_out = {id(thing) for thing in without}
     waiting: list[tuple[str, Any]] = [("", thing) for thing in things]
     while waiting:
@@ -62,13 +62,14 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
                 continue
             if library is None:
                 waiting += _class(thing) if isinstance(thing, type) else _function(thing)
-                found[name] = _class_text(thing) if isinstance(thing, type) else _text(thing)
+                text = _class_text(thing) if isinstance(thing, type) else _text(thing)
+                found[name] = f"{thing.__qualname__}: {text}"
             elif library:
                 found[name] = library
         elif (text := _value(thing)) is not None:
-            found[name] = text
-    lines = "\n".join(f"{name}\n{found[name]}" for name in sorted(found))
-    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+            found[name] = f"{name.rpartition('.')[2]} = {text}"
+    # Not in the fingerprint: which file something stands in.
+    return hashlib.sha256("\n".join(sorted(found.values())).encode()).hexdigest()[:16]
 
 
 def _library(module_name: str | None) -> str | None:
@@ -90,12 +91,12 @@ def _function(function: FunctionType) -> Iterator[tuple[str, Any]]:
     yield from _referred(function.__code__, function.__globals__)
     for cell in function.__closure__ or ():
         try:
-            yield f"{function.__qualname__}, closed over", cell.cell_contents
+            yield f"{function.__module__}.closed over by {function.__name__}", cell.cell_contents
         except ValueError:  # a name that was never given a value
             continue
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for number, default in enumerate(defaults):
-        yield f"{function.__module__}.{function.__qualname__}, default {number}", default
+        yield f"{function.__module__}.default {number} of {function.__name__}", default
 
 
 def _referred(code: CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, Any]]:

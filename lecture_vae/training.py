@@ -24,6 +24,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lecture_vae.data import ImageData
+from lecture_vae.distributions import Posterior
 from lecture_vae.losses import Objective
 from lecture_vae.models import Model
 from lecture_vae.randomness import batches, evaluation_noise, noise
@@ -214,9 +215,11 @@ def evaluate(
         images = objective.inputs(images, 0 if seed is None else seed, 0)
         for x, e in zip(images.split(EVALUATION_BATCH), eps.split(EVALUATION_BATCH), strict=True):
             x = x.to(on)
-            for name, values in objective.terms(model, x, e.to(on)).items():
-                per_image.setdefault(name, []).append(values.cpu())
-            codes.append(model.encode(x).code.cpu())
+            with _listen_to_encoder(model) as said:
+                for name, values in objective.terms(model, x, e.to(on)).items():
+                    per_image.setdefault(name, []).append(values.cpu())
+            q = next((q for images_, q in said if images_ is x), None) or model.encode(x)
+            codes.append(q.code.cpu())
         terms = {name: torch.cat(values).double() for name, values in per_image.items()}
         loss = objective.loss(terms, step).item()
     model.train(was_training)
@@ -275,6 +278,26 @@ def _kept_codes(code: Tensor) -> np.ndarray:
     flat = storable_codes(code)
     kept = max(1, LATENT_BYTES // (flat.element_size() * flat.shape[1]))
     return flat[:kept].numpy()
+
+
+@contextmanager
+def _listen_to_encoder(model: Model) -> Iterator[list[tuple[Tensor, Posterior]]]:
+    """Collects what the encoder is asked and says while an objective calls the model.
+
+    To encode again for the sake of the codes would make an evaluation a third longer.
+    """
+    said: list[tuple[Tensor, Posterior]] = []
+    encode = model.encode
+
+    def encode_aloud(x: Tensor) -> Posterior:
+        said.append((x, encode(x)))
+        return said[-1][1]
+
+    model.encode = encode_aloud  # type: ignore[method-assign]
+    try:
+        yield said
+    finally:
+        del model.encode
 
 
 @contextmanager

@@ -1,15 +1,20 @@
 """A key says what decides the weights: it changes with that, and with nothing else."""
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from lecture_vae import recipe
+from lecture_vae.data import load_images
 from lecture_vae.distributions import BernoulliPixels, GaussianPixels
-from lecture_vae.losses import NegativeELBO, NegativeIWAE, SquaredError
-from lecture_vae.recipe import RunSpec, describe, key_of, spec_of
+from lecture_vae.losses import OBJECTIVES, NegativeELBO, NegativeIWAE, Objective, SquaredError
+from lecture_vae.networks import MODELS
+from lecture_vae.recipe import NotStorableError, RunSpec, describe, key_of, spec_of
+from lecture_vae.registry import import_definitions
+from lecture_vae.runs import fetch_run
+from lecture_vae.store import store_folder
 from lecture_vae.training import TrainConfig
 
 CONFIG = TrainConfig(steps=4, batch_size=8, eval_every=2)
@@ -73,3 +78,200 @@ def test_a_whole_weight_and_a_float_weight_are_one_run(tiny):
 def test_a_recipe_gives_its_spec_back(tiny, objective):
     spec = replace(SPEC, objective=objective, start_from="1" * 16)
     assert spec_of(describe(spec, tiny, "cpu")) == spec
+
+
+# ---------------------------------------------------------------------------- own definitions
+
+MINE = '''
+"""A model, an objective and a likelihood of somebody's own."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from lecture_vae import VAE, Objective, register, register_objective
+
+WIDTH = 8
+
+
+def features():
+    return nn.Sequential(nn.Flatten(), nn.Linear(1024, WIDTH), nn.ReLU())
+
+
+class Mine(VAE):
+    def __init__(self):
+        super().__init__(
+            features(), nn.Linear(WIDTH, 2), nn.Linear(WIDTH, 2),
+            nn.Sequential(nn.Linear(2, 1024), nn.Sigmoid(), nn.Unflatten(1, (1, 32, 32))), (2,),
+        )
+
+    def decode(self, z):
+        return self.decoder(z)  # a comment
+
+
+@dataclass(frozen=True)
+class Pull(Objective):
+    strength: float = 2.0
+
+    def terms(self, model, x, eps):
+        return {"pull": distance(model.encode(x).code)}
+
+    def loss(self, terms, step):
+        return self.strength * terms["pull"].mean()
+
+
+def distance(code):
+    return code.square().sum(dim=1)
+
+
+register("NAME", Mine)
+register_objective("NAME", Pull)
+'''
+
+
+def keys_of_mine(folder, old="", new="", file="mine"):
+    """Keys of linear-vae, of MINE, and of MINE with its own objective, for a text of MINE."""
+    assert old in MINE
+    path = folder / f"{file}.py"
+    path.write_text(MINE.replace(old, new).replace("NAME", "mine"))
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in (MODELS, OBJECTIVES):
+            patch.setattr(registry, "_builders", dict(registry._builders))
+        import_definitions(str(path))
+        pairs = [("linear-vae", NegativeELBO()), ("mine", NegativeELBO())]
+        pairs.append(("mine", OBJECTIVES["mine"]()))
+        specs = [RunSpec(name, objective, CONFIG) for name, objective in pairs]
+        digits = load_images("digits")
+        return [key(spec, digits) for spec in specs]
+
+
+@pytest.fixture
+def keys_with(tmp_path):
+    files = iter(range(100))
+    return lambda old, new: keys_of_mine(tmp_path, old, new, f"mine_{tmp_path.name}_{next(files)}")
+
+
+@pytest.fixture(scope="module")
+def own_keys(tmp_path_factory):
+    return keys_of_mine(tmp_path_factory.mktemp("mine"))
+
+
+def test_a_new_model_leaves_every_other_key_as_it_was(own_keys, keys_with):
+    here = key(RunSpec("linear-vae", NegativeELBO(), CONFIG), load_images("digits"))
+    assert own_keys[0] == here
+    assert keys_with("", "")[1:] == own_keys[1:]  # nor does the name of a file count
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("WIDTH = 8", "WIDTH = 9"),  # the shapes of parameters
+        ("nn.ReLU()", "nn.Tanh()"),  # the structure, in a function that the class calls
+        ("return self.decoder(z)", "return 2 * self.decoder(z)"),  # what a method does
+    ],
+)
+def test_another_layer_changes_the_keys_of_its_model_alone(own_keys, keys_with, old, new):
+    changed = keys_with(old, new)
+    assert [a == b for a, b in zip(own_keys, changed, strict=True)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('terms["pull"].mean()', 'terms["pull"].sum()'),
+        ("code.square()", "code.abs()"),  # in a function that the objective calls
+        ("strength: float = 2.0", "strength: float = 3.0"),
+    ],
+)
+def test_another_objective_changes_the_keys_of_its_runs_alone(own_keys, keys_with, old, new):
+    changed = keys_with(old, new)
+    assert [a == b for a, b in zip(own_keys, changed, strict=True)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# a comment", "# another"),
+        ('"""A model,', '"""One model,'),
+        ("\n\n\ndef dist", "\ndef dist"),
+    ],
+)
+def test_comments_docstrings_and_blank_lines_change_no_key(own_keys, keys_with, old, new):
+    assert keys_with(old, new) == own_keys
+
+
+# ---------------------------------------------------------------------------- what is refused
+
+
+class Unfrozen(Objective):
+    """Its behavior may depend on anything."""
+
+    def terms(self, model, x, eps):
+        return {"zero": model.decode(model.encode(x).sample(eps[:, 0])).flatten(1).sum(dim=1)}
+
+    def loss(self, terms, step):
+        return terms["zero"].mean()
+
+
+@dataclass(frozen=True)
+class Nameless(Unfrozen):
+    """A frozen dataclass that nobody registered."""
+
+
+@dataclass(frozen=True)
+class Listed(Nameless):
+    """A field that is no plain value."""
+
+    weights: tuple[float, ...] = (1.0, 2.0)
+
+
+@pytest.fixture
+def listed():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OBJECTIVES, "_builders", dict(OBJECTIVES._builders))
+        OBJECTIVES.register("listed", Listed)
+        yield Listed()
+
+
+def refused(spec, data, monkeypatch):
+    """The message, seen to come before anything is trained."""
+    monkeypatch.setattr("lecture_vae.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(NotStorableError, match="pass store=None") as caught:
+        fetch_run(spec.model, spec.objective, data, spec.config, device="cpu", **spec.keywords)
+    return str(caught.value)
+
+
+def test_what_cannot_be_stored_is_refused_before_the_first_step(tiny, monkeypatch, listed):
+    spec = RunSpec("linear-vae", Unfrozen(), CONFIG)
+    assert "Unfrozen is no frozen dataclass" in refused(spec, tiny, monkeypatch)
+    spec = replace(spec, objective=Nameless())
+    assert 'register_objective("my-objective", Nameless)' in refused(spec, tiny, monkeypatch)
+    spec = replace(spec, objective=listed)
+    assert "the field weights of Listed must be a number" in refused(spec, tiny, monkeypatch)
+    spec = RunSpec("linear-vae", NegativeELBO(), CONFIG, {"latent_dim": torch.tensor(2)})
+    assert "the keyword latent_dim of the model must be" in refused(spec, tiny, monkeypatch)
+
+
+def test_code_without_a_source_is_refused(tiny, monkeypatch):
+    scope = {"__name__": "__main__", "Objective": Objective, "dataclass": dataclass}
+    exec(
+        "@dataclass(frozen=True)\nclass Typed(Objective):\n"
+        "    def terms(self, model, x, eps): return {}\n"
+        "    def loss(self, terms, step): return 0",
+        scope,
+    )
+    monkeypatch.setattr(OBJECTIVES, "_builders", {**OBJECTIVES._builders, "typed": scope["Typed"]})
+    spec = RunSpec("linear-vae", scope["Typed"](), CONFIG)
+    assert "Typed.terms cannot be read" in refused(spec, tiny, monkeypatch)
+
+
+def test_without_a_store_everything_trains_and_nothing_is_kept(tiny):
+    run = fetch_run("linear-vae", Unfrozen(), tiny, CONFIG, device="cpu", store=None)
+    assert run.history.steps == [0, 2, 4]
+    assert run.code.shape == (70, 2)
+    assert run.key == ""
+    assert not store_folder().exists()
+    kept = fetch_run("linear-vae", NegativeELBO(), tiny, CONFIG, device="cpu")
+    loose = fetch_run("linear-vae", NegativeELBO(), tiny, CONFIG, device="cpu", store=None)
+    assert loose.history.rows == kept.history.rows
+    assert torch.equal(loose.code, kept.code)

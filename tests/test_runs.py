@@ -4,7 +4,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -215,3 +217,94 @@ def test_the_data_decides_the_run(tiny, trainings):
     fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
     fetch_run("linear-ae", SquaredError(), replace(tiny, fingerprint="1" * 16), CONFIG)
     assert len(trainings) == 2
+
+
+# ---------------------------------------------------------------------------- warm starts
+
+
+def test_a_warm_start_begins_with_the_weights_of_another_run(tiny):
+    first = fetch_run("linear-vae", NegativeELBO(1.0), tiny, CONFIG, device="cpu")
+    ways = {"objective": NegativeELBO(7.0), "data": tiny, "config": CONFIG, "device": "cpu"}
+    cold = fetch_run("linear-vae", **ways)
+    warm = fetch_run("linear-vae", start_from=first.key[:6], **ways)
+    assert warm.spec.start_from == first.key
+    assert len({first.key, cold.key, warm.key}) == 3
+    begun = warm.history.rows[0]  # before the first step: the other run's model at the new weight
+    ended = first.history.rows[-1]
+    assert begun["test_squared_error"] == pytest.approx(ended["test_squared_error"], rel=1e-6)
+    assert begun["test_kl"] == pytest.approx(ended["test_kl"], rel=1e-6)
+    assert fetch_run("linear-vae", start_from=first.key, **ways).key == warm.key
+
+
+def test_a_warm_start_from_another_model_or_from_nothing_is_refused(tiny):
+    first = fetch_run("linear-vae", NegativeELBO(), tiny, CONFIG, device="cpu")
+    with pytest.raises(ValueError, match=r"same model, linear-vae with \{'latent_dim': 3\}"):
+        fetch_run(
+            "linear-vae", NegativeELBO(), tiny, CONFIG, start_from=first.key, latent_dim=3,
+            device="cpu",
+        )  # fmt: skip
+    with pytest.raises(StoreError, match="0 of the 1 runs"):
+        fetch_run("linear-vae", NegativeELBO(), tiny, CONFIG, start_from="f" * 16, device="cpu")
+
+
+# ---------------------------------------------------------------------------- workers
+
+LONG = TrainConfig(steps=10**6, eval_every=20)
+
+
+def processes_of(parent):
+    """The children of a process that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+def test_an_interrupt_ends_every_worker(monkeypatch):
+    monkeypatch.setattr(runs, "cores", lambda: 2)
+    before, during = processes_of(os.getpid()), []
+
+    def interrupt(seconds):
+        during.extend(processes_of(os.getpid()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lecture_vae.side_by_side.sleep", interrupt)
+    specs = [RunSpec(name, SquaredError(), LONG) for name in ("linear-ae", "conv-ae")]
+    with pytest.raises(KeyboardInterrupt):
+        fetch_runs(specs, load_images("digits"), device="cpu")
+    assert len(during) == len(before) + 2
+    assert processes_of(os.getpid()) == before
+
+
+def test_what_a_worker_cannot_do_is_raised_here_and_the_others_end_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "cores", lambda: 2)
+    config = TrainConfig(steps=4, batch_size=8, eval_every=2)
+    digits = load_images("digits")
+    specs = [
+        RunSpec("linear-ae", NegativeELBO(), config),  # an autoencoder has no KL
+        RunSpec("linear-ae", SquaredError(), replace(config, lr=1e30)),
+        RunSpec("linear-vae", NegativeELBO(), config),
+    ]
+    with pytest.raises((TypeError, FloatingPointError), match=r"no kl\(\)|must stay finite"):
+        fetch_runs(specs, digits, device="cpu")
+    assert len(list(store_folder().glob("*/run.json"))) == 1
+
+
+def test_a_worker_that_is_killed_is_told_by_its_signal(monkeypatch):
+    monkeypatch.setattr(runs, "cores", lambda: 2)
+    monkeypatch.setattr("lecture_vae.side_by_side.START", "import os; os.kill(os.getpid(), 9)")
+    specs = [RunSpec(name, SquaredError(), CONFIG) for name in ("linear-ae", "conv-ae")]
+    with pytest.raises(RuntimeError, match=r"ended with signal 9\. Did the machine run"):
+        fetch_runs(specs, load_images("digits"), device="cpu")
+
+
+def test_a_worker_that_finds_other_images_refuses(monkeypatch):
+    monkeypatch.setattr(runs, "cores", lambda: 2)
+    other = replace(load_images("digits"), fingerprint="1" * 16)
+    specs = [RunSpec(name, SquaredError(), CONFIG) for name in ("linear-ae", "conv-ae")]
+    with pytest.raises(StoreError, match="digits now holds other images"):
+        fetch_runs(specs, other, device="cpu")

@@ -163,8 +163,11 @@ def test_what_cannot_be_shown_is_refused(runs, digits, tmp_path):
     run = runs["linear-vae"]
     wide = fetch_run("linear-vae", NegativeELBO(1.0), digits, TrainConfig(steps=1), latent_dim=3)
     out = tmp_path / "out"
-    with pytest.raises(ValueError, match=r"2 latents, got linear-vae with 3"):
+    with pytest.raises(ValueError, match=r"2 latents whose .*; got linear-vae with 3 latents\.$"):
         export_run(wide, digits, out)
+    conv = fetch_run("conv-ae", SquaredError(), digits, TrainConfig(steps=1), latent_channels=2)
+    with pytest.raises(ValueError, match=r"conv-ae with 32 latents and BatchNorm2d, Conv2d, Conv"):
+        export_run(conv, digits, out)
     with pytest.raises(ValueError, match=r"other data \(digits\) .* labels would be wrong"):
         export_run(run, replace(digits, fingerprint="0" * 16), out)
     with pytest.raises(ValueError, match=r"without the decoders .* --fresh"):
