@@ -58,8 +58,8 @@ def lack(what: str) -> str:
     """Why this machine cannot have `what`, in words; nothing if it can.
 
     Args:
-        what: A level of the sandbox, "auto" for one of the first two; or "seccomp"; or "proc", a
-            /proc of the box's own.
+        what: A level of the sandbox, or "auto" for one of the first two; "seccomp"; "landlock
+            rules", which hold without a box too; or "proc", a /proc of the box's own.
     """
     if not sys.platform.startswith("linux"):
         return f"sandboxes need Linux; this is {sys.platform}"
@@ -80,14 +80,15 @@ def lack(what: str) -> str:
         files += ["--size", "1048576", "--tmpfs", "/tmp", "--perms", "0755", "--dir", "/tmp/new"]
         said = _fails("bwrap", *separate, *files, "true")
         return said and f"bwrap fails for user {os.geteuid()}: {said}"
+    if what == "landlock rules":
+        return "" if landlock_abi() else "this Linux has no Landlock"
     if what == "landlock":
-        if not landlock_abi():
-            return "this Linux has no Landlock"
-        if IS_ROOT:  # a box's user is then another one
-            reads = [sys.executable, "-c", "import os, sys; os.listdir(sys.argv[1])", str(PACKAGE)]
-            said = _fails(*reads, user=65534, group=65534, extra_groups=[], cwd="/")
-            return said and f"root's Python is private: {said.splitlines()[-1]}"
-        return ""
+        if lack("landlock rules") or not IS_ROOT:
+            return lack("landlock rules")
+        # Root's box has another user, who must be able to read Python.
+        reads = [sys.executable, "-c", "import os, sys; os.listdir(sys.argv[1])", str(PACKAGE)]
+        said = _fails(*reads, user=65534, group=65534, extra_groups=[], cwd="/")
+        return said and f"root's Python is private: {said.splitlines()[-1]}"
     if what == "seccomp":
         known = platform.machine() in ("x86_64", "aarch64")
         return "" if known else f"calls are numbered otherwise on {platform.machine()}"

@@ -1,35 +1,18 @@
 import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+from boxes import LIMITS, guarded
 from machine import IS_ROOT, lack, landlock_abi, needs
 
 from lecture_vae.grading import sandbox
 from lecture_vae.grading.attempts import ATTEMPTS
-from lecture_vae.grading.confine import LEVELS, Box, Limits, SandboxError
+from lecture_vae.grading.confine import LEVELS, Box, SandboxError
 from lecture_vae.grading.escapes import promised
 from lecture_vae.grading.sandbox import choose, measure_escapes
-
-LIMITS = Limits(cpu_s=20, memory_mb=64, processes=32, open_files=64, file_mb=2, disk_mb=4)
-REPORT = """
-import json, os, sys, tempfile
-from pathlib import Path
-from lecture_vae.grading import box, confine, linux, tree, warden
-
-shut_in = confine.Box.from_json(sys.argv[1])
-exec(sys.argv[3])
-try:
-    code = compile(sys.argv[2], "<boxed>", "exec")
-    said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
-except confine.SandboxError as error:
-    said = f"SandboxError: {error}"
-print(json.dumps(said))
-"""
 
 CHILDREN = """
 import os, time
@@ -69,14 +52,6 @@ def box(tmp_path):
     folder = tmp_path / "box"
     folder.mkdir(mode=0o700)
     return Box("namespaces", folder, LIMITS)
-
-
-def guarded(box, code, spoil=""):
-    """Why a program ended in a box, by its warden, in a process without threads."""
-    python = [sys.executable, "-P", "-c", REPORT, box.as_json(), code, spoil]
-    done = subprocess.run(python, capture_output=True, timeout=30, check=False)
-    assert not done.stderr, done.stderr.decode()
-    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(
