@@ -287,7 +287,8 @@ tries = {
 }
 told = {name: attempt(code) for name, code in tries.items()}
 told["places"] = {
-    place: attempt(f"open({place + '/new'!r}, 'w')") for place in places if os.path.isdir(place)
+    place: attempt(f"open({place + '/new'!r}, 'w'); os.unlink({place + '/new'!r})")
+    for place in places if os.path.isdir(place)
 }
 told["listed"] = os.listdir('/')
 told["writable"] = [place for place, options in mounts.items() if 'ro' not in options]
@@ -337,6 +338,7 @@ def test_mounts_alone_bound_what_files_hold(built):
 
 # Everything but the change of user; what root imported from private folders stays imported.
 USER_ONLY = """
+os.setgroups([0])
 nothing = lambda *_: None
 confine._check_in_reach = nothing
 linux.landlock_restrict = linux.drop_bounding_set = linux.drop_capabilities = nothing
@@ -364,7 +366,8 @@ def test_the_change_of_user_alone_refuses(code):
     folder = Path(tempfile.mkdtemp(prefix="lv-test-"))
     try:
         folder.chmod(0o755)  # where any user may look
-        (folder / "secret").touch(mode=0o600)
+        (folder / "secret").touch()
+        (folder / "secret").chmod(0o640)  # the group of root must not help either
         box = Box("landlock", folder / "box", LIMITS)
         box.folder.mkdir(mode=0o700)
         program = (
