@@ -19,7 +19,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lecture_vae"
 REQUIRED = os.environ.get("LECTURE_REQUIRE_SANDBOX", "") not in ("", "0")
-IS_ROOT = os.geteuid() == 0
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 # Where these are missing CI goes on: bubblewrap is a second choice, and what root cannot do for
 # want of a Python that others can read, an ordinary user does (tests/as_user.sh).
 EXCUSED = ("there is no program bwrap", "root's Python is private")
