@@ -31,21 +31,32 @@ as_user() {
     PYTHONDONTWRITEBYTECODE=1 "$@"
 }
 copy() { # hard links take no time and no space, but do not reach another file system
-  cp -al "$1" "$2" 2> /dev/null || { rm -rf "$2" && cp -a "$1" "$2"; }
+  cp -al -T "$1" "$2" 2> /dev/null || cp -a -T "$1" "$2"
+}
+of_python() { # what Python, the one in the checkout's environment, says of itself
+  .venv/bin/python -c "import sys, sysconfig; print($1)"
 }
 
-python="$(.venv/bin/python -c 'import sys; print(sys.base_prefix)')/bin/python3"
+python="$(of_python sys.base_prefix)/bin/python3"
 if ! as_user "$python" -c "" 2> /dev/null; then # root's own, in a private folder
-  copy "${python%/bin/python3}" "$place/python"
+  library="$(of_python 'sysconfig.get_path("stdlib")')"
   python="$place/python/bin/python3"
+  mkdir -p "$place/python/lib/${library##*/}"
+  copy "$(of_python sys.base_prefix)/bin" "$place/python/bin"
+  for each in "$library"/*; do
+    case "${each##*/}" in
+      site-packages | test) ;; # large, and not needed
+      *) copy "$each" "$place/python/lib/${library##*/}/${each##*/}" ;;
+    esac
+  done
   as_user "$python" -c "" 2> /dev/null || skip "Python lies in a private folder and cannot be copied"
 fi
 "$python" -m venv --without-pip "$place/checkout/.venv"
-packages="$("$place/checkout/.venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-rmdir "$packages"
-copy "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" "$packages"
+packages="$(of_python 'sysconfig.get_path("purelib")')"
+copy "$packages" "$place/checkout/.venv/${packages#*/.venv/}"
+packages="$place/checkout/.venv/${packages#*/.venv/}"
 rm -f "$packages"/*lecture_vae*.pth # leads to the checkout that was copied
-echo "$place/checkout" > "$packages/lecture_vae_copy.pth"
+echo "$place/checkout" > "$packages/copy_of_lecture_vae.pth"
 
 run() {
   as_user "$1/.venv/bin/python" -m pytest -q -p no:cacheprovider --basetemp "$place/home/pytest" \
