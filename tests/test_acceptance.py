@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from attacks import DAMAGE, World
+from machine import needs, strongest
 from submissions import CORPUS, NO_SUBMISSIONS, SOURCE, write, write_what_is_no_submission
 
 import lecture_vae
@@ -25,7 +26,7 @@ from lecture_vae.grading import grade as grading
 from lecture_vae.grading.grade import grade
 from lecture_vae.grading.gradebook import FORMULA, feedback_names
 from lecture_vae.grading.observe import rebuild
-from lecture_vae.grading.sandbox import SandboxError, choose
+from lecture_vae.grading.sandbox import choose
 from lecture_vae.grading.submission import read_submission
 from lecture_vae.grading.task import Grading
 from lecture_vae.grading.verdict import Result
@@ -43,11 +44,8 @@ SOME = [
 
 @pytest.fixture(scope="session", autouse=True)
 def sandbox() -> None:
-    """Grading fails closed, so where nothing holds there is nothing to see."""
-    try:
-        choose("auto")
-    except SandboxError as error:
-        pytest.skip(str(error))
+    """Grading fails closed: where this machine cannot confine there is nothing to see."""
+    assert strongest() == choose("auto").level
 
 
 @dataclass
@@ -186,8 +184,7 @@ def test_nothing_that_is_protected_was_read(graded):
 @pytest.mark.slow
 def test_neither_right_values_nor_hidden_checks_are_in_the_box(graded):
     lines = graded.of("searches-everything")["standardize"].printed.splitlines()
-    if any(line.startswith("no memory to read") for line in lines):
-        pytest.skip("no /proc here: memory cannot be searched")
+    needs("proc")  # which memory is searched through
     assert lines == ["secrets in memory: 0", "decoys in memory: 2", "in a file: decoy.md"]
 
 

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from machine import strongest
 
-from lecture_vae.grading.sandbox import SandboxError, choose
+from lecture_vae.grading.sandbox import choose
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "book" / "instructor.md"
@@ -41,10 +42,7 @@ def test_the_page_has_the_commands_of_the_whole_way():
 
 @pytest.mark.slow
 def test_every_command_of_the_page_prints_what_the_page_says(tmp_path):
-    try:
-        choose("auto")
-    except SandboxError as error:
-        pytest.skip(str(error))
+    assert strongest() == choose("auto").level
     shutil.copytree(ROOT / "exercises", tmp_path / "exercises")
     scripts = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "TQDM_DISABLE": "1"}

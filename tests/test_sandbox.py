@@ -1,37 +1,18 @@
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+from boxes import LIMITS, guarded
+from machine import IS_ROOT, lack, landlock_abi, needs
 
 from lecture_vae.grading import sandbox
 from lecture_vae.grading.attempts import ATTEMPTS
-from lecture_vae.grading.confine import LEVELS, Box, Limits, SandboxError
+from lecture_vae.grading.confine import LEVELS, Box, SandboxError
 from lecture_vae.grading.escapes import promised
-from lecture_vae.grading.linux import landlock_abi
 from lecture_vae.grading.sandbox import choose, measure_escapes
-
-LIMITS = Limits(cpu_s=20, memory_mb=64, processes=32, open_files=64, file_mb=2, disk_mb=4)
-REPORT = """
-import json, os, sys, tempfile
-from pathlib import Path
-from lecture_vae.grading import box, confine, linux, tree, warden
-
-shut_in = confine.Box.from_json(sys.argv[1])
-exec(sys.argv[3])
-try:
-    code = compile(sys.argv[2], "<boxed>", "exec")
-    said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
-except confine.SandboxError as error:
-    said = f"SandboxError: {error}"
-print(json.dumps(said))
-"""
 
 CHILDREN = """
 import os, time
@@ -57,30 +38,12 @@ def tried(level):
         return str(error)
 
 
-UNSHARE = "from lecture_vae.grading import box, linux; linux.unshare(box._NAMESPACES)"
-
-
-@cache
-def possible(level):
-    """Whether this machine should allow a level, found out without the code under test."""
-    if level == "namespaces":
-        command = [sys.executable, "-P", "-c", UNSHARE]
-    elif level == "bubblewrap" and shutil.which("bwrap"):
-        command = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
-    elif level == "landlock":  # of root, only if others may read Python too
-        return landlock_abi() > 0 and os.geteuid() != 0
-    else:
-        return level == "none"
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def needs(level):
-    """What the attempts got on a level. Skips where this machine does not allow the level."""
-    got = tried(level)
-    if isinstance(got, str):
-        assert not possible(level), got
-        pytest.skip(got)
-    return got
+def got(level):
+    """What the attempts got on a level. Skips where this machine cannot have the level."""
+    needs(level)
+    results = tried(level)
+    assert not isinstance(results, str), results
+    return results
 
 
 @pytest.fixture
@@ -91,20 +54,12 @@ def box(tmp_path):
     return Box("namespaces", folder, LIMITS)
 
 
-def guarded(box, code, spoil=""):
-    """Why a program ended in a box, by its warden, in a process without threads."""
-    python = [sys.executable, "-P", "-c", REPORT, box.as_json(), code, spoil]
-    done = subprocess.run(python, capture_output=True, timeout=30, check=False)
-    assert not done.stderr, done.stderr.decode()
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize(
     ("level", "attempt"),
     [(level, attempt) for level in LEVELS for attempt in ATTEMPTS if promised(level, attempt)],
 )
 def test_what_a_level_promises_holds(level, attempt):
-    assert not needs(level)[attempt]
+    assert not got(level)[attempt]
 
 
 def test_the_strong_levels_promise_everything():
@@ -122,7 +77,7 @@ def test_the_strong_levels_promise_everything():
     ],
 )  # fmt: skip
 def test_an_attempt_gets_through_where_nothing_holds_it(attempt):
-    assert needs("none")[attempt]
+    assert got("none")[attempt]
 
 
 @pytest.fixture
@@ -180,9 +135,13 @@ def test_there_is_no_other_level():
 def test_the_description_names_what_holds():
     needs("namespaces")
     parts = choose("namespaces").description.split("+")
-    assert parts[0] == "namespaces"
-    assert "rlimits" in parts
-    assert ("uid" in parts) == (os.geteuid() == 0)
+    assert parts == [
+        "namespaces",
+        *([f"landlock{landlock_abi()}"] if landlock_abi() else []),
+        *(["seccomp"] if not lack("seccomp") else []),
+        "rlimits",
+        *(["uid"] if IS_ROOT else []),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +192,7 @@ def test_a_box_that_is_not_there_is_refused(box):
 
 
 def test_a_program_sees_only_what_it_needs(box):
+    needs("proc")
     (box.folder / "given").write_text("x")
     code = (
         "import os\n"
@@ -242,7 +202,9 @@ def test_a_program_sees_only_what_it_needs(box):
         "assert os.getpid() == 1 and os.getuid() == 1000\n"
         "import tempfile; tempfile.TemporaryFile()\n"
         "assert open('/proc/sys/user/max_user_namespaces').read() == '0\\n'\n"
-        "assert 'NoNewPrivs:\\t1' in open('/proc/self/status').read()\n"
+        "status = open('/proc/self/status').read()\n"
+        "assert 'NoNewPrivs:\\t1' in status\n"
+        f"assert 'Seccomp:\\t{0 if lack('seccomp') else 2}\\n' in status, status\n"
         "os._exit(7)"
     )
     assert guarded(box, code) == "exit 7"

@@ -3,13 +3,12 @@
 import os
 import resource
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lecture_vae.grading import linux, tree
+from lecture_vae.grading import linux
 from lecture_vae.grading.confine import STACKS_MB, Limits
 
 __all__ = ["ATTEMPTS", "LIMITS", "Bait"]
@@ -29,13 +28,11 @@ def _attempt(function: Callable[[Bait], object]) -> Callable[[Bait], object]:
 
 @_attempt
 def _write_outside(bait: Bait) -> object:
-    got = []
-    for place in [bait["outside"], "/etc", "/usr", sys.prefix, str(Path(tree.__file__).parent)]:
+    # What this got is looked for from outside: a box may have a folder of its own by such a name.
+    for place in bait["places"]:
         with suppress(OSError):
-            Path(place, f"bait-{os.getpid()}").write_text("")
-            got.append(place)
-            Path(place, f"bait-{os.getpid()}").unlink()
-    return got
+            Path(place, bait["mark"]).write_text("")
+    return None
 
 
 @_attempt

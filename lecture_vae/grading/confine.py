@@ -89,6 +89,7 @@ def enter(box: Box, user: int | None, channel: socket.socket) -> None:
         os.close(null)
         if box.level != "bubblewrap":
             os.setsid()
+        os.umask(0o022)  # not the caller's: the box's user must enter the folders made here
         amounts = _amounts(box, user)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")  # first to go, before the grader

@@ -94,30 +94,37 @@ def measure(level: str) -> dict[str, str]:
                 listener.listen()
         for place in (outside, outside / "secret", outside / "socket", neighbor):
             place.chmod(0o777)  # only the box is to be in the way
-        # All that lies beside the package, unless it is installed among other packages.
-        beside = [str(path) for path in Path(lecture_vae.__file__).parents[1].iterdir()]
-        python = {sys.prefix, sys.base_prefix}
+        package = Path(lecture_vae.__file__).parent
+        # All that lies beside the package, unless it is installed among other packages. Either may
+        # be reached through a link, and by another one than Python is.
+        beside = [path for path in package.parent.iterdir() if path != package]
+        python = [os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)]
         bait = {
             "outside": str(outside), "secret": str(outside / "secret"), "neighbor": str(neighbor),
             "home": box.home, "inside": box.inside, "grader": os.getpid(),
             "tcp": listeners["tcp"].getsockname()[1], "udp": listeners["udp"].getsockname()[1],
             "unix": addresses["unix"], "abstract": addresses["abstract"],
             "beside": [
-                path for path in beside
-                if path != str(Path(lecture_vae.__file__).parent)
-                and not any(_related(path, prefix) for prefix in python)
+                str(path) for path in beside
+                if not any(_related(os.path.realpath(path), prefix) for prefix in python)
             ],
+            "places": [str(outside), "/etc", "/usr", sys.prefix, str(package / "grading")],
+            "mark": f"bait-{os.getpid()}",
         }  # fmt: skip
         (box.folder / "bait.json").write_text(json.dumps(bait))
         command = ["-s", "-P", "-B", "-m", "lecture_vae.grading.escapes", "--inside"]
         started = start(box, lambda: try_all(bait), command)
         try:
-            return _hear(started.waited, box.folder / "said")
+            results = _hear(started.waited, box.folder / "said")
+            written = [place for place in bait["places"] if Path(place, bait["mark"]).exists()]
+            return results | {"write outside": ", ".join(written)}
         finally:
             with suppress(ProcessLookupError):
                 os.kill(started.pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(started.waited, 0)
+            for place in bait["places"]:
+                Path(place, bait["mark"]).unlink(missing_ok=True)
 
 
 def _related(one: str, other: str) -> bool:

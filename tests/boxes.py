@@ -1,0 +1,49 @@
+"""Programs that the tests run in a box, each from a process of its own that has no threads."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from lecture_vae.grading.confine import Box, Limits
+
+LIMITS = Limits(cpu_s=20, memory_mb=64, processes=32, open_files=64, file_mb=2, disk_mb=4)
+REPORT = """
+import json, os, sys, tempfile
+from pathlib import Path
+from lecture_vae.grading import box, confine, linux, seccomp, tree, warden
+
+shut_in = confine.Box.from_json(sys.argv[1])
+exec(sys.argv[3])
+try:
+    code = compile(sys.argv[2], "<boxed>", "exec")
+    said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
+except confine.SandboxError as error:
+    said = f"SandboxError: {error}"
+print(json.dumps(said))
+"""
+
+
+def guarded(box: Box, code: str, before: str = "", wrapper: Sequence[str] = ()) -> str:
+    """Why a program ended in a box, by its warden.
+
+    Args:
+        box: Where it runs.
+        code: The program.
+        before: What is done outside first, such as to break a part of the sandbox.
+        wrapper: A command that runs the command after it, such as ``unshare --user``.
+    """
+    python = [*wrapper, sys.executable, "-P", "-c", REPORT, box.as_json(), code, before]
+    done = subprocess.run(python, capture_output=True, timeout=30, check=False)
+    assert not done.stderr, done.stderr.decode()
+    said: str = json.loads(done.stdout)
+    return said
+
+
+def printed(code: str, *arguments: str, wrapper: Sequence[str] = ()) -> list[str]:
+    """The lines that a program prints, which runs in no box."""
+    python = [*wrapper, sys.executable, "-P", "-c", code, *arguments]
+    done = subprocess.run(python, capture_output=True, text=True, timeout=60, check=False)
+    assert not done.stderr, done.stderr
+    assert done.returncode == 0
+    return done.stdout.splitlines()
