@@ -66,8 +66,8 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
                 found[name] = f"{thing.__qualname__}: {text}"
             elif library:
                 found[name] = library
-        elif (text := _value(thing)) is not None:
-            found[name] = f"{name.rpartition('.')[2]} = {text}"
+        elif (constant := _value(thing)) is not None:
+            found[name] = f"{name.rpartition('.')[2]} = {constant}"
     # Not in the fingerprint: which file something stands in.
     return hashlib.sha256("\n".join(sorted(found.values())).encode()).hexdigest()[:16]
 
