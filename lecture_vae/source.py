@@ -45,12 +45,12 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
         SourceError: If the source of a function is not to be had, as where it was made by ``exec``
             or typed at Python's own prompt.
     """
-    found: dict[str, str] = {}
-    left_out = {id(thing) for thing in without}
+    found: set[tuple[str, str]] = set()  # two lambdas or closures have one name, so not a dict
+    done = {id(thing) for thing in without}
     waiting: list[tuple[str, Any]] = [("", thing) for thing in things]
     while waiting:
         name, thing = waiting.pop()
-        if id(thing) in left_out:
+        if id(thing) in done:
             continue
         if isinstance(thing, MethodType):
             thing = thing.__func__
@@ -58,16 +58,17 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
             thing = inspect.unwrap(thing) if isinstance(thing, FunctionType) else thing
             name = f"{thing.__module__}.{thing.__qualname__}"
             library = _library(thing.__module__)
-            if name in found:
+            if id(thing) in done:
                 continue
+            done.add(id(thing))
             if library is None:
                 waiting += _class(thing) if isinstance(thing, type) else _function(thing)
-                found[name] = _class_text(thing) if isinstance(thing, type) else _text(thing)
+                found.add((name, _class_text(thing) if isinstance(thing, type) else _text(thing)))
             elif library:
-                found[name] = library
+                found.add((name, library))
         elif (text := _value(thing)) is not None:
-            found[name] = text
-    lines = "\n".join(f"{name}\n{found[name]}" for name in sorted(found))
+            found.add((name, text))
+    lines = "\n".join(f"{name}\n{text}" for name, text in sorted(found))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
