@@ -53,7 +53,9 @@ def _places(spec: RunSpec) -> list[str]:
     for name in _modules(spec):
         file = getattr(sys.modules[name], "__file__", None)
         if name.partition(".")[0] != __name__.partition(".")[0]:
-            places.append(os.path.abspath(file) if file and "." not in name else name)
+            if file and "." not in name and Path(file).stem != "__init__":
+                name = os.path.abspath(file)
+            places.append(name)
     return sorted(set(places))
 
 
