@@ -31,7 +31,7 @@ from lecture_vae import (
     train,
 )
 from lecture_vae.cli import app
-from lecture_vae.losses import OBJECTIVES
+from lecture_vae.losses import OBJECTIVES, NegativeELBO
 from lecture_vae.networks import MODELS, build_model, default_objective
 from lecture_vae.recipe import describe, key_of
 
@@ -204,21 +204,40 @@ def test_a_model_from_outside_leaves_the_keys_of_the_others_alone(tiny, monkeypa
     assert keys() == before
 
 
-def test_another_posterior_in_the_file_gives_another_key_and_a_comment_does_not(
-    tiny, monkeypatch, tmp_path
-):
-    def key(folder, text):
-        file = tmp_path / folder / "vq_vae.py"
+@pytest.fixture
+def key_with(tiny, monkeypatch, tmp_path):
+    """The key of a run of the file with some of its text replaced."""
+
+    def key(*changes):
+        text = FILE.read_text()
+        for old, new in changes:
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        file = tmp_path / str(len(list(tmp_path.iterdir()))) / "vq_vae.py"
         file.parent.mkdir()
         file.write_text(text)
         forget(monkeypatch)
         import_definitions(str(file))
         return key_of(describe(RunSpec("vq-vae", OBJECTIVES["vq"](), SHORT), tiny, "cpu"))
 
-    text = FILE.read_text()
-    plain = key("plain", text)
-    assert key("comment", text.replace("# encoding draws nothing", "# no noise")) == plain
-    assert key("gradient", text.replace("(self.z_q - self.z_e).detach()", "0 * self.z_q")) != plain
+    return key
+
+
+def test_another_posterior_in_the_file_gives_another_key_and_another_comment_does_not(key_with):
+    plain = key_with()
+    assert key_with(("# encoding draws nothing", "# no noise")) == plain
+    assert key_with(("(self.z_q - self.z_e).detach()", "0 * self.z_q")) != plain
+
+
+def test_either_of_two_lambdas_in_the_file_counts(key_with):
+    def key(first, second):
+        definitions = f"first = lambda z: {first}\nsecond = lambda z: {second}\n\n\n"
+        return key_with(
+            ("z_e = self.encoder(x)", "z_e = first(second(self.encoder(x)))"),
+            ("class VQVAE", definitions + "class VQVAE"),
+        )
+
+    assert len({key("z", "z"), key("2 * z", "z"), key("z", "2 * z")}) == 3
 
 
 # --------------------------------------------------------------------------------- its codes
@@ -359,8 +378,38 @@ def test_what_a_script_defines_is_trained_in_its_process_and_found_by_the_next(t
     assert second[:-1] == [one, two]  # nothing was trained: the seconds are those of the first
 
 
-def test_definitions_of_a_script_are_not_left_to_other_processes(vq_vae, monkeypatch):
-    spec = RunSpec("vq-vae", vq_vae.VQ(), SHORT)
-    assert side_by_side.can_be_defined_elsewhere(spec)
-    monkeypatch.setattr(vq_vae.VQ, "__module__", "__main__")
-    assert not side_by_side.can_be_defined_elsewhere(spec)
+def test_a_name_given_in_a_script_is_not_left_to_other_processes(monkeypatch):
+    monkeypatch.setattr(MODELS, "_builders", dict(MODELS._builders))
+    scope = {"__name__": "__main__"}
+    exec("from lecture_vae import LinearVAE, register; register('mine', LinearVAE)", scope)
+    ours, mine = (RunSpec(name, NegativeELBO(), SHORT) for name in ("linear-vae", "mine"))
+    assert side_by_side.can_be_defined_elsewhere(ours)
+    assert not side_by_side.can_be_defined_elsewhere(mine)
+
+
+@pytest.mark.parametrize(
+    ("files", "imported"),
+    [
+        ({"lone_file.py": "{define}{name}"}, "lone_file.py"),
+        ({"nets.py": "{define}", "names.py": "from nets import Own\n{name}"}, "names.py"),
+        ({"package/__init__.py": "{define}{name}"}, "package"),
+        ({"package/__init__.py": "", "package/nets.py": "{define}{name}"}, "package.nets"),
+    ],
+    ids=["lone file", "two files", "package", "module of a package"],
+)
+def test_a_worker_is_given_what_registers_a_model(tmp_path, monkeypatch, files, imported):
+    monkeypatch.setattr(MODELS, "_builders", dict(MODELS._builders))
+    monkeypatch.syspath_prepend(tmp_path)
+    define = "from lecture_vae import LinearVAE\nclass Own(LinearVAE):\n    pass\n"
+    name = "from lecture_vae import register\nregister('own', Own)\n"
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text.format(define=define, name=name))
+    is_file = imported.endswith(".py")
+    try:
+        import_definitions(str(tmp_path / imported) if is_file else imported)
+        places = side_by_side._places(RunSpec("own", NegativeELBO(), SHORT))
+        assert places == [str(tmp_path / imported) if is_file else imported]
+    finally:
+        for module in ("lone_file", "nets", "names", "package", "package.nets"):
+            sys.modules.pop(module, None)
