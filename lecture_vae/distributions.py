@@ -153,7 +153,16 @@ class DiagonalGaussian(NamedTuple):
         return reparameterize(self.mu, self.log_var, eps)
 
     def log_prob(self, z: Latents) -> PerImage:
-        """Log density of q(z | x) at each z, summed over the latents, in nats."""
+        """Log density of q(z | x) at each z, summed over the latents, in nats.
+
+        Raises:
+            ValueError: If z has another shape than mu (they could broadcast to a wrong number).
+        """
+        if z.shape != self.mu.shape:
+            raise ValueError(
+                f"z needs one number for every image and latent, shape {tuple(self.mu.shape)}, "
+                f"got {tuple(z.shape)}. Was it drawn for another batch or model?"
+            )
         standardized = (z - self.mu) * torch.exp(-0.5 * self.log_var)
         return -0.5 * (standardized.square() + self.log_var + LOG_2PI).flatten(1).sum(dim=1)
 

@@ -91,16 +91,20 @@ def _check_images(x: Tensor) -> None:
 
 def _logits(decoder: nn.Module, z: Latents) -> Float[Tensor, "B 1 32 32"]:
     """What a decoder passes through its sigmoid."""
-    layers = list(decoder.children()) if isinstance(decoder, nn.Sequential) else []
-    if sum(isinstance(layer, nn.Sigmoid) for layer in layers) != 1:
+    # Not children(): that gives a layer used twice, as one nn.ReLU may be, only once.
+    layers = list(decoder) if isinstance(decoder, nn.Sequential) else []
+    end = len(layers)
+    while end and isinstance(layers[end - 1], nn.Flatten | nn.Unflatten):
+        end -= 1
+    if not end or not isinstance(layers[end - 1], nn.Sigmoid):
         raise TypeError(
             "logits are what a decoder passes through its sigmoid: it must be an nn.Sequential "
-            f"with one nn.Sigmoid, got {type(decoder).__name__}. Define decode_logits(z) of your "
-            "model, or give it a decoder that ends in nn.Sigmoid()."
+            "that ends in nn.Sigmoid(), after which only nn.Unflatten may come, got a "
+            f"{type(decoder).__name__} that does not. Define decode_logits(z) of your model, or "
+            "give it a decoder that ends so."
         )
-    for layer in layers:
-        if not isinstance(layer, nn.Sigmoid):
-            z = layer(z)
+    for layer in layers[: end - 1] + layers[end:]:
+        z = layer(z)
     return z
 
 
@@ -137,7 +141,7 @@ class Autoencoder(nn.Module):
         """What :meth:`decode` passes through the sigmoid at the end of the decoder.
 
         Raises:
-            TypeError: If the decoder is no nn.Sequential with one nn.Sigmoid.
+            TypeError: If the decoder is no nn.Sequential that ends in an nn.Sigmoid.
         """
         return _logits(self.decoder, z)
 
@@ -191,7 +195,7 @@ class VAE(nn.Module):
         """What :meth:`decode` passes through the sigmoid at the end of the decoder.
 
         Raises:
-            TypeError: If the decoder is no nn.Sequential with one nn.Sigmoid.
+            TypeError: If the decoder is no nn.Sequential that ends in an nn.Sigmoid.
         """
         return _logits(self.decoder, z)
 

@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Generic, TypeVar
 
 __all__ = ["Registry", "import_definitions"]
@@ -26,6 +27,7 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._builders: dict[str, Callable[..., Built]] = {}
+        self._modules: dict[str, str] = {}
 
     def register(self, name: str, build: Callable[..., Built]) -> None:
         """Let ``name`` stand for what ``build`` returns.
@@ -44,6 +46,11 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
                 "Register yours by another name."
             )
         self._builders[name] = build
+        self._modules[name] = _registering_module()
+
+    def registered_by(self, name: str) -> str:
+        """The module that gave the name, which need not be where the class is defined."""
+        return self._modules[name]
 
     def name_of(self, thing: object) -> str | None:
         """The name that builds objects of the class of ``thing``, or None."""
@@ -66,6 +73,13 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
 
     def __len__(self) -> int:
         return len(self._builders)
+
+
+def _registering_module() -> str:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name == "register":  # it may have a wrapper
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", "__main__") if frame else "__main__"
 
 
 def _origin(build: Callable[..., object]) -> tuple[str, str]:

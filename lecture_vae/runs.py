@@ -240,7 +240,8 @@ def _train_without_store(spec: RunSpec, data: ImageData, device: str) -> Run:
 
 
 def _code(model: Model, spec: RunSpec, data: ImageData) -> torch.Tensor:
-    return evaluate(model, spec.objective, data.test.images, seed=None).code
+    # Codes take no noise, but an objective may draw its inputs: those of the last evaluation.
+    return evaluate(model, spec.objective, data.test.images, seed=spec.config.seed).code
 
 
 def work(job: dict[str, Any]) -> None:

@@ -9,15 +9,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple
 
 from lecture_vae.data import DataError, ImageData
 from lecture_vae.distributions import LIKELIHOODS
+from lecture_vae.losses import OBJECTIVES
 from lecture_vae.networks import MODELS
 from lecture_vae.recipe import NotStorableError, RunSpec, key_of
+from lecture_vae.registry import Registry
 from lecture_vae.store import StoreError
 from lecture_vae.training import progress_bar
 
@@ -41,10 +43,14 @@ def can_be_defined_elsewhere(spec: RunSpec) -> bool:
 
 
 def _modules(spec: RunSpec) -> list[str]:
-    """Where the model, the objective and the likelihood are defined."""
-    builders: list[Callable[..., Any]] = [MODELS[spec.model], type(spec.objective)]
-    builders += [type(v) for v in vars(spec.objective).values() if LIKELIHOODS.name_of(v)]
-    return [builder.__module__ for builder in builders]
+    """Which register the model, the objective and the likelihood."""
+    found = [MODELS.registered_by(spec.model)]
+    things: list[tuple[Registry[Any], object]] = [(OBJECTIVES, spec.objective)]
+    things += [(LIKELIHOODS, value) for value in vars(spec.objective).values()]
+    for registry, thing in things:
+        if (name := registry.name_of(thing)) is not None:
+            found.append(registry.registered_by(name))
+    return found
 
 
 def _places(spec: RunSpec) -> list[str]:
@@ -53,7 +59,9 @@ def _places(spec: RunSpec) -> list[str]:
     for name in _modules(spec):
         file = getattr(sys.modules[name], "__file__", None)
         if name.partition(".")[0] != __name__.partition(".")[0]:
-            places.append(os.path.abspath(file) if file and "." not in name else name)
+            if file and "." not in name and Path(file).stem != "__init__":
+                name = os.path.abspath(file)
+            places.append(name)
     return sorted(set(places))
 
 

@@ -45,12 +45,12 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
         SourceError: If the source of a function is not to be had, as where it was made by ``exec``
             or typed at Python's own prompt.
     """
-    found: dict[str, str] = {}  # full name -> text
-    left_out = {id(thing) for thing in without}
+    found: set[str] = set()
+    done = {id(thing) for thing in without}
     waiting: list[tuple[str, Any]] = [("", thing) for thing in things]
     while waiting:
         name, thing = waiting.pop()
-        if id(thing) in left_out:
+        if id(thing) in done:
             continue
         if isinstance(thing, MethodType):
             thing = thing.__func__
@@ -58,18 +58,19 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
             thing = inspect.unwrap(thing) if isinstance(thing, FunctionType) else thing
             name = f"{thing.__module__}.{thing.__qualname__}"
             library = _library(thing.__module__)
-            if name in found:
+            if id(thing) in done:
                 continue
+            done.add(id(thing))
             if library is None:
                 waiting += _class(thing) if isinstance(thing, type) else _function(thing)
                 text = _class_text(thing) if isinstance(thing, type) else _text(thing)
-                found[name] = f"{thing.__qualname__}: {text}"
+                found.add(f"{thing.__qualname__}: {text}")
             elif library:
-                found[name] = library
+                found.add(library)
         elif (constant := _value(thing)) is not None:
-            found[name] = f"{name.rpartition('.')[2]} = {constant}"
+            found.add(f"{name.rpartition('.')[2]} = {constant}")
     # Not in the fingerprint: which file something stands in.
-    return hashlib.sha256("\n".join(sorted(found.values())).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:16]
 
 
 def _library(module_name: str | None) -> str | None:

@@ -128,8 +128,8 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
     try:
+        model = build_model(recipe["model"], **recipe["keywords"])
         spec = spec_of(recipe)
-        model = build_model(spec.model, **spec.keywords)
     except (KeyError, ValueError) as error:
         raise StoreError(
             f"run {folder.name} needs what is not known here: {error.args[0]}"
