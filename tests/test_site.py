@@ -393,9 +393,9 @@ def tracked(*options: str) -> set[str]:
 
 
 def notebook_pages() -> set[str]:
-    """The pages that can be run: every chapter, and every page of exercises."""
-    numbered = {docname for docname, number in toc_pages(ROOT) if number}
-    return numbered | {f"book/exercises/{each.name}" for each in assignments(ROOT)}
+    """The pages that can be run: every page with cells, and every page of exercises."""
+    with_cells = {page.docname for page in read_book(ROOT).notebooks}
+    return with_cells | {f"book/exercises/{each.name}" for each in assignments(ROOT)}
 
 
 @site
