@@ -39,6 +39,8 @@ __all__ = [
     "quantile_grid",
 ]
 
+IN_NATS = {"kl", "cross_entropy", "negative_iwae"}  # terms; a loss has the unit of its objective
+
 
 def plot_latents(
     mu: Float[Array, "N 2"],
@@ -154,7 +156,8 @@ def plot_history(
             curve = frame[["step", name]].dropna()
             (line,) = ax.plot(curve["step"], curve[name], "--", color=color, linewidth=1)
             line.set_label(f"{label} (train)")
-    ax.set(xlabel="step", ylabel=f"{column.replace('_', ' ')} (nats per image)", title=title)
+    unit = " (nats per image)" if column.partition("_")[2] in IN_NATS else ""
+    ax.set(xlabel="step", ylabel=f"{column.replace('_', ' ')}{unit}", title=title)
     ax.legend()
     return ax
 

@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
+import torch
 from machine import strongest
 from typer.testing import CliRunner
 
@@ -202,3 +204,100 @@ def test_help_answers_without_importing_torch():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "reproduce" in result.stdout
+
+
+# ---------------------------------------------------------------------------- any model
+
+VQ = str(Path(__file__).with_name("outside") / "vq_vae.py")
+
+
+@pytest.mark.parametrize(
+    ("words", "objective"),
+    [
+        (["linear-ae"], {"name": "squared-error"}),
+        (["linear-vae", "--objective", "squared-error"], {"name": "squared-error"}),
+        (
+            ["linear-vae", "--likelihood", "bernoulli", "--kl-weight", "2", "--samples", "3"],
+            {"name": "negative-elbo", "kl_weight": 2.0, "samples": 3,
+             "likelihood": {"name": "bernoulli"}},
+        ),
+        (
+            ["affine-vae", "--variance", "0.1"],
+            {"name": "negative-elbo", "kl_weight": 1.0, "samples": 1,
+             "likelihood": {"name": "gaussian", "variance": 0.1}},
+        ),
+        (
+            ["conv-vae", "--objective", "negative-iwae", "--samples", "4"],
+            {"name": "negative-iwae", "samples": 4,
+             "likelihood": {"name": "gaussian", "variance": 0.5}},
+        ),
+    ],
+)  # fmt: skip
+def test_the_options_make_the_objective_that_is_trained(call, tmp_path, words, objective):
+    figures = json.loads(call("train", *words, *SMALL, "--json").stdout.splitlines()[-1])
+    head = json.loads((tmp_path / "runs" / figures["key"] / "run.json").read_text())
+    assert head["recipe"]["objective"] == objective
+    assert figures["objective"] == objective["name"]
+    assert figures["test_reconstruction"] > 0
+    assert (figures["test_kl"] is None) == (words[0] == "linear-ae")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--objective", "elbo"],
+            "there is no objective 'elbo'; there are squared-",
+        ),
+        (
+            ["--likelihood", "poisson"],
+            "no pixel likelihood 'poisson'; there are gauss",
+        ),
+        (["--likelihood", "bernoulli", "--variance", "1"], "--variance is that of Gaussian pixels"),
+        (["--objective", "squared-error", "--samples", "2"], "squared-error has no samples"),
+        (["--samples", "0"], "samples must be a whole number >= 1, got 0"),
+        (["--variance", "0"], "variance must be a finite number > 0"),
+        (["--start-from", "beef"], "0 of the 0 runs"),
+        (["--device", "tpu9"], "a device is auto, cpu, cuda or mps, got 'tpu9'"),
+        (["--import", "nowhere.py"], "a file of definitions must exist, but nowhere.py is none"),
+        (["--import", "no.such.module"], "no.such.module cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_an_option_that_cannot_be_is_one_clear_line(call, words, message):
+    result = call("train", "linear-vae", *SMALL, *words, code=2)
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_device_that_is_not_there_is_one_clear_line(call):
+    result = call("train", "linear-vae", *SMALL, "--device", "cuda", code=2)
+    assert "finds no cuda device on this machine" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_autoencoder_has_no_kl_to_train_with(call):
+    result = call("train", "linear-ae", "--objective", "negative-elbo", *SMALL, code=2)
+    assert "a KL needs a distribution q(z | x)" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "reproduce", "animate", "export"])
+def test_every_verb_that_meets_models_imports_what_registers_them(call, verb):
+    words = {"train": ["linear-ae"], "animate": ["0"], "export": ["0", "--out", "x"]}.get(verb, [])
+    result = call(verb, *words, "--import", "nowhere.py", code=2)
+    assert "a file of definitions must exist" in result.stderr
+
+
+def test_a_model_from_a_file_is_trained_with_the_objective_that_it_brings(tmp_path):
+    environment = {**os.environ, "LECTURE_VAE_RUNS": str(tmp_path), "TQDM_DISABLE": "1"}
+    train = ["train", "vq-vae", "--import", VQ, *SMALL, "--json"]
+    command = [sys.executable, "-c", "from lecture_vae.cli import app; app()"]
+    done = subprocess.run([*command, *train], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert (figures["model"], figures["test_kl"]) == ("vq-vae", None)
+    animate = ["animate", figures["key"], "--data", "digits", "--out", str(tmp_path / "x.mp4")]
+    lost = subprocess.run([*command, *animate], capture_output=True, text=True, env=environment)
+    assert lost.returncode == 2
+    assert "there is no model 'vq-vae'" in lost.stderr
+    assert "--import FILE.py" in lost.stderr
