@@ -30,7 +30,7 @@ _NAMES = {
     ),
     "randomness": ("bernoulli",),
     "training": ("TrainConfig", "History", "Evaluation", "train", "evaluate"),
-    "recipe": ("RunSpec",),
+    "recipe": ("NotStorableError", "RunSpec"),
     "store": ("Run", "StoreError", "open_run", "store_folder"),
     "runs": ("budget", "lecture_config", "fetch_run", "fetch_runs"),
     "diagnostics": ("kl_per_latent", "active_units", "principal_variances", "total_variance"),

@@ -45,7 +45,7 @@ class RunSpec:
     """What to train, apart from the data.
 
     Args:
-        model: A name in :data:`~lecture_vae.models.MODELS`.
+        model: A name in :data:`~lecture_vae.networks.MODELS`.
         objective: What to minimize.
         config: How to train.
         keywords: Of the model: plain values.

@@ -43,7 +43,8 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
         if known is not None and _origin(known) != _origin(build):
             raise ValueError(
                 f"the {self.kind} {name!r} is already {'.'.join(_origin(known))}. "
-                "Register yours by another name."
+                "Register yours by another name; if it is the same one, moved to a file, restart "
+                "the kernel."
             )
         self._builders[name] = build
         self._modules[name] = _registering_module()

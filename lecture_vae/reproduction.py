@@ -88,8 +88,9 @@ def report(run: Run, data: ImageData) -> dict[str, Any]:
     ``train_loss`` and ``test_loss`` are the objective's loss; that of :class:`SquaredError` is
     given per pixel, as the original gives it. ``train_loss`` is the mean over the steps since the
     evaluation before the last. ``test_reconstruction`` (squared error, in squared pixel units per
-    image) and ``test_kl`` (nats per image) are taken without noise, for a VAE at z = mu, and mean
-    the same for every model; where q(z | x) has no KL it is None.
+    image) is taken without noise, for a VAE at z = mu, and means the same for every model.
+    ``test_kl`` (nats per image) is the history's, if its objective has a term ``kl``; where
+    q(z | x) has no KL it is None.
     """
     last, objective = run.history.rows[-1], run.spec.objective
     images = data.test.images
@@ -107,7 +108,7 @@ def report(run: Run, data: ImageData) -> dict[str, Any]:
         "train_loss": last["train_loss"] / unit,
         "test_loss": last["test_loss"] / unit,
         "test_reconstruction": noiseless["squared_error"],
-        "test_kl": noiseless.get("kl"),
+        "test_kl": last.get("test_kl", noiseless.get("kl")),
         "seconds": run.seconds,
         "objective": OBJECTIVES.name_of(objective) or type(objective).__name__,
         "key": run.key,

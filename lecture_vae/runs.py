@@ -94,7 +94,7 @@ def fetch_run(
     """Load the run from the store; go on with it if it was interrupted; train it if it is new.
 
     Args:
-        model: A name in ``MODELS``; :func:`~lecture_vae.models.register` adds yours.
+        model: A name in ``MODELS``; :func:`~lecture_vae.networks.register` adds yours.
         objective: ``SquaredError()`` for an autoencoder, ``NegativeELBO(kl_weight)`` for a VAE, or
             your own.
         data: What to train and test on.

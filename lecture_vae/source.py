@@ -15,6 +15,7 @@ import sys
 import textwrap
 import tokenize
 from collections.abc import Collection, Iterator
+from dataclasses import is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -69,6 +70,9 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
                 found.add(library)
         elif (constant := _value(thing)) is not None:
             found.add(f"{name.rpartition('.')[2]} = {constant}")
+        elif is_dataclass(thing):  # an instance, such as a likelihood that a module holds
+            waiting.append((name, type(thing)))
+            waiting += [(f"{name}.{each}", value) for each, value in vars(thing).items()]
     # Not in the fingerprint: which file something stands in.
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:16]
 

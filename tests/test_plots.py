@@ -233,7 +233,7 @@ def test_plot_history_draws_one_labeled_curve_per_run(history, ax):
         np.testing.assert_array_equal(line.get_ydata(), values)
     first, second = ax.lines
     assert first.get_color() != second.get_color() and first.get_marker() != second.get_marker()
-    assert ax.get_ylabel() == "test loss (nats per image)"
+    assert ax.get_ylabel() == "test loss"  # its unit is that of the objective
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["AE", "VAE"]
 
 

@@ -120,8 +120,19 @@ class Pull(Objective):
         return self.strength * terms["pull"].mean()
 
 
+@dataclass(frozen=True)
+class Share:
+    part: float
+
+    def of(self, code):
+        return self.part * code
+
+
+SHARE = Share(0.5)
+
+
 def distance(code):
-    return code.square().sum(dim=1)
+    return SHARE.of(code.square()).sum(dim=1)
 
 
 register("NAME", Mine)
@@ -181,6 +192,8 @@ def test_another_layer_changes_the_keys_of_its_model_alone(own_keys, keys_with, 
         ('terms["pull"].mean()', 'terms["pull"].sum()'),
         ("code.square()", "code.abs()"),  # in a function that the objective calls
         ("strength: float = 2.0", "strength: float = 3.0"),
+        ("Share(0.5)", "Share(0.25)"),  # a field of what the module holds
+        ("self.part * code", "code / self.part"),  # a method of what the module holds
     ],
 )
 def test_another_objective_changes_the_keys_of_its_runs_alone(own_keys, keys_with, old, new):
