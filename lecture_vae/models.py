@@ -108,7 +108,25 @@ def _logits(decoder: nn.Module, z: Latents) -> Float[Tensor, "B 1 32 32"]:
     return z
 
 
-class Autoencoder(nn.Module):
+class _WithDecoder(nn.Module):
+    """What an autoencoder and a VAE have in common."""
+
+    decoder: nn.Module
+
+    def decode(self, z: Latents) -> Images:
+        """Give the mean of p(x | z) for every latent, in pixel units."""
+        return self.decoder(z)
+
+    def decode_logits(self, z: Latents) -> Float[Tensor, "B 1 32 32"]:
+        """What :meth:`decode` passes through the sigmoid at the end of the decoder.
+
+        Raises:
+            TypeError: If the decoder is no nn.Sequential that ends in an nn.Sigmoid.
+        """
+        return _logits(self.decoder, z)
+
+
+class Autoencoder(_WithDecoder):
     """An autoencoder from an ``encoder`` and a ``decoder``.
 
     Args:
@@ -133,25 +151,13 @@ class Autoencoder(nn.Module):
         _check_images(x)
         return Point(self.encoder(x))
 
-    def decode(self, z: Latents) -> Images:
-        """Turn codes into images."""
-        return self.decoder(z)
-
-    def decode_logits(self, z: Latents) -> Float[Tensor, "B 1 32 32"]:
-        """What :meth:`decode` passes through the sigmoid at the end of the decoder.
-
-        Raises:
-            TypeError: If the decoder is no nn.Sequential that ends in an nn.Sigmoid.
-        """
-        return _logits(self.decoder, z)
-
     def forward(self, x: Images, eps: Tensor | None = None) -> AEOutput:
         """Encode and decode. An autoencoder has no noise: ``eps`` is not used."""
         code = self.encode(x).code
         return AEOutput(self.decode(code), code)
 
 
-class VAE(nn.Module):
+class VAE(_WithDecoder):
     """A VAE from a ``trunk``, two heads ``to_mu`` and ``to_log_var``, and a ``decoder``.
 
     Args:
@@ -186,18 +192,6 @@ class VAE(nn.Module):
         _check_images(x)
         features = self.trunk(x)
         return DiagonalGaussian(self.to_mu(features), self.to_log_var(features))
-
-    def decode(self, z: Latents) -> Images:
-        """Give the mean of p(x | z) for every latent, in pixel units."""
-        return self.decoder(z)
-
-    def decode_logits(self, z: Latents) -> Float[Tensor, "B 1 32 32"]:
-        """What :meth:`decode` passes through the sigmoid at the end of the decoder.
-
-        Raises:
-            TypeError: If the decoder is no nn.Sequential that ends in an nn.Sigmoid.
-        """
-        return _logits(self.decoder, z)
 
     def forward(self, x: Images, eps: Latents | None = None) -> VAEOutput:
         """Encode, sample one z per image from q(z | x) with the noise ``eps``, and decode it."""
