@@ -92,10 +92,11 @@ from torch import nn
 from lecture_vae import VAE, Objective, register, register_objective
 
 WIDTH = 8
+ACTIVATIONS = {"trunk": nn.ReLU}
 
 
 def features():
-    return nn.Sequential(nn.Flatten(), nn.Linear(1024, WIDTH), nn.ReLU())
+    return nn.Sequential(nn.Flatten(), nn.Linear(1024, WIDTH), ACTIVATIONS["trunk"]())
 
 
 class Mine(VAE):
@@ -177,7 +178,8 @@ def test_a_new_model_leaves_every_other_key_as_it_was(own_keys, keys_with):
     ("old", "new"),
     [
         ("WIDTH = 8", "WIDTH = 9"),  # the shapes of parameters
-        ("nn.ReLU()", "nn.Tanh()"),  # the structure, in a function that the class calls
+        ("nn.Linear(1024, WIDTH),", "nn.Linear(1024, WIDTH), nn.Tanh(),"),  # what the class calls
+        ('"trunk": nn.ReLU', '"trunk": nn.Tanh'),  # seen in the structure alone
         ("return self.decoder(z)", "return 2 * self.decoder(z)"),  # what a method does
     ],
 )

@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_weights_that_fit_no_more_are_not_called_damaged(run, monkeypatch):
 def test_what_a_killed_process_or_a_sync_program_left_is_passed_over(run):
     decoders = store.store_folder() / run.key / "decoders"
     for name in (".2-0123abcd.safetensors", "2 (conflict).safetensors", "old-2.safetensors"):
-        (decoders / name).write_bytes(b"half a file")
+        shutil.copy(decoders / "0.safetensors", decoders / name)
     (store.store_folder() / "backup of a run").mkdir()
     (store.store_folder() / "backup of a run" / "run.json").write_text("{}")
     assert list(open_run(run.key).decoders) == list(run.decoders)
