@@ -189,13 +189,19 @@ def _value(thing: Any) -> str | None:
 
 
 def _text(function: FunctionType) -> str:
+    whole = f"{function.__module__}.{function.__qualname__}"
     try:
-        return _bare(textwrap.dedent(inspect.getsource(function)))
+        source = textwrap.dedent(inspect.getsource(function))
+        # Python reads the file as it is now: other lines may stand there by now.
+        if function.__name__ != "<lambda>" and f"def {function.__name__}" not in source:
+            raise OSError("another text stands in its place")
+        return _bare(source)
     except (OSError, SyntaxError, tokenize.TokenError) as error:
         raise SourceError(
-            f"the source of {function.__module__}.{function.__qualname__} cannot be read "
-            f"({error}), so a change of it would go unnoticed. Was it made by exec, or typed at "
-            "Python's prompt? Write it to a file or a notebook's cell."
+            f"the source of {whole} cannot be read ({error}), so a change of it would go "
+            "unnoticed. Was its file changed since it was imported? Then restart Python. Was it "
+            "made by exec, or typed at Python's prompt? Then write it to a file or a notebook's "
+            "cell."
         ) from error
 
 

@@ -1,6 +1,7 @@
 """A key says what decides the weights: it changes with that, and with nothing else."""
 
 import copy
+import sys
 from dataclasses import dataclass, replace
 
 import pytest
@@ -14,6 +15,7 @@ from lecture_vae.networks import MODELS
 from lecture_vae.recipe import NotStorableError, RunSpec, describe, key_of, spec_of
 from lecture_vae.registry import import_definitions
 from lecture_vae.runs import fetch_run
+from lecture_vae.source import SourceError, code_fingerprint
 from lecture_vae.store import store_folder
 from lecture_vae.training import TrainConfig
 
@@ -290,3 +292,16 @@ def test_without_a_store_everything_trains_and_nothing_is_kept(tiny):
     loose = fetch_run("linear-vae", NegativeELBO(), tiny, CONFIG, device="cpu", store=None)
     assert loose.history.rows == kept.history.rows
     assert torch.equal(loose.code, kept.code)
+
+
+def test_a_file_that_was_changed_since_it_was_imported_is_noticed(tmp_path):
+    path = tmp_path / f"changed_{tmp_path.name}.py"
+    path.write_text("def first():\n    return 1\n\n\ndef second():\n    return 2\n")
+    import_definitions(str(path))
+    module = sys.modules[path.stem]
+    before = code_fingerprint(module.second)
+    path.write_text("def zeroth():\n    return 0\n\n\n" + path.read_text())
+    with pytest.raises(SourceError, match="changed since it was imported"):
+        code_fingerprint(module.second)
+    path.write_text("def first():\n    return 1\n\n\ndef second():\n    return 2\n")
+    assert code_fingerprint(module.second) == before
