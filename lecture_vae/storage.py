@@ -41,6 +41,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         # Some writers make their file private; its rights shall be those that the umask gives.
         temporary.touch(exist_ok=False)
         rights = temporary.stat().st_mode & 0o777
+        temporary.unlink()
         write(temporary)
         temporary.chmod(rights)
         # Without this a power cut could keep the new name and lose the content.
