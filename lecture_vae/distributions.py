@@ -116,10 +116,10 @@ class Posterior(Protocol):
 
     @property
     def code(self) -> Shaped[Tensor, "B ..."]:
-        """What a run keeps of each image: the mean of q(z | x), a point, or whole numbers."""
+        """What a run keeps of each image, such as the mean of q(z | x), or whole numbers."""
 
     def sample(self, eps: Any) -> Latents:
-        """A latent for each image from standard normal noise, [B, *noise_shape] of the model."""
+        """A latent for each image from standard normal noise, one ``noise_shape`` for each."""
 
 
 class Point(NamedTuple):
@@ -145,7 +145,7 @@ class DiagonalGaussian(NamedTuple):
 
     @property
     def code(self) -> Latents:
-        """The mean: the most probable latent of each image."""
+        """The mean, the most probable latent of each image."""
         return self.mu
 
     def sample(self, eps: Latents | None = None) -> Latents:

@@ -130,7 +130,7 @@ class Autoencoder(_WithDecoder):
     """An autoencoder from an ``encoder`` and a ``decoder``.
 
     Args:
-        encoder: Images [B, 1, 32, 32] to codes [B, *latent_shape].
+        encoder: Images [B, 1, 32, 32] to codes, ``latent_shape`` for each image.
         decoder: Codes to images.
         latent_shape: Of the code of one image.
     """
@@ -162,8 +162,8 @@ class VAE(_WithDecoder):
 
     Args:
         trunk: Images [B, 1, 32, 32] to features.
-        to_mu: Features to the means of q(z | x), [B, *latent_shape].
-        to_log_var: Features to its log variances, [B, *latent_shape].
+        to_mu: Features to the means of q(z | x), ``latent_shape`` for each image.
+        to_log_var: Features to its log variances, of the same shape.
         decoder: Latents to the mean of p(x | z), [B, 1, 32, 32].
         latent_shape: Of the latent of one image.
     """

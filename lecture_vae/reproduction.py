@@ -85,9 +85,9 @@ LECTURE = {
 def report(run: Run, data: ImageData) -> dict[str, Any]:
     """The final figures of a run, of any model and objective, for people and for JSON.
 
-    ``train_loss`` and ``test_loss`` are the objective's loss; that of :class:`SquaredError` is
-    given per pixel, as the original gives it. ``train_loss`` is the mean over the steps since the
-    evaluation before the last. ``test_reconstruction`` (squared error, in squared pixel units per
+    ``train_loss`` and ``test_loss`` are the objective's loss, which for an autoencoder's squared
+    error is given per pixel, as in the original. ``train_loss`` is the mean over the steps since
+    the evaluation before the last. ``test_reconstruction`` (squared error, in squared pixel units per
     image) is taken without noise, for a VAE at z = mu, and means the same for every model.
     ``test_kl`` (nats per image) is the history's, if its objective has a term ``kl``; where
     q(z | x) has no KL it is None.
