@@ -87,8 +87,8 @@ def report(run: Run, data: ImageData) -> dict[str, Any]:
 
     ``train_loss`` and ``test_loss`` are the objective's loss, which for an autoencoder's squared
     error is given per pixel, as in the original. ``train_loss`` is the mean over the steps since
-    the evaluation before the last. ``test_reconstruction`` (squared error, in squared pixel units per
-    image) is taken without noise, for a VAE at z = mu, and means the same for every model.
+    the evaluation before the last. ``test_reconstruction`` (squared error, in squared pixel units
+    per image) is taken without noise, for a VAE at z = mu, and means the same for every model.
     ``test_kl`` (nats per image) is the history's, if its objective has a term ``kl``; where
     q(z | x) has no KL it is None.
     """
