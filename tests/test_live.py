@@ -130,7 +130,7 @@ def test_the_explorer_comes_alive_without_a_complaint(visit, viewport, scheme):
 
 def test_little_is_loaded_before_the_first_touch(visit):
     here = visit().explorer()
-    assert {"explorer.mjs", "runs/vae_1/model.bin"} <= {*here.bytes}
+    assert {"explorer.js", "runs/vae_1/model.bin"} <= {*here.bytes}
     assert sum(here.bytes.values()) <= MEGABYTE
     assert not any("vae_100" in name or "training" in name for name in here.bytes)
 
@@ -138,7 +138,7 @@ def test_little_is_loaded_before_the_first_touch(visit):
 def test_nothing_is_computed_before_the_figure_is_near(visit):
     here = visit()
     here.page.goto(f"{here.origin}/{CHAPTER}", wait_until="networkidle")
-    assert "explorer.mjs" in here.bytes
+    assert "explorer.js" in here.bytes
     assert not any(name.endswith(".bin") for name in here.bytes)
 
 

@@ -62,7 +62,7 @@ class RoundAuthorYear(AuthorYearReferenceStyle):
 
 
 class LiveFigure(SphinxDirective):
-    """A figure that `_static/live/NAME.mjs` brings to life; `NAME.png` stands in where it cannot.
+    """A figure that `_static/live/NAME.js` brings to life; `NAME.png` stands in where it cannot.
 
     On paper the picture always stands in.
 
@@ -96,7 +96,7 @@ class LiveFigure(SphinxDirective):
             '<p class="live-muted">This picture comes alive where scripts run and the page is '
             "served. A copy on your disk is served by <code>python -m http.server</code> in the "
             "folder of the site.</p></div>"
-            f'<script type="module" src="{live}/{name}.mjs"></script><figcaption>'
+            f'<script type="module" src="{live}/{name}.js"></script><figcaption>'
         )
         caption = nodes.container()
         self.state.nested_parse(self.content, self.content_offset, caption)
