@@ -41,7 +41,7 @@ def only_pages_of_the_toc(app: Sphinx, config: Config) -> None:
 
 def squeezed(text: str) -> str:
     """Without blanks, quotes and backslashes, which JSON, HTML and a line's width change."""
-    return re.sub(r"[\s\"'\\]+", "", text)
+    return "".join(text.split()).replace('"', "").replace("'", "").replace("\\", "")
 
 
 def hidden_cells(root: Path) -> list[HiddenCell]:
@@ -82,14 +82,14 @@ def _hidden(assignment: Assignment) -> Iterator[tuple[str, str]]:
 
 def found_in(site: Path, cells: list[HiddenCell]) -> list[str]:
     """Where a site shows a hidden cell: 'exercises/a.html: the solution of b', one line each."""
-    return [
-        f"{path.relative_to(site).as_posix()}: {cell.name}"
-        for path in sorted(site.rglob("*"))
-        if path.is_file()
-        for text in [_readable(path)]
-        for cell in cells
-        if any(line in text for line in cell.lines)
-    ]
+    lines = {line for cell in cells for line in cell.lines}
+    found = []
+    for path in sorted(path for path in site.rglob("*") if path.is_file()):
+        text = _readable(path)
+        here = {line for line in lines if line in text}
+        name = path.relative_to(site).as_posix()
+        found += [f"{name}: {cell.name}" for cell in cells if here & cell.lines]
+    return found
 
 
 def _readable(path: Path) -> str:
