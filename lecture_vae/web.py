@@ -12,7 +12,7 @@ All numbers are little endian. The head has ``format`` (of the pack), ``run`` (w
 behind the head and, for int16, the ``scale`` by which its numbers are multiplied. What a network
 is made of stands in ``networks``: its layers in order, and what comes after each.
 
-The browser's side is ``book/_static/live/pack.mjs``.
+The browser's side is ``book/_static/live/pack.js``.
 """
 
 import json

@@ -1,15 +1,17 @@
 // What tests/test_web.py asks the live figures' modules: a task comes as JSON, the answer goes out.
+// Their names end in .js, which every server calls a script; Node learns from book/package.json, and
+// a browser from the page, that they are modules.
 
 import { readFileSync } from "node:fs";
 
 const live = new URL("../book/_static/live/", import.meta.url);
-const { linearTheory } = await import(new URL("balance.mjs", live));
-const { kl, klBySum } = await import(new URL("gaussian.mjs", live));
-const { reparameterize } = await import(new URL("reparameterization.mjs", live));
-const { network } = await import(new URL("network.mjs", live));
-const { crc32, halfToNumber, readPack } = await import(new URL("pack.mjs", live));
-const { likeMnist } = await import(new URL("sketch.mjs", live));
-const { PALETTE, normals } = await import(new URL("surface.mjs", live));
+const { linearTheory } = await import(new URL("balance.js", live));
+const { kl, klBySum } = await import(new URL("gaussian.js", live));
+const { reparameterize } = await import(new URL("reparameterization.js", live));
+const { network } = await import(new URL("network.js", live));
+const { crc32, halfToNumber, readPack } = await import(new URL("pack.js", live));
+const { likeMnist } = await import(new URL("sketch.js", live));
+const { PALETTE, normals } = await import(new URL("surface.js", live));
 
 const pack = (file) => {
   const bytes = readFileSync(file);

@@ -3,12 +3,13 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import BROWSER, FORMULAS_SET
 from PIL import Image
-from stills import FIGURES, SITE, pages_of
+from stills import FIGURES, SITE, Quiet, pages_of, serve
 
 CHAPTER = FIGURES["explorer"]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -130,7 +131,7 @@ def test_the_explorer_comes_alive_without_a_complaint(visit, viewport, scheme):
 
 def test_little_is_loaded_before_the_first_touch(visit):
     here = visit().explorer()
-    assert {"explorer.mjs", "runs/vae_1/model.bin"} <= {*here.bytes}
+    assert {"explorer.js", "runs/vae_1/model.bin"} <= {*here.bytes}
     assert sum(here.bytes.values()) <= MEGABYTE
     assert not any("vae_100" in name or "training" in name for name in here.bytes)
 
@@ -138,7 +139,7 @@ def test_little_is_loaded_before_the_first_touch(visit):
 def test_nothing_is_computed_before_the_figure_is_near(visit):
     here = visit()
     here.page.goto(f"{here.origin}/{CHAPTER}", wait_until="networkidle")
-    assert "explorer.mjs" in here.bytes
+    assert "explorer.js" in here.bytes
     assert not any(name.endswith(".bin") for name in here.bytes)
 
 
@@ -271,6 +272,35 @@ def test_from_a_file_the_page_says_how_to_serve_it(visit):
     here.page.goto((SITE / CHAPTER).as_uri())
     assert here.page.get_by_text("python -m http.server").is_visible()
     assert here.page.locator("[data-live=explorer] img").is_visible()
+
+
+class Stock(Quiet):
+    """Knows the types of a stock nginx, and answers no request for a part of a file."""
+
+    TYPES = {  # noqa: RUF012
+        "css": "text/css", "html": "text/html", "js": "application/javascript",
+        "json": "application/json", "mp4": "video/mp4", "png": "image/png", "svg": "image/svg+xml",
+        "woff": "font/woff", "woff2": "font/woff2",
+    }  # fmt: skip
+
+    def guess_type(self, path):
+        return self.TYPES.get(Path(path).suffix.removeprefix("."), "application/octet-stream")
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_a_figure_comes_alive_on_a_stock_server_below_a_folder(browser, tmp_path, name):
+    (tmp_path / "courses").mkdir()
+    (tmp_path / "courses" / "vae").symlink_to(SITE)
+    with serve(tmp_path, Stock) as address:
+        here = Visit(browser, f"{address}/courses/vae/")
+        try:
+            here.page.goto(f"{here.origin}{FIGURES[name]}")
+            here.page.locator(f"[data-live={name}]").scroll_into_view_if_needed()
+            here.page.wait_for_selector(f"[data-live={name}][data-ready]", timeout=15_000)
+            assert here.complaints == []
+            assert here.abroad == []
+        finally:
+            here.context.close()
 
 
 def test_no_page_of_the_site_complains_or_asks_others(visit):

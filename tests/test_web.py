@@ -1,6 +1,7 @@
 """Web: packs hold what the run holds; the page's modules read and compute the same from them."""
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -477,3 +478,17 @@ def test_the_derivatives_of_the_page_are_those_of_autograd():
     found = ask("reparameterize", mu=0.5, logVar=-1.2, eps=0.8)
     expected = {"z": z.item(), "byMu": mu.grad.item(), "byLogVar": log_var.grad.item()}
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_scripts_have_names_that_every_server_knows_and_import_files_that_are_there():
+    """Bytes are fetched whatever their type; a script that is not called one is refused."""
+    static = ROOT / "book" / "_static"
+    endings = {path.suffix for path in static.rglob("*") if path.is_file()}
+    assert endings == {".bin", ".css", ".js", ".png", ".svg"}
+    imported = {
+        RUNS.parent / name
+        for path in RUNS.parent.glob("*.js")
+        for name in re.findall(r"\bfrom \"\./([^\"]+)\"", path.read_text(encoding="utf8"))
+    }
+    assert len(imported) > 5
+    assert [path.name for path in imported if not path.is_file()] == []

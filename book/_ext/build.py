@@ -2,7 +2,8 @@
 
 Jupyter Book's cache looks at the cells of a notebook alone. This driver adds what the cells stand
 on: when the package, the data, the budget or a library changes, every chapter runs again. It also
-chooses the data once, for all kernels, and does not let a failed build pass the next time.
+chooses the data once, for all kernels, does not let a failed build pass the next time, and removes
+a site for students that shows a solution.
 """
 
 import argparse
@@ -20,6 +21,9 @@ from typing import Any
 
 from exercise_pages import solutions_wanted
 from recorded import STAMP
+from solutions import complaint, found_in, hidden_cells
+
+from lecture_vae.grading.exercises import ExerciseError
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = (
@@ -137,6 +141,12 @@ def build_book(root: Path, output: Path) -> int:
     build = output / "_build"
     from lecture_vae import budget
 
+    try:
+        hidden = [] if solutions_wanted() else hidden_cells(root)
+    except ExerciseError as error:
+        print(error, file=sys.stderr)
+        return 1
+
     source, data = choose_data()
     stamp = {"execution": execution_key(data, budget()), "reading": reading_key(root)}
     before = read_stamp(build)
@@ -149,6 +159,12 @@ def build_book(root: Path, output: Path) -> int:
     sources = sources_digest(root)
     write_stamp(build, stamp | {"sources": None})
     status = run_jupyter_book(root, output, kernel_environment(source))
+    # A failed build leaves pages, too.
+    if found := found_in(build / "html", hidden):
+        forget(build / "html")
+        forget(build / ".doctrees")
+        print(complaint(found), file=sys.stderr)
+        return status or 1
     if status != 0:
         # Sphinx does not read again a page whose warning it has shown: the next build would pass.
         forget(build / ".doctrees")

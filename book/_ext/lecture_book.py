@@ -4,7 +4,8 @@ Small hooks. Recorded numbers reach the pages as MyST substitutions, and a page 
 for one that is not there stops the build. Videos leave the pages as files, so that a page stays
 light and a browser can cache them. A live figure is a still picture that a script of `_static/live`
 replaces. Citations get round brackets. In an instructor's build the pages of exercises show their
-solutions. What takes a page away, and what reads it aloud, is in `launching.py` and `readable.py`.
+solutions; what keeps them out of the students' is in `solutions.py`. What takes a page away, and
+what reads it aloud, is in `launching.py` and `readable.py`.
 """
 
 import base64
@@ -28,6 +29,7 @@ from launching import (
 )
 from readable import defer_scripts, mend_body, place_images, place_of
 from recorded import budget_of, built_with, missing, recorded_values, used_names
+from solutions import only_pages_of_the_toc
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
@@ -62,7 +64,7 @@ class RoundAuthorYear(AuthorYearReferenceStyle):
 
 
 class LiveFigure(SphinxDirective):
-    """A figure that `_static/live/NAME.mjs` brings to life; `NAME.png` stands in where it cannot.
+    """A figure that `_static/live/NAME.js` brings to life; `NAME.png` stands in where it cannot.
 
     On paper the picture always stands in.
 
@@ -96,7 +98,7 @@ class LiveFigure(SphinxDirective):
             '<p class="live-muted">This picture comes alive where scripts run and the page is '
             "served. A copy on your disk is served by <code>python -m http.server</code> in the "
             "folder of the site.</p></div>"
-            f'<script type="module" src="{live}/{name}.mjs"></script><figcaption>'
+            f'<script type="module" src="{live}/{name}.js"></script><figcaption>'
         )
         caption = nodes.container()
         self.state.nested_parse(self.content, self.content_offset, caption)
@@ -197,6 +199,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("lecture_solutions", solutions_wanted(), "env")
     # Sphinx copies styles and scripts only when it writes pages, so a changed one must make it.
     app.add_config_value("lecture_assets", assets_digest(Path(app.srcdir) / "book"), "html")
+    app.connect("config-inited", only_pages_of_the_toc)
     app.connect("config-inited", fill_substitutions)
     app.connect("source-read", show_solutions)
     app.connect("source-read", refuse_missing_numbers)

@@ -1,12 +1,12 @@
 // The balance of the ELBO: a slider over trained KL weights; reconstruction, KL, latents and
 // samples change together, beside what the linear theory predicts.
 
-import { network } from "./network.mjs";
-import { attempts, fetchPack } from "./pack.mjs";
-import { Plane } from "./plane.mjs";
+import { network } from "./network.js";
+import { attempts, fetchPack } from "./pack.js";
+import { Plane } from "./plane.js";
 import {
   colors, element, legend, normals, number, onThemeChange, sharpen, showDigits, startWhenNear,
-} from "./surface.mjs";
+} from "./surface.js";
 
 const DIGITS = 10; // images in a strip
 const LARGER = "#3f90da"; // of the two latents, the one with the larger KL

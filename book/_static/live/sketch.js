@@ -1,6 +1,6 @@
 // A canvas to draw a digit on, and the drawing as an image like those of MNIST.
 
-import { SIDE } from "./surface.mjs";
+import { SIDE } from "./surface.js";
 
 const PAPER = 256; // pixels along an edge of the canvas
 const PEN = 20; // pixels, about as thick as MNIST's lines

@@ -1,13 +1,13 @@
 // The latent explorer: drag a point over the codes of the test set and watch what the decoder
 // makes of it; go back in the training; change the model; draw a digit and see its q(z | x).
 
-import { network } from "./network.mjs";
-import { attempts, fetchPack } from "./pack.mjs";
-import { Plane } from "./plane.mjs";
-import { sketch } from "./sketch.mjs";
+import { network } from "./network.js";
+import { attempts, fetchPack } from "./pack.js";
+import { Plane } from "./plane.js";
+import { sketch } from "./sketch.js";
 import {
   element, legend, normals, number, onThemeChange, showDigits, startWhenNear,
-} from "./surface.mjs";
+} from "./surface.js";
 
 const SAMPLES = 32; // of q(z | x), for the variance of the pixels
 const SHOWN_SAMPLES = 5; // of them decoded one by one

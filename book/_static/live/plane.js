@@ -1,6 +1,6 @@
 // A plane of latents: axes, codes in class colors, the prior's circles, and perhaps a point to move.
 
-import { PALETTE, colors, number, sharpen } from "./surface.mjs";
+import { PALETTE, colors, number, sharpen } from "./surface.js";
 
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const TICKS_APART = 45; // CSS pixels at least

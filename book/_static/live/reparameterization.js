@@ -2,8 +2,8 @@
 
 import {
   PALETTE, colors, element, normals, number, onThemeChange, sharpen, startWhenNear,
-} from "./surface.mjs";
-import { density } from "./gaussian.mjs";
+} from "./surface.js";
+import { density } from "./gaussian.js";
 
 const COUNT = 7; // numbers of noise
 const TALLEST = 0.44; // of a bell, as a share of the figure's height

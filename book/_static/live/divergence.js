@@ -1,9 +1,9 @@
 // The KL playground: two Gaussians to drag, both directions of the KL, and the KL as a surface.
 
-import { integrand, density, kl, klBySum } from "./gaussian.mjs";
+import { integrand, density, kl, klBySum } from "./gaussian.js";
 import {
   colors, element, number, onThemeChange, sharpen, startWhenNear,
-} from "./surface.mjs";
+} from "./surface.js";
 
 const X = [-6, 6];
 const MU = [-4, 4];
