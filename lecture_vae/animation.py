@@ -14,7 +14,7 @@ from io import BytesIO
 from math import ceil
 from operator import itemgetter
 from pathlib import Path
-from subprocess import PIPE, CalledProcessError, Popen
+from subprocess import DEVNULL, PIPE, CalledProcessError, Popen
 from tempfile import TemporaryDirectory
 
 import imageio_ffmpeg
@@ -98,15 +98,15 @@ def record(animation: Animation, *, fps: int = 10, description: str) -> Video:
     The poster is the last frame. The figure is closed: a notebook would print it below the video.
 
     Raises:
-        RuntimeError: If ffmpeg fails, with what it said.
+        RuntimeError: If ffmpeg is missing or fails, with what it said.
     """
     figure = animation._fig  # type: ignore[attr-defined]  # matplotlib has no public way
     figure.set_facecolor("white")
-    ffmpeg, poster = imageio_ffmpeg.get_ffmpeg_exe(), BytesIO()
+    poster = BytesIO()
     try:
         # A tight box would give frames and poster different sizes.
         with (
-            rc_context({"animation.ffmpeg_path": ffmpeg, "savefig.bbox": "standard"}),
+            rc_context({"animation.ffmpeg_path": _ffmpeg(), "savefig.bbox": "standard"}),
             TemporaryDirectory() as folder,
         ):
             path = Path(folder) / "video.mp4"
@@ -144,7 +144,7 @@ def latent_evolution(
 
     Raises:
         ValueError: If shapes do not match, a code is not finite or steps do not rise.
-        RuntimeError: If ffmpeg fails, with what it said.
+        RuntimeError: If ffmpeg is missing or fails, with what it said.
     """
     latents, labels, names = check_evolution(latents, labels, steps, class_names)
     stage = _Stage(labels, names, *shared_limits(latents))
@@ -255,7 +255,7 @@ def _encode(frames: Iterator[UInt8[np.ndarray, "H W 4"]], size: tuple[int, int],
     height, width = size
     with TemporaryDirectory() as folder:
         path, log = Path(folder) / "video.mp4", Path(folder) / "log.txt"
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error"]
+        command = [_ffmpeg(), "-loglevel", "error"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}"]
         command += ["-framerate", str(fps), "-i", "pipe:", "-c:v", "libx264", *ENCODING, str(path)]
         # An ffmpeg that gives up closes its end of the pipe; what it said is in the log.
@@ -270,6 +270,23 @@ def _encode(frames: Iterator[UInt8[np.ndarray, "H W 4"]], size: tuple[int, int],
         if ffmpeg.returncode:
             raise _ffmpeg_failed(log.read_text(errors="replace"))
         return path.read_bytes()
+
+
+def _ffmpeg() -> str:
+    """The program, which is there and starts.
+
+    Raises:
+        RuntimeError: If there is none.
+    """
+    try:
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        with Popen([program, "-version"], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL):
+            return program
+    except (RuntimeError, OSError) as error:
+        raise RuntimeError(
+            f"a video is made by ffmpeg, which cannot be started here: {error} Was it not "
+            "installed with imageio-ffmpeg, or does IMAGEIO_FFMPEG_EXE name something else?"
+        ) from error
 
 
 def _ffmpeg_failed(log: str) -> RuntimeError:

@@ -30,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, las
 
 
 def _refuse(message: object) -> NoReturn:
-    typer.echo(f"lecture-vae: {message}", err=True)
+    typer.echo(f"lecture-vae: {' '.join(str(message).splitlines())}", err=True)
     raise typer.Exit(2)
 
 
@@ -41,6 +41,20 @@ def _load(source: str) -> Any:
         return load_images(source)
     except DataError as error:
         _refuse(error)
+
+
+def _check_out(folder: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    from lecture_vae.storage import check_writable
+
+    try:
+        check_writable(folder)
+    except OSError as error:
+        _refuse(f"--out must be where files can be written, but: {error}.")
+
+
+def _cannot_write(path: Path, error: Exception) -> NoReturn:
+    _refuse(f"{path} could not be written: {error}. Is the disk full or the folder read-only?")
 
 
 def _import(places: list[str] | None) -> None:
@@ -189,6 +203,7 @@ def reproduce(
 
     _import(imports)
     if full:
+        _check_out(out)
         os.environ["LECTURE_VAE_BUDGET"] = "full"
     images = _load(data)
     try:
@@ -197,7 +212,10 @@ def reproduce(
         _refuse(error)
     typer.echo(table(results))
     if full:
-        typer.echo(f"written to {write_results(results, out)}")
+        try:
+            typer.echo(f"written to {write_results(results, out)}")
+        except OSError as error:
+            _cannot_write(out, error)
     else:
         typer.echo("At the quick budget these are not the original's numbers; use --full for them.")
 
@@ -218,6 +236,9 @@ def animate(
     from lecture_vae.store import StoreError, open_run
 
     _import(imports)
+    if out is not None and (out.suffix.lower() != ".mp4" or out.is_dir()):
+        _refuse(f"--out is the video, a file whose name ends in .mp4, got {out}.")
+    _check_out(out.parent if out else Path())
     try:
         stored = open_run(run)
     except StoreError as error:
@@ -229,16 +250,22 @@ def animate(
             f"{stored.data}, but --data {data} gives {images.name}. Name the right one."
         )
     codes = np.stack(stored.history.latents)
-    video = latent_evolution(
-        principal_plane(codes),
-        images.test.labels[: codes.shape[1]].numpy(),
-        stored.history.steps,
-        class_names=images.class_names,
-        description=f"Codes of {stored.data} test images while a {stored.spec.model} is trained.",
-    )
+    shown = f"Codes of {stored.data} test images while a {stored.spec.model} is trained."
     path = out or Path(f"{stored.key}.mp4")
-    video.save(path)
-    write_atomically(path.with_suffix(".png"), lambda file: file.write_bytes(video.poster))
+    try:
+        video = latent_evolution(
+            principal_plane(codes),
+            images.test.labels[: codes.shape[1]].numpy(),
+            stored.history.steps,
+            class_names=images.class_names,
+            description=shown,
+        )
+        video.save(path)
+        write_atomically(path.with_suffix(".png"), lambda file: file.write_bytes(video.poster))
+    except (ValueError, RuntimeError) as error:
+        _refuse(error)
+    except OSError as error:
+        _cannot_write(path, error)
     typer.echo(f"written: {path} and {path.with_suffix('.png')}")
 
 
@@ -256,14 +283,17 @@ def export(
     from lecture_vae.web import export_balance, export_run
 
     _import(imports)
+    _check_out(out)
     try:
         opened, images = [open_run(key) for key in runs], _load(data)
         if len(opened) == 1:
             files = export_run(opened[0], images, out)
         else:
             files = export_balance(opened, images, out)
-    except (StoreError, ValueError, OSError) as error:
+    except (StoreError, ValueError) as error:
         _refuse(error)
+    except OSError as error:
+        _cannot_write(out, error)
     for path in files:
         typer.echo(f"written: {path} ({path.stat().st_size / 1024:.0f} KB)")
 

@@ -11,7 +11,6 @@ import shutil
 import socket
 import struct
 import tempfile
-import warnings
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lecture_vae.storage import cache_folder, say, write_atomically
+from lecture_vae.storage import absolute, cache_folder, keep_if_possible, say, write_atomically
 
 __all__ = ["DataError", "ImageData", "Split", "load_images"]
 
@@ -89,7 +88,7 @@ def load_images(source: str | Path = "auto") -> ImageData:
     if source == "mnist":
         return _load_mnist()
     if source != "auto":
-        return _load_folder(Path(source).expanduser().absolute())
+        return _load_folder(source)
     named = os.environ.get("LECTURE_VAE_DATA") or "auto"
     try:
         return _load_mnist() if named == "auto" else load_images(named)
@@ -117,8 +116,8 @@ def _load_digits() -> ImageData:
 
 
 def _load_mnist() -> ImageData:
-    kept = cache_folder() / "torchvision"
-    if os.path.isdir(kept):  # unlike Path.is_dir, also answers where a folder may not be read
+    kept = (cache := cache_folder()) and cache / "torchvision"
+    if kept and os.path.isdir(kept):  # unlike Path.is_dir, answers also where one may not read
         try:
             return _load_folder(kept)
         except DataError as error:
@@ -126,7 +125,7 @@ def _load_mnist() -> ImageData:
     return _download_mnist(kept)
 
 
-def _download_mnist(kept: Path) -> ImageData:
+def _download_mnist(kept: Path | None) -> ImageData:
     """Fetches MNIST with torchvision, which knows the mirrors and the checksums, into `kept`."""
     from torchvision.datasets import MNIST
 
@@ -146,17 +145,21 @@ def _download_mnist(kept: Path) -> ImageData:
         finally:
             socket.setdefaulttimeout(timeout_before)
         data = _load_folder(Path(folder))
-        try:
+
+        def copy(kept: Path) -> None:
             for file in _find_files(Path(folder)):
                 write_atomically(kept / "MNIST/raw" / file.name, partial(shutil.copyfile, file))
-        except OSError as error:
-            _warn_not_kept("The download of MNIST", kept, error)
-            return replace(data, source="mnist")
-    return replace(data, source=str(kept))
+
+        is_kept = keep_if_possible("The download of MNIST", kept, copy)
+    return replace(data, source=str(kept) if is_kept else "mnist")
 
 
-def _load_folder(folder: Path) -> ImageData:
+def _load_folder(source: str | Path) -> ImageData:
     """MNIST from a folder in torchvision's layout."""
+    try:
+        folder = absolute(source)
+    except OSError as error:
+        raise DataError(f"A folder of images must be somewhere, but: {error}.") from error
     return _image_data(*_resized_once(_find_files(folder)), "mnist", str(folder))
 
 
@@ -165,34 +168,41 @@ def _resized_once(files: list[Path]) -> tuple[Parts, str]:
     try:
         contents = [file.read_bytes() for file in files]
     except OSError as error:
-        raise DataError(f"MNIST's files must be readable: {error}. Check their rights.") from error
+        hint = "Check its rights" if isinstance(error, PermissionError) else "Is its disk at fault"
+        raise DataError(f"MNIST's files must be readable: {error}. {hint}?") from error
     raw = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in contents)).hexdigest()
-    cache = cache_folder() / f"mnist-32x32-{raw[:16]}.safetensors"
-    if cached := _read_cache(cache, raw):
+    cache, name = cache_folder(), f"mnist-32x32-{raw[:16]}.safetensors"
+    if cache and (cached := _read_cache(cache / name, raw)):
         return cached
     parts = _parse_mnist(files, contents)
     metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": _fingerprint(parts)}
-    try:
-        write_atomically(cache, lambda path: save_file(parts, path, metadata))
-    except (OSError, SafetensorError) as error:
-        _warn_not_kept("MNIST at 32 x 32", cache.parent, error)
+    save = partial(save_file, parts, metadata=metadata)
+    keep_if_possible("MNIST at 32 x 32", cache, lambda kept: write_atomically(kept / name, save))
     return parts, metadata["pixels"]
 
 
 def _find_files(folder: Path) -> list[Path]:
     """MNIST's four files, in the order of MNIST_FILES; each may be gzipped."""
     raw = folder / "MNIST" / "raw"
+    for place in (folder, raw.parent, raw):
+        if os.path.isdir(place) and not os.access(place, os.X_OK):
+            raise DataError(f"{place} must be open to you, but is not. Check its rights.")
     if not os.path.isdir(raw):
         raise DataError(
             'Images come from "auto", "mnist", "digits" or a folder that holds MNIST/raw; '
             f"{raw} is not a folder. Is the name misspelled, or did you give MNIST/raw itself?"
         )
     files = [raw / name for name in MNIST_FILES.values()]
-    files = [file if file.exists() else file.with_name(f"{file.name}.gz") for file in files]
-    if missing := [file.stem for file in files if not file.exists()]:
+    files = [f if os.path.isfile(f) else f.with_name(f"{f.name}.gz") for f in files]
+    missing = [file for file in files if not os.path.isfile(file)]
+    for file in (f for gz in missing for f in (gz.with_suffix(""), gz) if os.path.exists(f)):
+        kind = "a folder" if os.path.isdir(file) else "a pipe or a device"
+        raise DataError(f"{file} must be a file, got {kind}. Was it unpacked into a folder?")
+    if missing:
         raise DataError(
             f"{raw} must hold MNIST's four files, as they are or gzipped (.gz); missing: "
-            f"{', '.join(missing)}. Was a download or a copy interrupted, or a file renamed?"
+            f"{', '.join(file.stem for file in missing)}. Was a download or a copy interrupted, or "
+            "a file renamed?"
         )
     return files
 
@@ -285,11 +295,3 @@ def _fingerprint(parts: Parts) -> str:
     for part in MNIST_FILES:
         digest.update(parts[part].numpy().data)
     return digest.hexdigest()[:16]
-
-
-def _warn_not_kept(what: str, folder: Path, error: Exception) -> None:
-    warnings.warn(
-        f"{what} could not be kept in {folder} ({error}), so the next call repeats the work. The "
-        "images are fine; make the folder writable or free some space.",
-        stacklevel=2,
-    )

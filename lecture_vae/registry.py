@@ -6,11 +6,14 @@ name stands for: a model, an objective or a pixel likelihood. Nothing here knows
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
+
+from lecture_vae.storage import absolute
 
 __all__ = ["Registry", "import_definitions"]
 
@@ -102,7 +105,10 @@ def import_definitions(place: str) -> None:
         except Exception as error:
             raise ImportError(f"{place} cannot be imported: {_one_line(error)}.") from error
         return
-    path = Path(place).expanduser().absolute()
+    try:
+        path = absolute(place)
+    except OSError as error:
+        raise ImportError(f"{place} cannot be imported: {_one_line(error)}.") from error
     name, known = path.stem, sys.modules.get(path.stem)
     if known is not None and _file_of(known) == path:
         return
@@ -112,7 +118,7 @@ def import_definitions(place: str) -> None:
             f"{'is not a name' if not name.isidentifier() else 'already is another one'}. "
             "Rename the file."
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ImportError(f"a file of definitions must exist, but {place} is none.")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None

@@ -3,20 +3,62 @@
 Nothing here knows what is in a file.
 """
 
+import errno
 import os
 import sys
 import uuid
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
+from safetensors import SafetensorError
 
-__all__ = ["cache_folder", "say", "write_atomically"]
+__all__ = [
+    "absolute", "cache_folder", "check_writable", "data_folder", "keep_if_possible", "say",
+    "write_atomically",
+]  # fmt: skip
 
 
-def cache_folder() -> Path:
-    """The folder for what can be made again: downloads and resized images. It may not exist yet."""
-    return platformdirs.user_cache_path("lecture_vae", appauthor=False)
+def cache_folder() -> Path | None:
+    """The folder for what can be made again: downloads and resized images. It may not exist yet.
+
+    None for a user without a home folder, as in a container that runs under any number.
+    """
+    return _users(platformdirs.user_cache_path)
+
+
+def data_folder() -> Path | None:
+    """The folder for what shall be kept. It may not exist yet; None as for the cache."""
+    return _users(platformdirs.user_data_path)
+
+
+def absolute(path: str | Path) -> Path:
+    """A path that somebody named, as it means the same in every process.
+
+    Raises:
+        OSError: It begins with ~ and there is no such home folder, or it is relative to a working
+            folder that was deleted.
+    """
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            errno.ENOENT, "there is no home folder that ~ could stand for", str(path)
+        ) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before long work that its files could not be put into a folder, new or not.
+
+    Raises:
+        OSError: It, or the nearest folder above it that exists, is a file or read-only.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(there):
+        raise NotADirectoryError(errno.ENOTDIR, "it must be a folder, but is none", str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the folder is read-only for you", str(there))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -32,7 +74,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises:
         OSError: The folder cannot be written or the disk is full.
-        Exception: Whatever `write` raises.
+        Exception: Whatever else `write` raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The same folder is the same file system: only there is a rename a single step.
@@ -41,15 +83,41 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         # Some writers make their file private; its rights shall be those that the umask gives.
         temporary.touch(exist_ok=False)
         rights = temporary.stat().st_mode & 0o777
-        temporary.unlink()
+        temporary.unlink()  # so that a writer that writes nothing is not taken for an empty file
         write(temporary)
         temporary.chmod(rights)
         # Without this a power cut could keep the new name and lose the content.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except SafetensorError as error:  # its writer's word for a full disk
+        raise OSError(f"{path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _users(kind: Callable[..., Path]) -> Path | None:
+    try:
+        return absolute(kind("lecture_vae", appauthor=False))
+    except (RuntimeError, OSError):  # some versions of platformdirs raise, others leave the ~ in
+        return None
+
+
+def keep_if_possible(what: str, folder: Path | None, write: Callable[[Path], object]) -> bool:
+    """Let `write` keep in a folder what can be made again; False, with a word, if it cannot."""
+    where, remedy = "", "set HOME, which is not set and which the system does not know"
+    if folder is not None:
+        try:
+            write(folder)
+            return True
+        except OSError as error:
+            where, remedy = f" in {folder} ({error})", "make the folder writable or free some space"
+    warnings.warn(
+        f"{what} could not be kept{where}, so the next call repeats the work. Nothing is lost; "
+        f"{remedy}.",
+        stacklevel=3,
+    )
+    return False
 
 
 def say(line: str) -> None:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
@@ -35,7 +34,7 @@ from torch import Tensor
 from lecture_vae.models import Model
 from lecture_vae.networks import build_model
 from lecture_vae.recipe import FORMAT, RunSpec, spec_of
-from lecture_vae.storage import say, write_atomically
+from lecture_vae.storage import absolute, data_folder, say, write_atomically
 from lecture_vae.training import Checkpoint, History, TrainConfig, storable_codes
 
 __all__ = ["Run", "StoreError", "open_run", "store_folder"]
@@ -78,13 +77,24 @@ def store_folder(store: str | Path = "auto") -> Path:
     Args:
         store: A folder, or "auto" for the one that ``LECTURE_VAE_RUNS`` names, or else the user's
             data folder.
+
+    Raises:
+        StoreError: If the folder is in a home folder, and there is none.
     """
-    if store != "auto":
-        return Path(store).expanduser().absolute()
-    named = os.environ.get("LECTURE_VAE_RUNS")
-    if named:
-        return Path(named).expanduser().absolute()
-    return platformdirs.user_data_path("lecture_vae", appauthor=False) / "runs"
+    named = (os.environ.get("LECTURE_VAE_RUNS") or None) if store == "auto" else store
+    try:
+        kept = data_folder() if named is None else absolute(named)
+    except OSError as error:
+        raise StoreError(
+            f"runs are kept in a folder, but that of {named} cannot be found: {error}. Name it in "
+            "full, in LECTURE_VAE_RUNS or as the store."
+        ) from error
+    if kept is None:
+        raise StoreError(
+            "runs are kept in the home folder, but this user has none: HOME is not set, and the "
+            "system does not know one. Set LECTURE_VAE_RUNS to the folder for the runs."
+        )
+    return kept / "runs" if named is None else kept
 
 
 def open_run(key: str, *, store: str | Path = "auto") -> Run:
@@ -163,10 +173,13 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
 def _stored(folder: Path) -> list[str]:
     """Keys of the complete runs in a store; what else lies there is passed over."""
     try:
-        found = [path.parent.name for path in folder.glob("*/run.json")]
-    except PermissionError as error:
-        raise StoreError(f"the run store {folder} may not be read: {error}.") from error
-    return sorted(name for name in found if re.fullmatch("[0-9a-f]{16}", name))
+        found = os.listdir(folder)
+    except FileNotFoundError:  # nothing was trained yet
+        return []
+    except OSError as error:
+        raise StoreError(f"the run store {folder} cannot be read: {error}.") from error
+    keys = sorted(name for name in found if re.fullmatch("[0-9a-f]{16}", name))
+    return [key for key in keys if os.path.exists(folder / key / "run.json")]
 
 
 def _unreadable(folder: Path, error: Exception) -> StoreError:

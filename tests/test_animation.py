@@ -303,6 +303,26 @@ def test_record_says_what_ffmpeg_said_and_closes_the_figure():
     assert plt.get_fignums() == []
 
 
+@pytest.mark.filterwarnings("ignore:Animation was deleted")  # matplotlib's, as nothing was drawn
+@pytest.mark.parametrize("missing", ["none is found", "the variable names nothing"])
+def test_without_ffmpeg_both_ways_to_a_video_say_so(walk, monkeypatch, missing):
+    def find():
+        if missing == "none is found":
+            raise RuntimeError("No ffmpeg exe could be found.")
+        return "/nowhere/ffmpeg"
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", find)
+    with pytest.raises(
+        RuntimeError, match=r"made by ffmpeg, which cannot be started here: .*ffmpeg"
+    ):
+        latent_evolution(*walk, description="x")
+    with pytest.raises(
+        RuntimeError, match=r"made by ffmpeg, which cannot be started here: .*ffmpeg"
+    ):
+        record(camera_animation(), description="x")
+    assert plt.get_fignums() == []
+
+
 # In a page
 
 

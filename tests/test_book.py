@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import struct
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -534,6 +535,30 @@ def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
     assert "MPLBACKEND" not in environment
 
 
+def test_kernels_keep_their_runs_where_this_process_does(tmp_path, monkeypatch):
+    """They start in the folders of their pages, where a relative path names another place."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LECTURE_VAE_RUNS", "runs")
+    assert build.kernel_environment("digits")["LECTURE_VAE_RUNS"] == str(tmp_path / "runs")
+    monkeypatch.delenv("LECTURE_VAE_RUNS")
+    monkeypatch.setenv("XDG_DATA_HOME", "data")  # some versions of platformdirs take it as it is
+    assert Path(build.kernel_environment("digits")["LECTURE_VAE_RUNS"]).is_absolute()
+
+
+def test_kernels_load_the_data_that_a_relative_folder_names_here(tmp_path, monkeypatch):
+    raw = tmp_path / "data/MNIST/raw"
+    raw.mkdir(parents=True)
+    for split, n in (("train", 2), ("t10k", 1)):
+        images = struct.pack(">4I", 2051, n, 28, 28) + bytes(n * 784)
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(images)
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, n) + bytes(n))
+    monkeypatch.setattr("lecture_vae.data.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LECTURE_VAE_DATA", "data")
+    source, _ = build.choose_data()
+    assert source == str(tmp_path / "data")
+
+
 def test_videos_leave_the_page_and_unused_ones_the_site(tmp_path):
     app = SimpleNamespace(outdir=tmp_path)
     code = '<pre>src="data:video/mp4;base64,AAAA"</pre>'
@@ -737,6 +762,16 @@ def test_the_package_leaves_an_older_torch_and_numpy_alone():
     assert {each.operator for r in needed.values() for each in r.specifier} == {">="}
     for name, version in oldest.items():
         assert needed[name].specifier.contains(version), needed[name]
+
+
+def test_the_oldest_typer_that_may_be_installed_works_with_the_click_that_comes_today():
+    # 0.15 and older call click 8.2 and newer as if it were 8.1: every verb was a TypeError.
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
+    [typer] = [
+        r for r in map(Requirement, pyproject["project"]["dependencies"]) if r.name == "typer"
+    ]
+    assert not typer.specifier.contains("0.15.99")
+    assert typer.specifier.contains("0.16.0")
 
 
 def test_binder_gets_a_python_that_the_package_accepts_and_nothing_that_it_does_not_need():

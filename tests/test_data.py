@@ -279,11 +279,42 @@ def test_missing_files_are_listed(tmp_path):
         load_images(folder)
 
 
-def test_an_unreadable_file_is_a_data_error(tmp_path):
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), OSError(5, "I/O error")])
+def test_an_unreadable_file_is_a_data_error_with_its_own_cause(tmp_path, monkeypatch, error):
+    def fail(self):
+        raise error
+
     folder = write_mnist(tmp_path / "data")
-    (folder / "MNIST/raw" / FILES[0]).unlink()
-    (folder / "MNIST/raw" / FILES[0]).mkdir()
-    with pytest.raises(DataError, match="must be readable"):
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(DataError, match="must be readable") as caught:
+        load_images(folder)
+    assert ("rights" in str(caught.value)) == isinstance(error, PermissionError)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_but_has_the_name_of_one_is_said_to_be_what_it_is(tmp_path, suffix, kind):
+    place = write_mnist(tmp_path / "data") / "MNIST/raw" / FILES[1]
+    place.unlink()
+    place = place.with_name(place.name + suffix)
+    place.mkdir() if kind == "folder" else os.mkfifo(place)
+    with pytest.raises(DataError, match=f"{place} must be a file, got a {kind}"):
+        load_images(tmp_path / "data")
+
+
+def test_a_gzipped_file_is_read_where_the_plain_name_is_a_folders(tmp_path):
+    expected = load_images(write_mnist(tmp_path / "plain"))
+    (write_mnist(tmp_path / "data", zipped=True) / "MNIST/raw" / FILES[0]).mkdir()
+    assert_same(load_images(tmp_path / "data"), expected)
+
+
+@pytest.mark.parametrize("closed", ["", "MNIST", "MNIST/raw"])
+def test_a_folder_that_may_not_be_entered_is_not_called_misspelled_or_incomplete(
+    tmp_path, monkeypatch, closed
+):
+    folder = write_mnist(tmp_path / "data")
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) != folder / closed)
+    with pytest.raises(DataError, match=f"{folder / closed} must be open to you.*rights"):
         load_images(folder)
 
 
@@ -376,6 +407,55 @@ def test_a_full_disk_costs_time_only_and_leaves_no_half_file(tmp_path, cache, mo
         data = load_images(folder)
     assert data.train.labels.tolist() == [i % 10 for i in range(20)]
     assert os.listdir(cache) == []
+
+
+# No home folder
+
+# As under a number that the system does not know, in a container.
+HOMELESS = """
+import os, pwd, sys
+for name in [name for name in os.environ if name == "HOME" or name.startswith("XDG_")]:
+    del os.environ[name]
+def nobody(_): raise KeyError("uid not found")
+pwd.getpwuid = nobody
+"""
+
+
+def without_home(program: str, *words: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "always", "-c", HOMELESS + program, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_without_a_home_folder_images_are_loaded_with_a_word(tmp_path):
+    folder = write_mnist(tmp_path / "data")
+    program = "from lecture_vae import load_images; print(load_images(sys.argv[1]).fingerprint)"
+    done = without_home(program, folder)
+    assert done.stdout.strip() == load_images(folder).fingerprint, done.stderr
+    assert "MNIST at 32 x 32 could not be kept" in done.stderr
+    assert "set HOME" in done.stderr
+
+
+def test_without_a_home_folder_or_a_network_auto_falls_back_to_digits():
+    done = without_home(
+        "import torchvision; torchvision.datasets.MNIST.mirrors = ['http://127.0.0.1:9/']\n"
+        "from lecture_vae import load_images; print(load_images().name)"
+    )
+    assert done.stdout.splitlines()[-1] == "digits", done.stderr
+    assert "using scikit-learn's digits" in done.stderr
+
+
+def test_without_a_home_folder_a_download_serves_all_the_same(mirror, monkeypatch):
+    monkeypatch.setattr(lecture_vae.data, "cache_folder", lambda: None)
+    with (
+        pytest.warns(UserWarning, match="MNIST at 32 x 32 could not be kept, so"),
+        pytest.warns(UserWarning, match="The download of MNIST could not be kept, so"),
+    ):
+        assert load_images("mnist").source == "mnist"
+
+
+def test_a_home_folder_that_does_not_exist_cannot_be_meant():
+    with pytest.raises(DataError, match="no home folder that ~ could stand for: '~nobody-such/x'"):
+        load_images("~nobody-such/x")
 
 
 # The download

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
-from lecture_vae.storage import cache_folder, write_atomically
+from lecture_vae.storage import (
+    absolute,
+    cache_folder,
+    check_writable,
+    data_folder,
+    write_atomically,
+)
 
 
 def write_half_then_fail(path: Path) -> None:
@@ -109,3 +116,46 @@ def test_the_cache_folder_is_named_and_not_created(tmp_path, monkeypatch):
     )
     assert cache_folder() == tmp_path / "False" / "lecture_vae"
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("home", ["raises", "leaves the ~ in"])
+def test_a_user_without_a_home_folder_has_neither_cache_nor_data_folder(monkeypatch, home):
+    def folder(name, appauthor):
+        if home == "raises":
+            raise RuntimeError("Could not determine home directory.")
+        return Path("~nobody-such/.cache") / name
+
+    monkeypatch.setattr("platformdirs.user_cache_path", folder)
+    monkeypatch.setattr("platformdirs.user_data_path", folder)
+    assert cache_folder() is data_folder() is None
+
+
+def test_a_named_path_is_absolute_and_knows_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert absolute("a") == tmp_path / "a"
+    assert absolute("~/a") == tmp_path / "home" / "a"
+    with pytest.raises(OSError, match="no home folder that ~ could stand for"):
+        absolute("~nobody-such/a")
+
+
+def test_the_word_of_safetensors_for_a_full_disk_is_an_os_error(tmp_path):
+    def write(path: Path) -> None:
+        path.write_text("half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    with pytest.raises(OSError, match=r"file\.txt: I/O error: No space left"):
+        write_atomically(tmp_path / "file.txt", write)
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_nothing_can_be_written_is_known_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "new" / "folder")
+    assert os.listdir(tmp_path) == ["file"]
+    for place in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(OSError, match=f"must be a folder, but is none: '{tmp_path}/file'"):
+            check_writable(place)
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) != tmp_path)
+    with pytest.raises(OSError, match=f"read-only for you: '{tmp_path}'"):
+        check_writable(tmp_path / "new")

@@ -117,6 +117,31 @@ def test_the_store_is_where_the_environment_says(monkeypatch, tmp_path):
     assert store.store_folder().parts[-2:] == ("lecture_vae", "runs")
 
 
+def test_without_a_home_folder_the_store_must_be_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "data_folder", lambda: None)
+    assert store.store_folder() == tmp_path / "runs"
+    monkeypatch.delenv("LECTURE_VAE_RUNS")
+    with pytest.raises(StoreError, match=r"this user has none.*Set LECTURE_VAE_RUNS"):
+        store.store_folder()
+    assert store.store_folder(tmp_path) == tmp_path
+
+
+def test_a_store_in_the_home_of_nobody_is_refused(monkeypatch):
+    with pytest.raises(StoreError, match="that of ~nobody-such/runs cannot be found"):
+        store.store_folder("~nobody-such/runs")
+    monkeypatch.setenv("LECTURE_VAE_RUNS", "~nobody-such/runs")
+    with pytest.raises(StoreError, match="that of ~nobody-such/runs cannot be found"):
+        store.store_folder()
+
+
+def test_a_store_that_is_a_file_is_not_called_empty(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        StoreError, match=r"the run store .*/file cannot be read: .*Not a directory"
+    ):
+        open_run("0", store=tmp_path / "file")
+
+
 # ---------------------------------------------------------------------------- what time does to it
 
 OLD = Path(__file__).with_name("stored_0_1")  # a run of version 0.1, as its code left it

@@ -98,9 +98,15 @@ def choose_data() -> tuple[str, dict[str, str]]:
 
 
 def kernel_environment(data_source: str) -> dict[str, str]:
-    """The environment of the kernels: one data set for all, figures in the page, no bars."""
+    """The environment of the kernels: one data set and store for all, figures in the page, no bars.
+
+    Kernels run in other folders than this process, so what it was given must not be relative.
+    """
+    from lecture_vae import store_folder
+
     environment = dict(os.environ)
     environment["LECTURE_VAE_DATA"] = data_source
+    environment["LECTURE_VAE_RUNS"] = str(store_folder())
     environment["TQDM_DISABLE"] = "1"
     environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     # Set by a test run or a server, it would keep the kernels from choosing the inline backend.

@@ -1,0 +1,231 @@
+"""What a verb cannot do is one clear line and status 2, whatever the verb and the bad value."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+import torch
+import torchvision.datasets
+from safetensors import SafetensorError
+from typer.testing import CliRunner
+
+from lecture_vae import NegativeELBO, TrainConfig, fetch_run, load_images
+from lecture_vae.cli import app
+
+KEY = "the key of the stored run"
+SMALL = ["--data", "digits", "--steps", "4", "--eval-every", "2", "--batch-size", "8"]
+MNIST = "train-images-idx3-ubyte"
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store with one run of the digits, and its key."""
+    store = tmp_path_factory.mktemp("store")
+    config = TrainConfig(steps=4, eval_every=2, batch_size=8)
+    return store, fetch_run(
+        "linear-vae", NegativeELBO(), load_images("digits"), config, store=store
+    )
+
+
+@pytest.fixture
+def here(stored, tmp_path, monkeypatch):
+    """A working folder with a file and folders of every kind; the stored run; one core."""
+    store, run = stored
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LECTURE_VAE_RUNS", str(store))
+    monkeypatch.setattr("lecture_vae.runs.cores", lambda: 1)
+    Path("file").write_text("in the way")
+    Path("folder.mp4").mkdir()
+    Path("mnist/MNIST/raw").mkdir(parents=True)
+    for name in (MNIST, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"):
+        Path("mnist/MNIST/raw", name).touch()
+    Path("mnist/MNIST/raw/t10k-labels-idx1-ubyte").touch()
+    Path("odd/MNIST/raw", MNIST).mkdir(parents=True)
+    return run
+
+
+def refuse(patch, where, error):
+    def raise_it(*_, **__):
+        raise error
+
+    patch.setattr(where, raise_it)
+
+
+def no_home(patch):
+    patch.delenv("LECTURE_VAE_RUNS")
+    for kind in ("cache", "data"):
+        refuse(patch, f"platformdirs.user_{kind}_path", RuntimeError("no home directory"))
+
+
+def no_network(patch):
+    patch.setattr("lecture_vae.data.cache_folder", lambda: None)
+    patch.setenv("no_proxy", "*")
+    patch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+
+
+def unreadable(patch):
+    for method in ("read_bytes", "read_text"):
+        refuse(patch, f"pathlib.Path.{method}", PermissionError(13, "Permission denied"))
+
+
+def read_only(patch):
+    allowed = os.access
+    patch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and allowed(path, mode))
+
+
+def full_disk(patch):
+    for room in ("store", "animation", "web", "reproduction"):
+        where = f"lecture_vae.{room}.write_atomically"
+        refuse(patch, where, OSError(28, "No space left on device"))
+
+
+def full_disk_as_safetensors_says_it(patch):
+    refuse(patch, "lecture_vae.store.save_file", SafetensorError("No space left on device"))
+
+
+def read_only_store(patch):
+    refuse(patch, "lecture_vae.store.write_atomically", OSError(30, "Read-only file system"))
+
+
+def store_is_a_file(patch):
+    patch.setenv("LECTURE_VAE_RUNS", "file")
+
+
+def store_of_nobody(patch):
+    patch.setenv("LECTURE_VAE_RUNS", "~nobody-such/runs")
+
+
+def nothing_to_train(patch):
+    patch.setattr("lecture_vae.reproduction.reproduce", lambda *_, **__: {})
+    patch.setattr("lecture_vae.reproduction.table", lambda _: "")
+    patch.setenv("LECTURE_VAE_BUDGET", "quick")  # so that --full's own setting is undone
+    full_disk(patch)
+
+
+def no_ffmpeg(patch):
+    refuse(patch, "imageio_ffmpeg.get_ffmpeg_exe", RuntimeError("No ffmpeg exe could be found."))
+
+
+def ffmpeg_is_misspelled(patch):
+    patch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: "/nowhere/ffmpeg")
+
+
+def ffmpeg_fails(patch):
+    program = Path("ffmpeg").absolute()
+    program.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('first line\\nlast line')\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    patch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
+
+
+def no_cuda(patch):
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+TRAIN = ["train", "linear-ae", *SMALL]
+REPRODUCE = ["reproduce", "--data", "digits"]
+ANIMATE = ["animate", KEY, "--data", "digits"]
+EXPORT = ["export", KEY, "--data", "digits", "--out"]
+NO_KEY = ["*", "[0-9a-f]*", "?", "../runs", "/", "."]
+
+BAD = [
+    (["data", "nowhere"], None, "nowhere/MNIST/raw is not a folder"),
+    (["data", "file"], None, "file/MNIST/raw is not a folder"),
+    (["data", "*"], None, "*/MNIST/raw is not a folder"),
+    (["data", "odd"], None, f"{MNIST} must be a file, got a folder"),
+    (["data", "mnist/MNIST/raw"], None, "did you give MNIST/raw itself?"),
+    (["data", "./mnist"], unreadable, "must be readable: [Errno 13] Permission denied"),
+    (["data", "~nobody-such/x"], None, "no home folder that ~ could stand for"),
+    (["data", "mnist"], no_network, "MNIST could not be downloaded"),
+    ([*TRAIN, "--data", "nowhere"], None, "is not a folder"),
+    ([*TRAIN, "--data", "mnist"], no_network, "MNIST could not be downloaded"),
+    ([*TRAIN, "--start-from", "*"], None, "0 of the 1 runs"),
+    ([*TRAIN, "--device", "cuda"], no_cuda, "finds no cuda device"),
+    ([*TRAIN, "--import", "~nobody-such/x.py"], None, "no home folder that ~ could stand for"),
+    ([*TRAIN, "--import", "folder.py"], None, "a file of definitions must exist"),
+    (TRAIN, no_home, "Set LECTURE_VAE_RUNS"),
+    (TRAIN, store_of_nobody, "no home folder that ~ could stand for"),
+    (TRAIN, store_is_a_file, "must be writable"),
+    (TRAIN, read_only_store, "Read-only file system. Is the disk full or the folder read-only"),
+    (TRAIN, full_disk, "No space left on device. Is the disk full"),
+    (TRAIN, full_disk_as_safetensors_says_it, "No space left on device. Is the disk full"),
+    (["reproduce", "--data", "nowhere"], None, "is not a folder"),
+    (["reproduce", "--data", "mnist"], no_network, "MNIST could not be downloaded"),
+    ([*REPRODUCE, "--device", "cuda"], no_cuda, "finds no cuda device"),
+    (REPRODUCE, no_home, "Set LECTURE_VAE_RUNS"),
+    (REPRODUCE, store_is_a_file, "must be writable"),
+    (REPRODUCE, full_disk, "No space left on device. Is the disk full"),
+    ([*REPRODUCE, "--full", "--out", "file"], None, "must be a folder, but is none"),
+    ([*REPRODUCE, "--full", "--out", "file/x"], None, "must be a folder, but is none"),
+    ([*REPRODUCE, "--full", "--out", "new"], read_only, "the folder is read-only for you"),
+    ([*REPRODUCE, "--full", "--out", "new"], nothing_to_train, "new could not be written"),
+    *[(["animate", key], None, "a run is opened by its key") for key in NO_KEY],
+    (["animate", KEY, "--data", "nowhere"], None, "is not a folder"),
+    (["animate", KEY, "--data", "mnist"], no_network, "MNIST could not be downloaded"),
+    *[
+        ([*ANIMATE, "--out", name], None, f"a file whose name ends in .mp4, got {name}")
+        for name in ("x.gif", "x.png", "x", ".mp4", "folder.mp4", "mp4")
+    ],
+    ([*ANIMATE, "--out", "file/x.mp4"], None, "must be a folder, but is none"),
+    ([*ANIMATE, "--out", "new/x.mp4"], read_only, "the folder is read-only for you"),
+    (ANIMATE, read_only, "the folder is read-only for you"),
+    (ANIMATE, full_disk, "could not be written: [Errno 28] No space left on device"),
+    (ANIMATE, no_home, "Set LECTURE_VAE_RUNS"),
+    (ANIMATE, store_is_a_file, "cannot be read: [Errno 20] Not a directory"),
+    (ANIMATE, unreadable, "may not be read: [Errno 13] Permission denied"),
+    (ANIMATE, no_ffmpeg, "ffmpeg, which cannot be started here: No ffmpeg exe could be found."),
+    (ANIMATE, ffmpeg_is_misspelled, "does IMAGEIO_FFMPEG_EXE name something else?"),
+    (ANIMATE, ffmpeg_fails, "Its last lines: first line last line"),
+    *[(["export", key, "--out", "new"], None, "a run is opened by its key") for key in NO_KEY],
+    (["export", KEY, "--data", "nowhere", "--out", "new"], None, "is not a folder"),
+    (["export", KEY, "--data", "mnist", "--out", "new"], no_network, "could not be downloaded"),
+    ([*EXPORT, "file"], None, "must be a folder, but is none"),
+    ([*EXPORT, "file/x"], None, "must be a folder, but is none"),
+    ([*EXPORT, "new"], read_only, "the folder is read-only for you"),
+    ([*EXPORT, "new"], full_disk, "new could not be written: [Errno 28] No space left on device"),
+    ([*EXPORT, "new"], no_home, "Set LECTURE_VAE_RUNS"),
+    ([*EXPORT, "new"], store_is_a_file, "cannot be read: [Errno 20] Not a directory"),
+    ([*EXPORT, "new"], unreadable, "may not be read: [Errno 13] Permission denied"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "spoil", "message"),
+    BAD,
+    ids=[" ".join([*words, "with", getattr(how, "__name__", "nothing")]) for words, how, _ in BAD],
+)
+def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil, message):
+    words = [here.key if word == KEY else word for word in words]
+    with monkeypatch.context() as patch:
+        if spoil is not None:
+            spoil(patch)
+        result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert result.stderr.startswith("lecture-vae: ")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    made = {str(path) for path in Path().rglob("*") if path.is_file()} - {"file", "ffmpeg"}
+    assert not [name for name in made if not name.startswith("mnist/")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*REPRODUCE, "--full", "--out", "file"],
+        [*ANIMATE, "--out", "x.gif"],
+        [*ANIMATE, "--out", "file/x.mp4"],
+        [*EXPORT, "file"],
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_the_work(here, monkeypatch, words):
+    for work in ("lecture_vae.data.load_images", "lecture_vae.store.open_run"):
+        monkeypatch.setattr(work, lambda *_, **__: pytest.fail("it works"))
+    assert CliRunner().invoke(app, words).exit_code == 2
+
+
+def test_an_animation_leaves_a_still_of_another_video_alone(here):
+    Path("x.png").write_text("a picture")
+    CliRunner().invoke(app, ["animate", here.key, "--data", "digits", "--out", "x.png"])
+    assert Path("x.png").read_text() == "a picture"
