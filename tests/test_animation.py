@@ -303,7 +303,6 @@ def test_record_says_what_ffmpeg_said_and_closes_the_figure():
     assert plt.get_fignums() == []
 
 
-@pytest.mark.filterwarnings("ignore:Animation was deleted")  # matplotlib's, as nothing was drawn
 @pytest.mark.parametrize("missing", ["none is found", "the variable names nothing"])
 def test_without_ffmpeg_both_ways_to_a_video_say_so(walk, monkeypatch, missing):
     def find():
@@ -312,6 +311,8 @@ def test_without_ffmpeg_both_ways_to_a_video_say_so(walk, monkeypatch, missing):
         return "/nowhere/ffmpeg"
 
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", find)
+    animation = camera_animation()
+    animation._draw_was_started = True  # matplotlib warns of what was never drawn
     with pytest.raises(
         RuntimeError, match=r"made by ffmpeg, which cannot be started here: .*ffmpeg"
     ):
@@ -319,7 +320,7 @@ def test_without_ffmpeg_both_ways_to_a_video_say_so(walk, monkeypatch, missing):
     with pytest.raises(
         RuntimeError, match=r"made by ffmpeg, which cannot be started here: .*ffmpeg"
     ):
-        record(camera_animation(), description="x")
+        record(animation, description="x")
     assert plt.get_fignums() == []
 
 
