@@ -79,7 +79,7 @@ def scheduler():
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # else port 8787, which another user may have taken
         silence_logs=50,
     ) as cluster:
         yield cluster
