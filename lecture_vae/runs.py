@@ -132,7 +132,7 @@ def fetch_runs(
         Exception: What :func:`fetch_run` raises for the first run that fails; the others are
             trained before.
     """
-    specs = list(specs)
+    specs, done = list(specs), list[RunSpec]()
     if store is not None and pick_device(device).type == "cpu" and cores() > 1:
         folder = store_folder(store)
         specs = [_with_whole_start(spec, store) for spec in specs]
@@ -144,8 +144,8 @@ def fetch_runs(
                 recipes[key_of(recipe)] = (spec, recipe)
         if len(recipes) > 1:
             train_side_by_side([*recipes.values()], data, folder, cores(), fresh=fresh)
-            fresh = False
-    return [_fetch(spec, data, device, fresh, store) for spec in specs]
+            done = [spec for spec, _ in recipes.values()]
+    return [_fetch(spec, data, device, fresh and spec not in done, store) for spec in specs]
 
 
 def _fetch(spec: RunSpec, data: ImageData, device: str, fresh: bool, store: Store) -> Run:

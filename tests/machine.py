@@ -77,7 +77,8 @@ def lack(what: str) -> str:
         separate = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         separate += [] if IS_ROOT else ["--unshare-user"]
         files = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-        files += ["--size", "1048576", "--tmpfs", "/tmp", "--perms", "0755", "--dir", "/tmp/new"]
+        files += ["--size", "1048576", "--tmpfs", "/tmp", "--perms", "0755"]
+        files += ["--dir", str(Path("/tmp", "new"))]
         said = _fails("bwrap", *separate, *files, "true")
         return said and f"bwrap fails for user {os.geteuid()}: {said}"
     if what == "landlock rules":

@@ -270,7 +270,7 @@ BUILT = (
     + """
 import json
 folder, secret = sys.argv[1:]
-places = tree.places()
+places, tmp = tree.places(), "/tmp"
 tree.build(folder, 0, 4)
 with open('/proc/self/mountinfo') as file:
     mounts = {words[4]: words[5].split(',') for words in map(str.split, file)}
@@ -278,12 +278,12 @@ tries = {
     "the root": "open('/new', 'w')",
     "etc": "open('/etc/new', 'w')",
     "dev": "open('/dev/new', 'w')",
-    "tmp": "open('/tmp/new', 'w')",
+    "tmp": f"open({tmp + '/new'!r}, 'w')",
     "box": "open('/box/new', 'w')",
     "secret": f"open({secret!r})",
-    "disk": f"open('/tmp/large', 'wb').write(bytes(5 << 20))",
+    "disk": f"open({tmp + '/large'!r}, 'wb').write(bytes(5 << 20))",
     "memory": f"open('/dev/shm/large', 'wb').write(bytes({tree.SHARED_MB + 1} << 20))",
-    "files": "for n in range(21_000): open(f'/tmp/{n}', 'w').close()",
+    "files": f"for n in range(21_000): open({tmp + '/'!r} + str(n), 'w').close()",
 }
 told = {name: attempt(code) for name, code in tries.items()}
 told["places"] = {

@@ -308,3 +308,13 @@ def test_a_worker_that_finds_other_images_refuses(monkeypatch):
     specs = [RunSpec(name, SquaredError(), CONFIG) for name in ("linear-ae", "conv-ae")]
     with pytest.raises(StoreError, match="digits now holds other images"):
         fetch_runs(specs, other, device="cpu")
+
+
+def test_fresh_trains_anew_what_workers_cannot_define_too(trainings, monkeypatch):
+    monkeypatch.setattr(runs, "cores", lambda: 2)
+    monkeypatch.setattr(runs, "can_be_defined_elsewhere", lambda spec: spec.model != "conv-vae")
+    digits, config = load_images("digits"), TrainConfig(steps=2, batch_size=8, eval_every=2)
+    specs = [RunSpec(name, SquaredError(), config) for name in ("linear-ae", "conv-ae", "conv-vae")]
+    fetch_run("conv-vae", SquaredError(), digits, config, device="cpu")
+    fetch_runs(specs, digits, device="cpu", fresh=True)
+    assert len(trainings) == 2  # conv-vae twice; the others in their workers
