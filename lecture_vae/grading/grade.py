@@ -4,9 +4,8 @@ The results of a submission are stored as soon as they are there, so a run that 
 on, and a run that is repeated does nothing but write the same gradebook.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,16 @@ from tqdm import tqdm
 
 from lecture_vae.cluster import cores, run_tasks
 from lecture_vae.grading.gradebook import write_gradebook
+from lecture_vae.grading.notebook import AGAIN, WHOLE, Notebook
 from lecture_vae.grading.observe import observe, warm_kernels
+from lecture_vae.grading.sandbox import SandboxError
 from lecture_vae.grading.submission import Submission, find_submissions, read_submission
-from lecture_vae.grading.task import Grading
-from lecture_vae.grading.verdict import INCIDENTS, Result, Verdict
+from lecture_vae.grading.task import TRIAL, Grading, Task
+from lecture_vae.grading.verdict import Result
 
 __all__ = ["grade"]
 
+WAYS = (WHOLE, *AGAIN)
 BATCH = 25  # notebooks for one pytest process: its start costs more than a notebook
 
 
@@ -32,6 +34,7 @@ def grade(
     *,
     jobs: int | None = None,
     timeout: float | None = None,
+    wall: float | None = None,
     memory_mb: int = 1024,
     sandbox: str = "auto",
     scheduler: str | None = None,
@@ -46,6 +49,8 @@ def grade(
             that the same answer meets the same cases.
         jobs: Notebooks at a time; the number of cores if None.
         timeout: CPU seconds for a cell, in place of what each exercise says.
+        wall: Seconds of wall time for one submission, all its runs together; if None, 60 and three
+            times the CPU seconds of its exercises.
         memory_mb: What a student's kernel may use beyond the libraries.
         sandbox: auto, namespaces, bubblewrap, landlock or none.
         scheduler: Address of a Dask scheduler that runs the tasks.
@@ -64,7 +69,7 @@ def grade(
         raise OSError(
             f"{submissions} holds no notebook: expected STUDENT.ipynb or STUDENT/*.ipynb."
         )
-    grading = Grading(source, out, timeout=timeout, memory_mb=memory_mb, sandbox=sandbox)
+    grading = Grading(source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox)
     results: dict[str, list[Result]] = {}
     open_tasks: list[Submission] = []
     for student, path in found.items():
@@ -76,9 +81,9 @@ def grade(
             open_tasks.append(submission)
     with tqdm(total=len(found), initial=len(results), unit="student", desc="grading") as progress:
         if open_tasks:
-            for submission, verdict_of in _graded(grading, open_tasks, jobs or cores(), scheduler):
-                results[submission.student] = grading.results(submission, verdict_of)
-                grading.store(submission, results[submission.student])
+            for task in _graded(grading, open_tasks, jobs or cores(), scheduler):
+                results[task.submission.student] = grading.results(task)
+                grading.store(task.submission, results[task.submission.student])
                 progress.update()
     lines = [line for student in sorted(results) for line in results[student]]
     write_gradebook(grading.assignment.title, grading.assignment.name, lines, out)
@@ -86,86 +91,55 @@ def grade(
 
 
 def _graded(
-    grading: Grading, open_tasks: list[Submission], jobs: int, scheduler: str | None
-) -> Iterator[tuple[Submission, dict[str, Verdict]]]:
-    """Each submission with the verdicts on its exercises, as they are there."""
-    again: list[tuple[Submission, dict[str, Verdict]]] = []
+    grading: Grading, submissions: list[Submission], jobs: int, scheduler: str | None
+) -> Iterator[Task]:
+    """The task of each submission, as soon as its verdicts are final."""
+    tasks = [grading.begin(submission) for submission in submissions]
     # The libraries are imported there while the checks are prepared here.
-    with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(open_tasks))):
-        for submission, observation in _observed(grading, open_tasks, jobs, scheduler):
-            verdict_of = grading.judge(submission, observation)
-            if any(verdict.outcome in INCIDENTS for verdict in verdict_of.values()):
-                again.append((submission, verdict_of))
-            else:
-                yield submission, verdict_of
-        seen = _observed_alone(
-            grading,
-            [(submission, name) for submission, first in again for name in _doubtful(first)],
-        )
-        for submission, first in again:
-            for name in _doubtful(first):
-                first[name] = _better(grading, submission, name, first[name], seen)
-            yield submission, first
+    with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
+        for place, way in enumerate(WAYS):
+            later, at_once = WAYS[place + 1 :], list[Task]()
+            runs = {run.notebook.key: run for task in tasks for run in grading.runs(task, way)}
+            open_runs = Counter(run.task.key for run in runs.values())
+            at_once = [task for task in tasks if not open_runs[task.key]]
+            yield from (task for task in at_once if grading.is_done(task, later))
+            notebooks = [run.notebook for run in runs.values()]
+            if way == WHOLE and notebooks:
+                notebooks.insert(0, grading.trial())
+            for key, observation in _observed(grading, notebooks, jobs, scheduler):
+                task = runs[key].task
+                grading.judge(runs[key], observation)
+                open_runs[task.key] -= 1
+                if not open_runs[task.key] and grading.is_done(task, later):
+                    yield task
+            tasks = [task for task in tasks if not grading.is_done(task, later)]
 
 
 def _observed(
-    grading: Grading, open_tasks: list[Submission], jobs: int, scheduler: str | None
-) -> Iterator[tuple[Submission, dict[str, Any] | None]]:
-    """Each submission with what was observed of it, as they finish."""
-    by_key = {}
-    for submission in open_tasks:
-        if submission.problem is None and grading.notebook(submission).cells:
-            by_key[grading.key(submission)] = submission
-        else:
-            yield submission, None
-    notebooks = [grading.notebook(submission) for submission in by_key.values()]
+    grading: Grading, notebooks: list[Notebook], jobs: int, scheduler: str | None
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Each notebook with what was observed of it, as they finish: the trial first, if there is one.
+
+    Raises:
+        SandboxError: What stands in the way of the trial would stand in everybody's.
+    """
     # As many batches for each job: else one works on while the others have nothing left to do.
     count = jobs * -(-len(notebooks) // (jobs * BATCH))
     batches = [notebooks[at::count] for at in range(min(count, len(notebooks)))]
     observe_here = partial(observe, conditions=grading.conditions)
-    for _, observation in run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler):
-        if not isinstance(observation, Exception):  # else nothing came: see what is left over
-            yield by_key.pop(observation["notebook"]), observation
-    yield from ((submission, None) for submission in by_key.values())
-
-
-def _doubtful(first: dict[str, Verdict]) -> list[str]:
-    """Exercises that ran and did not come out right."""
-    again = INCIDENTS | {"error", "wrong"}
-    return [name for name, verdict in first.items() if verdict.outcome in again]
-
-
-def _observed_alone(
-    grading: Grading, wanted: list[tuple[Submission, str]]
-) -> dict[str, dict[str, Any]]:
-    """Runs single exercises once more, each in a kernel of its own, one after the other.
-
-    One answer that kills the kernel or hangs may have spoiled the next; a busy machine may have
-    turned a right answer into a slow one. Neither is the student's fault.
-
-    Returns:
-        The observations by the key of their notebook.
-    """
-    notebooks = [grading.notebook(submission, name) for submission, name in wanted]
-    seen: dict[str, dict[str, Any]] = {}
-    # All in one process; those that it did not come to, because it ended, in one for each.
-    for batch in [notebooks, *([notebook] for notebook in notebooks)]:
-        left = [notebook for notebook in batch if notebook.key not in seen]
-        with suppress(Exception):  # whatever it is, it is ours: the first verdict says so
-            for each in observe(left, grading.conditions) if left else ():
-                seen[each["notebook"]] = each
-    return seen
-
-
-def _better(
-    grading: Grading,
-    submission: Submission,
-    name: str,
-    first: Verdict,
-    seen: dict[str, dict[str, Any]],
-) -> Verdict:
-    """The verdict on an exercise that ran twice: right once is right."""
-    observation = seen.get(grading.notebook(submission, name).key)
-    second = grading.judge(submission, observation, name)[name]
-    better = second.outcome in ("correct", "tampered") or first.outcome == "infrastructure"
-    return replace(second if better else first, attempts=2)
+    left = {notebook.key for notebook in notebooks}
+    held: list[tuple[str, dict[str, Any] | None]] = []
+    for batch, found in run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler):
+        if isinstance(found, Exception):  # else nothing came: see what is left over
+            if TRIAL in left and batch[0].key == TRIAL:
+                raise SandboxError(f"notebooks cannot be run here: {found}. Nobody was graded.")
+            continue
+        left.remove(found["notebook"])
+        if found["notebook"] == TRIAL:
+            grading.check_trial(found)
+        else:
+            held.append((found["notebook"], found))
+        if TRIAL not in left:
+            yield from held
+            held.clear()
+    yield from ((key, None) for key in left)

@@ -1,50 +1,36 @@
-"""Observations: rebuilt notebooks run through nbval in sandboxed kernels; what they did comes back.
+"""Observations: notebooks run through nbval in sandboxed kernels; what they did comes back.
 
-Nothing here knows a right value. A notebook is rebuilt from the assignment, with the student's
-answers in it and nothing else of the student's.
+Nothing here knows a right value.
 """
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lecture_vae.grading.exercises import Assignment, Exercise
+from lecture_vae.grading.notebook import Notebook
 from lecture_vae.grading.sandbox import Limits, choose
-from lecture_vae.grading.submission import Answer, Submission
-from lecture_vae.grading.trial import HiddenCheck
-from lecture_vae.grading.values import encode
 from lecture_vae.grading.zygote import Zygote
 
-__all__ = ["Cell", "Conditions", "Rebuilt", "observe", "rebuild", "warm_kernels"]
+__all__ = ["Conditions", "Stopping", "observe", "stop", "warm_kernels"]
 
-OUR_SECONDS = 60.0  # for cells that are ours alone
+START_SECONDS = 240.0  # for pytest and the libraries of its kernels
+GRACE_SECONDS = 4.0  # after the end of a notebook's wall time; then its process is ended from here
+SAID = "said.txt"  # what pytest printed, no word of it a student's
 INI = "[pytest]\nfilterwarnings = ignore\n"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a rebuilt notebook."""
-
-    id: str
-    source: str
-    timeout: float  # CPU seconds
-    replay: bool = False  # run again if the kernel had to be replaced
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """A notebook to run: the student's answers among our cells."""
-
-    key: str
-    cells: tuple[Cell, ...]
+class Stopping(Exception):
+    """The whole run is being stopped."""
 
 
 @dataclass(frozen=True)
@@ -60,142 +46,166 @@ class Conditions:
         return Zygote(choose(self.sandbox), self.limits, self.preload)
 
 
-def rebuild(
-    key: str,
-    assignment: Assignment,
-    submission: Submission,
-    checks: dict[str, HiddenCheck],
-    canary: str | None,
-    *,
-    only: str | None = None,
-    timeout: float | None = None,
-) -> Rebuilt:
-    """The notebook that is run for a submission.
-
-    Args:
-        key: Names the notebook in the observations.
-        assignment: Where set-up, probes and public checks come from.
-        submission: Where the answers come from, and nothing else.
-        checks: The cases of each exercise, by name.
-        canary: The exercise whose first wrong answer is planted at the end, or None.
-        only: The one exercise to run, with the answers that it uses; all if None.
-        timeout: CPU seconds for a cell of the student, in place of the exercise's own.
-    """
-    answers = {answer.exercise: answer for answer in submission.answers}
-    wanted = _with_all_it_uses(only, answers) if only else set(answers)
-    cells: list[Cell] = []
-    planted: list[Cell] = []
-    for exercise in assignment.exercises:
-        answer = answers.get(exercise.name)
-        if answer is None or answer.unanswered or not answer.source:
-            continue
-        if exercise.name not in wanted:
-            continue
-        seconds = timeout or exercise.timeout
-        stem = f"e{exercise.number}"
-        cells.append(Cell(f"{stem}-before", _before(assignment), OUR_SECONDS))
-        for number, helper in enumerate(answer.helpers, 1):
-            cells.append(Cell(f"{stem}-helper{number}", helper, seconds, replay=True))
-        cells.append(Cell(f"{stem}-answer", answer.source, seconds, replay=True))
-        if only not in (None, exercise.name):
-            continue
-        cells.append(Cell(f"{stem}-probe", _probe(exercise, checks[exercise.name]), seconds))
-        if not checks[exercise.name].judged:  # else the check is as long as the answer
-            cells.append(Cell(f"{stem}-check", exercise.check, seconds))
-        if exercise.name == canary:
-            planted = [
-                Cell("canary-before", _before(assignment), OUR_SECONDS),
-                Cell("canary-answer", exercise.wrong[0].source, seconds),
-                Cell("canary-probe", _probe(exercise, checks[exercise.name]), seconds),
-            ]
-    # At the end, because a later answer may use the one that is overwritten here.
-    return Rebuilt(key, (*cells, *planted))
-
-
-def _with_all_it_uses(exercise: str, answers: dict[str, Answer]) -> set[str]:
-    found, left = set[str](), {exercise}
-    while left:
-        found |= left
-        left = {name for each in left & set(answers) for name in answers[each].uses} - found
-    return found
-
-
-def _before(assignment: Assignment) -> str:
-    return (
-        "from lecture_vae.grading.inside import clean_slate\n"
-        f"clean_slate(globals())\n{assignment.setup}\n"
-    )
-
-
-def _probe(exercise: Exercise, check: HiddenCheck) -> str:
-    cases = json.dumps([encode(case) for case in check.cases])
-    return (
-        f"{exercise.probe}\n\n"
-        f"from lecture_vae.grading.inside import report\nreport(probe, {cases!r})\n"
-    )
-
-
-# ---------------------------------------------------------------------------- running
-
-
-def observe(notebooks: Sequence[Rebuilt], conditions: Conditions) -> Iterator[dict[str, Any]]:
+def observe(notebooks: Sequence[Notebook], conditions: Conditions) -> Iterator[dict[str, Any]]:
     """Runs a batch of notebooks in one pytest process, whose kernels a zygote forks.
+
+    A notebook that ends that process, or that has to be ended with it, is run once more, alone and
+    after the others, and reported as far as it came if that happens again.
 
     Args:
         notebooks: What to run; each in a kernel of its own.
         conditions: Sandbox and limits.
 
     Yields:
-        One observation for each notebook that ran to its end: ``notebook``, its key, and
-        ``cells``, what each of its cells did. A notebook without one did not run to its end,
-        because the process that ran it ended.
+        One observation for each notebook: ``notebook``, its key; ``cells``, what each of its cells
+        did; ``seconds``, wall time; and ``ended``, why it did not run to its end: "" if it did,
+        "timeout", or "crashed" where what it sent ended the process that reads it.
 
     Raises:
         RuntimeError: At the end, if a notebook failed for reasons that are not its own.
+        Stopping: After :func:`stop`.
     """
-    with tempfile.TemporaryDirectory(prefix="lv-batch-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # a box in it may belong to a user of its own, who must get through
+    left, again = list(notebooks), list[Notebook]()
+    failed = 0
+    while left or again:
+        batch = left or again[:1]
+        with tempfile.TemporaryDirectory(prefix="lv-batch-") as name, _zygotes.one(conditions) as z:
+            run = _Run(Path(name), batch, z)
+            for observation in run:
+                failed += any(cell["outcome"] == "infrastructure" for cell in observation["cells"])
+                yield observation
+            if run.ended or failed:  # kernels may be left over, or the zygote be what failed
+                z.close()
+        if run.ended and not run.done and not run.running:
+            raise RuntimeError(f"no notebook could be begun: {run.ended}, {run.said}")
+        if left:
+            left = batch[run.done :]
+            if run.running:
+                again += left[:1]
+                left = left[1:]
+        else:
+            if run.running:
+                yield run.unfinished()
+            again = again[1:]
+    if failed:
+        raise RuntimeError(f"{failed} of {len(notebooks)} notebooks did not run to their end")
+
+
+class _Run:
+    """One pytest process over a folder of notebooks; iterating gives those that came to their end.
+
+    Attributes:
+        done: How many did.
+        running: Whether one had begun when the process ended.
+        ended: Why the process ended before the last one, "" if it did not.
+        said: The end of what it printed then.
+    """
+
+    def __init__(self, folder: Path, notebooks: Sequence[Notebook], zygote: Zygote):
         for place, notebook in enumerate(notebooks):
             _write(folder / f"{place:06d}" / "notebook.ipynb", notebook)
-        seconds = 120 + 5 * sum(cell.timeout for notebook in notebooks for cell in notebook.cells)
-        left = len(notebooks)
-        with _zygotes.one(conditions) as zygote:
-            for line in _lines(folder, zygote, seconds):
-                observation = json.loads(line)
-                observation["notebook"] = notebooks[int(observation["notebook"])].key
-                left -= all(cell["outcome"] != "infrastructure" for cell in observation["cells"])
-                yield observation
-            if left:  # then the zygote may be what failed, and must not serve again
-                raise RuntimeError(f"{left} of {len(notebooks)} notebooks did not run to their end")
+        (folder / "pytest.ini").write_text(INI, encoding="utf8")
+        self.folder, self.notebooks, self.zygote = folder, notebooks, zygote
+        self.done, self.running, self.ended, self.said = 0, False, "", ""
+        self.cells: list[dict[str, Any]] = []
+        self.begun = time.monotonic()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with _process(self.folder, self.zygote) as lines:
+            until = time.monotonic() + START_SECONDS
+            while self.done < len(self.notebooks):
+                line = lines.next(until)
+                if line is None:
+                    self.ended = "timeout" if time.monotonic() >= until else "crashed"
+                    self.said = (self.folder / SAID).read_text(errors="replace")[-300:].strip()
+                    return
+                if "begins" in line:
+                    self.begun, self.running, self.cells = time.monotonic(), True, []
+                    until = self.begun + self.notebooks[self.done].wall + GRACE_SECONDS
+                elif "cell" in line:
+                    self.cells.append(line)
+                else:
+                    self.done, self.running = self.done + 1, False
+                    yield self._observation(self.done - 1, "")
+
+    def unfinished(self) -> dict[str, Any]:
+        """The notebook that ran when the process ended."""
+        return self._observation(self.done, self.ended)
+
+    def _observation(self, place: int, ended: str) -> dict[str, Any]:
+        return {
+            "notebook": self.notebooks[place].key,
+            "cells": self.cells,
+            "seconds": time.monotonic() - self.begun,
+            "ended": ended,
+        }
 
 
-def _write(path: Path, notebook: Rebuilt) -> None:
+def _write(path: Path, notebook: Notebook) -> None:
     cells: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": cell.id,
-            "metadata": {"lecture_vae": {"timeout": cell.timeout, "replay": cell.replay}},
+            "metadata": {
+                "lecture_vae": {
+                    "timeout": cell.timeout, "probes": cell.probes, "wall": notebook.wall,
+                }
+            },
             "source": cell.source,
             "execution_count": None,
             "outputs": [],
         }
         for cell in notebook.cells
-    ]
+    ]  # fmt: skip
     document = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(document), encoding="utf8")
 
 
-def _lines(folder: Path, zygote: Zygote, seconds: float) -> Iterator[str]:
-    """The lines that a pytest process over a folder of notebooks reports."""
-    ini = folder / "pytest.ini"
-    ini.write_text(INI, encoding="utf8")
+# ---------------------------------------------------------------------------- processes
+
+
+class _Lines:
+    """What a process writes, line by line, for as long as one is ready to wait."""
+
+    def __init__(self, descriptor: int):
+        self.descriptor, self.text = descriptor, b""
+        self.poll = select.poll()
+        self.poll.register(descriptor, select.POLLIN)
+
+    def next(self, until: float) -> dict[str, Any] | None:
+        """The next line; None if the process ended, or `until` has come."""
+        while b"\n" not in self.text:
+            if not self.poll.poll(max(until - time.monotonic(), 0) * 1000):
+                return None
+            more = os.read(self.descriptor, 1 << 16)
+            if not more:
+                return None
+            self.text += more
+        line, _, self.text = self.text.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+_stopped = threading.Event()
+
+
+def stop() -> None:
+    """Ends all runs of this process for good; their :func:`observe` raises Stopping."""
+    _stopped.set()
+    for process in list(_running):
+        process.kill()
+
+
+@contextmanager
+def _process(folder: Path, zygote: Zygote) -> Iterator[_Lines]:
+    """A pytest process over a folder of notebooks, and what it reports."""
     reader, writer = os.pipe()
     command = [
         sys.executable, "-I", "-m", "pytest", str(folder),
         "-p", "nbval.plugin", "-p", "lecture_vae.grading.plugin", "-p", "no:cacheprovider",
-        "--noconftest", "-c", str(ini), "--rootdir", str(folder), "--nbval-lax",
+        "--noconftest", "-c", str(folder / "pytest.ini"), "--rootdir", str(folder), "--nbval-lax",
         "--continue-on-collection-errors", "-q", "--tb=no", "--color=no",
         "--grading-zygote", str(zygote.fileno()), "--grading-out", str(writer),
     ]  # fmt: skip
@@ -205,26 +215,28 @@ def _lines(folder: Path, zygote: Zygote, seconds: float) -> Iterator[str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(folder),  # boxes go there, and with it, whatever happens to this process
     }
-    process = subprocess.Popen(
-        command,
-        pass_fds=(zygote.fileno(), writer),
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (folder / SAID).open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            pass_fds=(zygote.fileno(), writer),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
     os.close(writer)
-    watch = threading.Timer(seconds, process.kill)  # every cell is bounded; this bounds the rest
-    watch.start()
+    _running.add(process)
     try:
-        with os.fdopen(reader, encoding="utf8") as lines:
-            for line in lines:
-                if line.endswith("\n"):  # else the process ended while it wrote
-                    yield line
+        if _stopped.is_set():
+            raise Stopping
+        yield _Lines(reader)
+        if _stopped.is_set():
+            raise Stopping
     finally:
-        watch.cancel()
+        _running.discard(process)
         process.kill()
         process.wait()
+        os.close(reader)
 
 
 # ---------------------------------------------------------------------------- zygotes
@@ -250,8 +262,9 @@ class _Zygotes:
         except BaseException:
             zygote.close()
             raise
-        with self.lock:
-            self.idle.append((conditions, zygote))
+        if zygote.fileno() >= 0:
+            with self.lock:
+                self.idle.append((conditions, zygote))
 
     def close(self) -> None:
         with self.lock:
@@ -265,6 +278,7 @@ _zygotes = _Zygotes()
 @contextmanager
 def warm_kernels(conditions: Conditions, number: int) -> Iterator[None]:
     """Has zygotes import their libraries while something else goes on; ends them afterwards."""
+    _stopped.clear()
     _zygotes.idle += [(conditions, conditions.zygote()) for _ in range(number)]
     try:
         yield

@@ -1,8 +1,8 @@
 """The pytest plugin that grades: nbval executes, kernels come out of boxes, cells are reported.
 
 nbval collects the rebuilt notebooks and runs their cells, one test a cell. This plugin gives it
-kernels that a zygote forks inside a sandbox, forks again after a death, and writes one line of
-JSON for each notebook. It knows no right value.
+kernels that a zygote forks inside a sandbox, and writes a line of JSON when a notebook begins, for
+each of its cells, and when it ends. It knows no right value.
 """
 
 import json
@@ -19,7 +19,6 @@ from lecture_vae.grading.inside import MIME
 from lecture_vae.grading.zygote import Zygote
 
 MAX_TEXT = 4_000  # characters of printed text that are kept
-REPLAY_SECONDS = 2.0  # answers that took longer are not run again after a death
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,11 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Reporter:
-    """Writes one line for each notebook, when its last cell has run."""
+    """Reports on the notebooks, one after the other."""
 
     def __init__(self, out: int):
-        self.out, self.cells = out, list[dict[str, Any]]()
-        self.begun = time.monotonic()
+        self.out = out
+        self.notebook: Any = None  # the one that runs
+        self.begun = self.ends_at = 0.0
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         BoxedKernel.left = len({item.path for item in session.items})
@@ -49,52 +49,59 @@ class _Reporter:
         if BoxedKernel.spare is not None:
             BoxedKernel.spare.end()
 
-    @pytest.hookimpl(hookwrapper=True)
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: Any, nextitem: Any | None) -> Iterator[None]:
+        if item.parent is not self.notebook:
+            self.notebook = item.parent
+            self.ends_at = time.monotonic() + item.cell.metadata["lecture_vae"]["wall"]
+            self._say({"begins": item.path.parent.name})
+        result = yield
+        if nextitem is None or nextitem.parent is not item.parent:
+            if item.parent.kernel is not None:
+                item.parent.kernel.stop()  # nbval leaves a dead one alone
+            self._say({"ends": item.path.parent.name})
+        return result
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: Any) -> Iterator[None]:
-        yield
+        result = yield
         kernel, ours = item.parent.kernel, item.cell.metadata["lecture_vae"]
         if kernel is not None:
             item.parent.timed_out = False
             if not kernel.is_alive():
-                kernel.revive()
-            kernel.cpu_limit = ours["timeout"]
+                pytest.skip("an earlier cell ended the kernel")
+            kernel.cpu_limit, kernel.ends_at = ours["timeout"], self.ends_at
             self.begun = time.monotonic()
+        return result
 
-    @pytest.hookimpl(hookwrapper=True)
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: Any, call: pytest.CallInfo[None]) -> Iterator[None]:
-        yield
-        if call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
-            return
-        seconds = time.monotonic() - self.begun
-        report = _observation(item, call, seconds)
-        self.cells.append(report)
-        ours = item.cell.metadata["lecture_vae"]
-        if ours["replay"] and report["outcome"] == "ok" and seconds < REPLAY_SECONDS:
-            item.parent.kernel.played.append(item.cell.source)
+        result = yield
+        if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
+            self._say(_observation(item, call) | {"seconds": self._seconds(call)})
+        return result
 
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_protocol(self, item: Any, nextitem: Any | None) -> Iterator[None]:
-        yield
-        if nextitem is None or nextitem.parent is not item.parent:
-            line = json.dumps({"notebook": item.path.parent.name, "cells": self.cells}) + "\n"
-            self.cells = []
-            data = line.encode()
-            while data:
-                data = data[os.write(self.out, data) :]
-            if item.parent.kernel is not None:
-                item.parent.kernel.stop()  # nbval leaves a dead one alone
+    def _seconds(self, call: pytest.CallInfo[None]) -> float:
+        return round(time.monotonic() - self.begun, 3) if call.when == "call" else 0.0
+
+    def _say(self, what: dict[str, Any]) -> None:
+        data = json.dumps(what).encode() + b"\n"
+        while data:
+            data = data[os.write(self.out, data) :]
 
 
-def _observation(item: Any, call: pytest.CallInfo[None], seconds: float) -> dict[str, Any]:
+def _observation(item: Any, call: pytest.CallInfo[None]) -> dict[str, Any]:
     """What one cell did, as JSON."""
     outcome, message = "ok", ""
     if call.excinfo is not None:
         error = call.excinfo.value
         outcome, message = "error", str(error)
-        if call.when == "setup":
-            outcome, message = "infrastructure", f"{type(error).__name__}: {error}"
+        if isinstance(error, pytest.skip.Exception):
+            outcome = "not run"
         elif isinstance(error, Stopped):
             outcome = error.reason
+        elif call.when == "setup":
+            outcome, message = "infrastructure", f"{type(error).__name__}: {error}"
         elif not isinstance(error, nbval.plugin.NbCellError):  # nbval met a forged message
             outcome, message = "crashed", f"the kernel sent what no kernel sends: {error!r}"
         elif "waiting for output" in message:
@@ -108,12 +115,16 @@ def _observation(item: Any, call: pytest.CallInfo[None], seconds: float) -> dict
         elif isinstance(out.data, dict) and MIME in out.data:
             values = out.data[MIME]
     item.test_outputs = None  # a batch is many notebooks
+    reply = getattr(item.parent.kernel, "reply", None) or {}
+    if outcome == "ok" and reply.get("status") == "error":  # its own message was kept back
+        outcome, name = "error", str(reply.get("ename", ""))[:200]
+        message = str(reply.get("evalue", ""))[:MAX_TEXT]
+    probes = item.cell.metadata["lecture_vae"]["probes"]
     return {
         "cell": item.cell.id,
         "outcome": outcome,
         "error": name,
         "message": message[:MAX_TEXT],
-        "printed": printed,
-        "values": values if isinstance(values, str) else None,
-        "seconds": round(seconds, 3),
+        "printed": "" if probes else printed,  # it may show the hidden cases
+        "values": values if probes and isinstance(values, str) else None,
     }

@@ -8,23 +8,55 @@ import hmac
 import json
 import os
 import secrets
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import lecture_vae
-from lecture_vae.grading.exercises import Assignment, ExerciseError, read_assignment
-from lecture_vae.grading.observe import Conditions, Rebuilt, rebuild
-from lecture_vae.grading.sandbox import Limits, choose
-from lecture_vae.grading.submission import Submission
+from lecture_vae.grading.exercises import Assignment, Exercise, ExerciseError, read_assignment
+from lecture_vae.grading.notebook import AGAIN, WHOLE, Notebook, Rebuilding
+from lecture_vae.grading.observe import Conditions
+from lecture_vae.grading.sandbox import Limits, SandboxError, choose
+from lecture_vae.grading.submission import Answer, Submission
 from lecture_vae.grading.trial import HiddenCheck
-from lecture_vae.grading.verdict import Provenance, Result, Verdict, is_tampered, verdicts
+from lecture_vae.grading.verdict import (
+    STOPS,
+    Provenance,
+    Result,
+    Verdict,
+    better,
+    is_tampered,
+    verdict,
+)
 from lecture_vae.storage import write_atomically
 
-__all__ = ["Grading"]
+__all__ = ["TRIAL", "Grading", "Run", "Task"]
 
-SEED_FILE, STORE = "seed", "graded"
+SEED_FILE, STORE, TRIAL = "seed", "graded", "trial"
+# What a submission may take: time to start and to wait, and three times the CPU time of exercises.
+WALL_SECONDS, WALL_FOR_CPU = 60.0, 3.0
+
+
+@dataclass
+class Task:
+    """One submission while it is graded."""
+
+    submission: Submission
+    key: str
+    verdicts: dict[str, Verdict] = field(default_factory=dict)  # so far, by exercise
+    seconds: float = 0.0  # wall time that its runs took
+
+
+@dataclass(frozen=True)
+class Run:
+    """One notebook of a task."""
+
+    task: Task
+    notebook: Notebook
+    exercises: tuple[Exercise, ...]  # which it decides
+    canary: str | None  # the exercise of which a wrong answer is planted
 
 
 class Grading:
@@ -33,6 +65,7 @@ class Grading:
     Attributes:
         assignment: The exercises.
         conditions: Sandbox level and limits.
+        wall: Seconds of wall time for everything that runs of one submission.
 
     Raises:
         ExerciseError: The assignment cannot be graded with.
@@ -45,11 +78,14 @@ class Grading:
         out: Path,
         *,
         timeout: float | None = None,
+        wall: float | None = None,
         memory_mb: int = 1024,
         sandbox: str = "auto",
     ):
         self.assignment: Assignment = read_assignment(source)
         self.out, self.timeout = out, timeout
+        cpu = sum(timeout or exercise.timeout for exercise in self.assignment.exercises)
+        self.wall = wall or WALL_SECONDS + WALL_FOR_CPU * cpu
         chosen = choose(sandbox)
         # The first optimizer of a process imports a compiler, which takes longer than a notebook.
         trains = any("torch.optim" in exercise.solution for exercise in self.assignment.exercises)
@@ -82,11 +118,17 @@ class Grading:
                 )
         return checks
 
+    @cached_property
+    def rebuilding(self) -> Rebuilding:
+        """How submissions become notebooks."""
+        return Rebuilding(self.assignment, self.checks, self.timeout)
+
     def key(self, submission: Submission) -> str:
         """Names the task: equal keys, equal results."""
         parts = [
-            submission.student, submission.digest, submission.problem or "",
-            asdict(self.provenance), asdict(self.conditions.limits), self.timeout,
+            submission.student, submission.digest, submission.problem or "", submission.remarks,
+            submission.id, asdict(self.provenance), asdict(self.conditions.limits), self.timeout,
+            self.wall,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
@@ -94,10 +136,13 @@ class Grading:
         """The results of a submission that was graded before, or None."""
         path = self.out / STORE / f"{self.key(submission)}.json"
         try:
-            return [Result(**fields) for fields in json.loads(path.read_text(encoding="utf8"))]
+            return [
+                Result(**fields | {"remarks": tuple(fields["remarks"])})
+                for fields in json.loads(path.read_text(encoding="utf8"))
+            ]
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):  # not ours, or of another version: graded again
+        except (ValueError, TypeError, KeyError):  # not ours, or of another version: graded again
             return None
 
     def store(self, submission: Submission, results: list[Result]) -> None:
@@ -108,57 +153,114 @@ class Grading:
         path = self.out / STORE / f"{self.key(submission)}.json"
         write_atomically(path, lambda file: file.write_text(text, encoding="utf8"))
 
-    def canary(self, submission: Submission) -> str | None:
-        """The exercise after which a wrong answer is planted: an answered one, by the seed."""
-        answered = [
-            answer.exercise
-            for answer in submission.answers
-            if answer.source and not answer.unanswered
-        ]
-        cheap = [name for name in answered if not self.checks[name].judged] or answered
-        if not cheap:
-            return None
-        return cheap[_number(self.seed, submission.digest) % len(cheap)]
-
-    def notebook(self, submission: Submission, only: str | None = None) -> Rebuilt:
-        """The notebook that is run for a submission, or for one exercise of it."""
-        return rebuild(
-            self.key(submission) if only is None else f"{self.key(submission)}/{only}",
-            self.assignment,
-            submission,
-            self.checks,
-            only or self.canary(submission),
-            only=only,
-            timeout=self.timeout,
-        )
-
-    def judge(
-        self, submission: Submission, observation: dict[str, Any] | None, only: str | None = None
-    ) -> dict[str, Verdict]:
-        """The verdicts on what was observed, by exercise."""
-        expected = [cell.id for cell in self.notebook(submission, only).cells]
-        found = {
-            exercise.name: verdict
-            for exercise, verdict in verdicts(
-                self.assignment, submission, self.checks, expected, observation, only
-            )
-        }
-        canary = only or self.canary(submission)
-        if observation and canary and is_tampered(self.checks[canary], observation):
-            trick = "the wrong answer that was planted for comparison did not come out wrong"
-            for name, verdict in found.items():
-                if verdict.outcome not in ("unanswered", "missing"):
-                    found[name] = replace(
-                        verdict, outcome="tampered", message=trick, resembles=None, hint=None
-                    )
-        return found
-
-    def results(self, submission: Submission, found: dict[str, Verdict]) -> list[Result]:
-        """The lines of the gradebook for a submission."""
+    def begin(self, submission: Submission) -> Task:
+        """The task of a submission, with the verdicts on exercises that need no run."""
+        task = Task(submission, self.key(submission))
         answers = {answer.exercise: answer for answer in submission.answers}
+        for exercise in self.assignment.exercises:
+            answer = answers.get(exercise.name)
+            if submission.problem is not None:
+                task.verdicts[exercise.name] = Verdict("unreadable", submission.problem)
+            elif answer is None or not answer.matched_by:
+                task.verdicts[exercise.name] = Verdict("missing")
+            elif answer.unanswered or not answer.cells:
+                task.verdicts[exercise.name] = Verdict("unanswered")
+        return task
+
+    def runs(self, task: Task, way: str) -> list[Run]:
+        """What is to run of a submission in one way."""
+        wanted = self._wanted(task, way)
+        if way == WHOLE:
+            canary = self._canary(task.submission, wanted)
+            build = self.rebuilding.whole
+            notebook = build(task.key, task.submission, canary, self.wall / 2)
+            return [Run(task, notebook, tuple(wanted), canary)] if wanted else []
+        # What is left of the time is divided among what may still run.
+        ways = len(AGAIN) - AGAIN.index(way)
+        wall = max(self.wall - task.seconds, 1.0) / max(len(wanted) * ways, 1)
+        runs = []
+        for exercise in wanted:
+            key = f"{task.key}/{exercise.name}/{way}"
+            notebook = self.rebuilding.alone(key, task.submission, exercise, way, wall)
+            runs.append(Run(task, notebook, (exercise,), exercise.name))
+        return runs
+
+    def is_done(self, task: Task, ways: Sequence[str]) -> bool:
+        """Whether no run in one of these ways could change a verdict."""
+        return not any(self._wanted(task, way) for way in ways)
+
+    def _wanted(self, task: Task, way: str) -> list[Exercise]:
+        return [e for e in self.assignment.exercises if self._may_help(task, e, way)]
+
+    def _may_help(self, task: Task, exercise: Exercise, way: str) -> bool:
+        verdict = task.verdicts.get(exercise.name)
+        if verdict is None or way == WHOLE:
+            return verdict is None
+        if verdict.outcome in ("error", "wrong"):
+            # Who gets the values of a named mistake on every case has made it, unless another
+            # cell says otherwise.
+            cells = next(a.cells for a in task.submission.answers if a.exercise == exercise.name)
+            if verdict.resembles and len(cells) == 1:
+                return False
+            return self.rebuilding.differs(task.submission, exercise, way)
+        if verdict.outcome in STOPS:  # alone, too, and then by nothing but itself
+            return way == AGAIN[0]
+        return verdict.outcome in ("infrastructure", "tampered")
+
+    def judge(self, run: Run, observation: dict[str, Any] | None) -> None:
+        """Puts what was observed of a run into the verdicts of its task."""
+        submission, verdicts = run.task.submission, run.task.verdicts
+        run.task.seconds += (observation or {}).get("seconds", 0.0)
+        canary = run.canary and self.checks[run.canary]
+        tampered = bool(canary) and is_tampered(canary, observation)
+        answers = {answer.exercise: answer for answer in submission.answers}
+        for exercise in run.exercises:
+            found = verdict(
+                exercise, answers[exercise.name], self.checks[exercise.name], run.notebook,
+                observation,
+            )  # fmt: skip
+            if tampered:
+                trick = "the wrong answer that was planted for comparison did not come out wrong"
+                found = replace(
+                    found, outcome="tampered", message=trick, resembles=None, hint=None
+                )
+            before = verdicts.get(exercise.name)
+            verdicts[exercise.name] = better(before, found) if before else found
+
+    def _canary(self, submission: Submission, wanted: Sequence[Exercise]) -> str | None:
+        """The exercise of which a wrong answer is planted: one that is run, by the seed."""
+        names = [exercise.name for exercise in wanted]
+        cheap = [name for name in names if not self.checks[name].judged] or names
+        return cheap[_number(self.seed, submission.digest) % len(cheap)] if cheap else None
+
+    def trial(self) -> Notebook:
+        """The right answers, run before the first student's in the same way."""
+        return self.rebuilding.solutions(TRIAL, self.wall)
+
+    def check_trial(self, observation: dict[str, Any] | None) -> None:
+        """Sees that nothing on this machine would keep everybody from a right result.
+
+        Raises:
+            SandboxError: The right answers did not come out right.
+        """
+        for exercise in self.assignment.exercises:
+            if not self.checks[exercise.name].judged:
+                own = Answer(exercise.name, (), (), "id", unanswered=False)
+                check = self.checks[exercise.name]
+                found = verdict(exercise, own, check, self.trial(), observation)
+                if found.outcome != "correct":
+                    raise SandboxError(
+                        f"notebooks cannot be graded here: the solution of {exercise.name} did "
+                        f"not come out right in the sandbox ({found.outcome}: {found.message}). "
+                        "Nobody was graded."
+                    )
+
+    def results(self, task: Task) -> list[Result]:
+        """The lines of the gradebook for a submission."""
+        answers = {answer.exercise: answer for answer in task.submission.answers}
         return [
-            found[exercise.name].result(
-                exercise, submission, answers.get(exercise.name), self.provenance
+            task.verdicts[exercise.name].result(
+                exercise, task.submission, answers.get(exercise.name), self.provenance
             )
             for exercise in self.assignment.exercises
         ]

@@ -5,15 +5,17 @@ A verdict reads numbers that a kernel printed. It never asks the kernel whether 
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lecture_vae.grading.exercises import Assignment, Exercise
-from lecture_vae.grading.submission import Answer, Submission
+from lecture_vae.grading.exercises import Exercise
+from lecture_vae.grading.notebook import Notebook
+from lecture_vae.grading.submission import Answer, Submission, source_of
 from lecture_vae.grading.trial import HiddenCheck
 from lecture_vae.grading.values import decode
 
-__all__ = ["INCIDENTS", "OUTCOMES", "Provenance", "Result", "Verdict", "is_tampered", "verdicts"]
+__all__ = ["OUTCOMES", "Provenance", "Result", "Verdict", "better", "is_tampered", "verdict"]
 
 OUTCOMES = {  # each with its meaning, in words for teacher and student
     "correct": "every case came out right",
@@ -30,8 +32,12 @@ OUTCOMES = {  # each with its meaning, in words for teacher and student
     "infrastructure": "the grading itself failed, which says nothing about the answer",
 }
 
-# After one of these the state of a notebook is not what its answers made it.
-INCIDENTS = {"timeout", "crashed", "memory", "output", "infrastructure"}
+STOPS = ("timeout", "crashed", "memory", "output")  # a cell can be stopped for
+CALLED = " (when your answer was called)"
+CALL_TEXT = 200  # characters of an exception's message that are told then
+MAX_PARTS = 200_000  # separate values of a probe: each takes some 60 bytes here; arrays are one
+MAX_STOPPED = 4  # cells that are named as having stopped
+NOT_RUN: dict[str, Any] = {"outcome": "not run", "seconds": 0.0, "values": None, "printed": ""}
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,9 @@ class Result:
     seed: str  # id of the secret seed
     attempts: int
     answer: str  # source of the student's answer as graded, "" if there is none
-    printed: str  # what it wrote to stdout and stderr, trimmed
+    printed: str  # what its own cells wrote to stdout and stderr, trimmed
+    remarks: tuple[str, ...] = ()  # sentences for the student: what was met on the way
+    id: str = ""  # number that an LMS gave the student, "" if none is known
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ class Verdict:
     seconds: float = 0.0
     printed: str = ""
     attempts: int = 1
+    remarks: tuple[str, ...] = ()
+    called: bool = False  # whether its cells left something to call
 
     def result(
         self, exercise: Exercise, submission: Submission, answer: Answer | None, of: Provenance
@@ -105,97 +115,99 @@ class Verdict:
             sandbox=of.sandbox,
             seed=of.seed,
             attempts=self.attempts,
-            answer="\n\n".join([*answer.helpers, answer.source]) if answer else "",
+            answer=source_of(submission, answer) if answer else "",
             printed=self.printed,
+            remarks=(*submission.remarks, *([answer.remark] if answer and answer.remark else []),
+                     *self.remarks),
+            id=submission.id,
         )
 
 
-def verdicts(
-    assignment: Assignment,
-    submission: Submission,
-    checks: dict[str, HiddenCheck],
-    expected: list[str],
+def verdict(
+    exercise: Exercise,
+    answer: Answer,
+    check: HiddenCheck,
+    notebook: Notebook,
     observation: dict[str, Any] | None,
-    only: str | None = None,
-) -> Iterator[tuple[Exercise, Verdict]]:
-    """The verdict on each exercise of a submission.
+) -> Verdict:
+    """The verdict on an exercise whose answer was run.
 
     Args:
-        assignment: The exercises.
-        submission: What was handed in.
-        checks: What decides, by exercise.
-        expected: The ids of the cells that were to run, in order. If any other set ran, nothing
-            is decided.
+        exercise: What was asked.
+        answer: Which cells answer it.
+        check: What decides.
+        notebook: What was to run. If other cells ran, or in another order, nothing is decided.
         observation: What :func:`lecture_vae.grading.observe.observe` reported, or None.
-        only: The one exercise that was run; all if None.
     """
-    answers = {answer.exercise: answer for answer in submission.answers}
-    observed = (observation or {}).get("cells", [])
-    ran = {cell["cell"]: cell for cell in observed}
-    complete = [cell["cell"] for cell in observed] == expected
-    for exercise in assignment.exercises:
-        if only not in (None, exercise.name):
-            continue
-        answer = answers.get(exercise.name)
-        if submission.problem is not None:
-            verdict = Verdict("unreadable", submission.problem)
-        elif answer is None or not answer.matched_by:
-            verdict = Verdict("missing", OUTCOMES["missing"])
-        elif answer.unanswered:
-            verdict = Verdict("unanswered", OUTCOMES["unanswered"])
-        elif not complete:
-            verdict = Verdict("infrastructure", "the run of the notebook did not come to its end")
-        else:
-            ours = {
-                name.partition("-")[2]: cell
-                for name, cell in ran.items()
-                if name.startswith(f"e{exercise.number}-")
-            }
-            verdict = _verdict(exercise, checks[exercise.name], ours)
-        yield exercise, verdict
-
-
-def _verdict(exercise: Exercise, check: HiddenCheck, cells: dict[str, dict[str, Any]]) -> Verdict:
-    """The verdict on an exercise whose cells have run: before, helpers, answer, probe, check."""
-    seconds = sum(cell["seconds"] for cell in cells.values())
-    printed = "".join(cell["printed"] for cell in cells.values())[:4000]
+    cells = (observation or {}).get("cells", [])
+    ran = {cell["cell"]: cell for cell in cells}
+    expected = [cell.id for cell in notebook.cells]
+    broken = [cell for cell in cells if cell["outcome"] == "infrastructure"]
+    if observation is None or broken or [*ran] != expected[: len(cells)]:
+        why = broken[0]["message"] if broken else "the run of the notebook did not come to its end"
+        return Verdict("infrastructure", why)
+    own = [ran[f"s{place}"] for place in answer.cells if f"s{place}" in ran]
+    probe = ran.get(f"e{exercise.number}-probe", NOT_RUN)
+    seconds = sum(cell["seconds"] for cell in [*own, probe])
+    printed = "".join(cell["printed"] for cell in own)[:4000]
+    remarks = _remarks(notebook, observation)
+    called = probe["outcome"] != "not run" and all(cell["outcome"] == "ok" for cell in own)
 
     def say(outcome: str, message: str = "", **more: Any) -> Verdict:
-        return Verdict(outcome, message, seconds=seconds, printed=printed, **more)
+        facts = {"seconds": seconds, "printed": printed, "remarks": remarks, "called": called}
+        return Verdict(outcome, message, **facts | more)
 
-    # What the probe prints decides. Only where it prints nothing, the first cell that failed
-    # tells why: an answer followed by an experiment that fails is still an answer.
-    if cells["probe"]["outcome"] != "ok":
-        for name, cell in cells.items():
-            where = {
-                "before": " (before your answer ran)",
-                "probe": " (when your answer was called)",
-            }
-            if cell["outcome"] == "error":
-                outcome = "memory" if _out_of_memory(cell) else "error"
-                return say(outcome, f"{cell['error']}: {cell['message']}{where.get(name, '')}")
+    if probe["outcome"] == "not run":
+        return say(*_why_not_run(cells, own, str(observation.get("ended", ""))))
+    if probe["outcome"] != "ok":
+        # An answer followed by an experiment that fails is an answer; but where the call fails,
+        # the cell of the answer that stopped tells why.
+        for cell, where in [*((each, "") for each in own), (probe, CALLED)]:
             if cell["outcome"] != "ok":
-                return say(cell["outcome"], f"{cell['message']}{where.get(name, '')}")
+                return say(*_failure(cell, where))
+    if probe["values"] is None:
+        return say("error", "no values came back when your answer was called")
+    if _parts(probe) > MAX_PARTS:
+        return say("output", f"more than {MAX_PARTS:,} separate values came back: return tensors")
     try:
-        values = _values(cells["probe"])
+        values = _values(probe)
     except (ValueError, RecursionError) as error:
         return say("tampered", f"the probe of this exercise printed what no probe prints: {error}")
     objection = check.objection(values)
     if objection is None:
         return say("correct")
-    wrong = check.resembles(values)
-    public = cells.get("check")
+    public = ran.get(f"e{exercise.number}-check")
     if public and public["outcome"] == "error" and public["error"] == "AssertionError":
         objection += f"\nThe check in your notebook says: {public['message']}"
+    wrong = check.resembles(values)
     if wrong is None:
         return say("wrong", objection)
     return say("wrong", objection, resembles=wrong.name, hint=wrong.hint)
 
 
-def is_tampered(check: HiddenCheck, observation: dict[str, Any]) -> bool:
+def better(first: Verdict, second: Verdict) -> Verdict:
+    """The one of two verdicts on an answer that counts: right once is right.
+
+    Args:
+        first: Of the run of the whole notebook, which says what was met on the way.
+        second: Of a run of the answer alone.
+    """
+    order = ("infrastructure", *STOPS, "error", "wrong", "tampered", "correct")
+    later = order.index(second.outcome) >= order.index(first.outcome)
+    if first.outcome == "error" and not first.called:  # which tells more than what is left of it
+        later = second.outcome in ("tampered", "correct")
+    remarks = first.remarks
+    if second.outcome == "correct":
+        remarks += ("Run once more alone, in a new kernel, the answer came out right.",)
+    return replace(
+        second if later else first, attempts=first.attempts + second.attempts, remarks=remarks
+    )
+
+
+def is_tampered(check: HiddenCheck, observation: dict[str, Any] | None) -> bool:
     """Whether the wrong answer that was planted came out right: then nothing of the run counts."""
-    for cell in observation["cells"]:
-        if cell["cell"] == "canary-probe" and cell["outcome"] == "ok":
+    for cell in (observation or {}).get("cells", []):
+        if cell["cell"] == "canary-probe" and cell["outcome"] == "ok" and cell["values"] is not None:
             try:
                 values = _values(cell)
             except (ValueError, RecursionError):
@@ -204,12 +216,74 @@ def is_tampered(check: HiddenCheck, observation: dict[str, Any]) -> bool:
     return False
 
 
+def _failure(cell: dict[str, Any], where: str) -> tuple[str, str]:
+    """Outcome and message of a cell that failed."""
+    if cell["outcome"] != "error":
+        return cell["outcome"], f"{cell['message']}{where}"
+    # What a call says may show the hidden cases, so not all of it is told.
+    message = cell["message"][:CALL_TEXT] if where else cell["message"]
+    no_memory = cell["error"] == "MemoryError" or "DefaultCPUAllocator" in cell["message"]
+    return "memory" if no_memory else "error", f"{cell['error']}: {message}{where}"
+
+
+def _why_not_run(
+    cells: list[dict[str, Any]], own: list[dict[str, Any]], ended: str
+) -> tuple[str, str]:
+    """Outcome and message where an answer was not called, because an earlier cell ended the run."""
+    stopped = [cell for cell in cells if cell["outcome"] in STOPS]
+    if stopped:
+        where = "" if stopped[-1] in own else " (in another cell, before your answer was called)"
+        return _failure(stopped[-1], where)
+    if ended == "timeout":
+        return "timeout", "your notebook used up all of its time before your answer was called"
+    return "output", "your notebook sent more than can be read before your answer was called"
+
+
+def _remarks(notebook: Notebook, observation: dict[str, Any]) -> tuple[str, ...]:
+    """What the student should know about the run of their own cells."""
+    sources = {cell.id: cell.source for cell in notebook.cells if cell.id.startswith("s")}
+    cells, told = observation["cells"], list[str]()
+    ran = {cell["cell"] for cell in cells if cell["outcome"] != "not run"}
+    for cell in cells:
+        if cell["cell"] in sources and cell["cell"] in ran and cell["outcome"] != "ok":
+            said = _failure(cell, "")[1][:200]
+            told.append(f"The cell that begins with {_start(sources[cell['cell']])} stopped: {said}")
+    if len(told) > MAX_STOPPED:
+        told[MAX_STOPPED:] = [f"{len(told) - MAX_STOPPED} more cells stopped."]
+    left = [source for name, source in sources.items() if name not in ran]
+    if left:
+        first = f"beginning with {_start(left[0])}"
+        which = f"{len(left)} cells, the first {first}," if len(left) > 1 else f"The cell {first}"
+        told.append(f"{which} could not run any more.")
+    return (*told, *_files(cells))
+
+
+def _start(source: str) -> str:
+    line = source.strip().partition("\n")[0]
+    return f"“{line[:60]}”" if line else "an empty line"
+
+
+def _files(cells: list[dict[str, Any]]) -> Iterator[str]:
+    for cell in cells:
+        with suppress(ValueError, TypeError, AttributeError, RecursionError):
+            if _parts(cell) > MAX_PARTS:
+                continue
+            files = json.loads(cell["values"] or "null").get("files")
+            if files and all(isinstance(name, str) for name in files):
+                names = ", ".join(name[:100] for name in files[:20])
+                yield f"Your cells wrote files, which are not kept: {names}."
+                return
+
+
+def _parts(cell: dict[str, Any]) -> int:
+    """How many values a text of JSON could hold at most, found without reading it."""
+    return sum(str(cell["values"]).count(sign) for sign in "[{,")
+
+
 def _values(cell: dict[str, Any]) -> list[Any]:
-    payload = json.loads(cell["values"] or "null")
-    if type(payload) is not list:
-        raise ValueError("no values came out")
-    return [decode(value) for value in payload]
-
-
-def _out_of_memory(cell: dict[str, Any]) -> bool:
-    return cell["error"] == "MemoryError" or "DefaultCPUAllocator" in cell["message"]
+    if _parts(cell) > MAX_PARTS:
+        raise ValueError("too many values")
+    payload = json.loads(cell["values"])
+    if type(payload) is not dict or type(payload.get("values")) is not list:
+        raise ValueError("no list of values")
+    return [decode(value) for value in payload["values"]]
