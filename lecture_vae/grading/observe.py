@@ -18,7 +18,7 @@ from typing import Any
 
 from lecture_vae.grading.exercises import Assignment, Exercise
 from lecture_vae.grading.sandbox import Limits, choose
-from lecture_vae.grading.submission import Answer, Submission
+from lecture_vae.grading.submission import Submission, source_of
 from lecture_vae.grading.trial import HiddenCheck
 from lecture_vae.grading.values import encode
 from lecture_vae.grading.zygote import Zygote
@@ -82,21 +82,20 @@ def rebuild(
         timeout: CPU seconds for a cell of the student, in place of the exercise's own.
     """
     answers = {answer.exercise: answer for answer in submission.answers}
-    wanted = _with_all_it_uses(only, answers) if only else set(answers)
+    wanted = {only} if only else set(answers)
     cells: list[Cell] = []
     planted: list[Cell] = []
     for exercise in assignment.exercises:
         answer = answers.get(exercise.name)
-        if answer is None or answer.unanswered or not answer.source:
+        if answer is None or answer.unanswered or not answer.cells:
             continue
         if exercise.name not in wanted:
             continue
         seconds = timeout or exercise.timeout
         stem = f"e{exercise.number}"
         cells.append(Cell(f"{stem}-before", _before(assignment), OUR_SECONDS))
-        for number, helper in enumerate(answer.helpers, 1):
-            cells.append(Cell(f"{stem}-helper{number}", helper, seconds, replay=True))
-        cells.append(Cell(f"{stem}-answer", answer.source, seconds, replay=True))
+        source = source_of(submission, answer)
+        cells.append(Cell(f"{stem}-answer", source, seconds, replay=True))
         if only not in (None, exercise.name):
             continue
         cells.append(Cell(f"{stem}-probe", _probe(exercise, checks[exercise.name]), seconds))
@@ -110,14 +109,6 @@ def rebuild(
             ]
     # At the end, because a later answer may use the one that is overwritten here.
     return Rebuilt(key, (*cells, *planted))
-
-
-def _with_all_it_uses(exercise: str, answers: dict[str, Answer]) -> set[str]:
-    found, left = set[str](), {exercise}
-    while left:
-        found |= left
-        left = {name for each in left & set(answers) for name in answers[each].uses} - found
-    return found
 
 
 def _before(assignment: Assignment) -> str:

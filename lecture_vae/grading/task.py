@@ -94,10 +94,11 @@ class Grading:
         """The results of a submission that was graded before, or None."""
         path = self.out / STORE / f"{self.key(submission)}.json"
         try:
-            return [Result(**fields) for fields in json.loads(path.read_text(encoding="utf8"))]
+            stored = json.loads(path.read_text(encoding="utf8"))
+            return [Result(**(fields | {"remarks": tuple(fields["remarks"])})) for fields in stored]
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):  # not ours, or of another version: graded again
+        except (ValueError, TypeError, KeyError):  # not ours, or of another version: graded again
             return None
 
     def store(self, submission: Submission, results: list[Result]) -> None:
@@ -113,7 +114,7 @@ class Grading:
         answered = [
             answer.exercise
             for answer in submission.answers
-            if answer.source and not answer.unanswered
+            if answer.cells and not answer.unanswered
         ]
         cheap = [name for name in answered if not self.checks[name].judged] or answered
         if not cheap:

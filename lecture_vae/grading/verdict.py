@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lecture_vae.grading.exercises import Assignment, Exercise
-from lecture_vae.grading.submission import Answer, Submission
+from lecture_vae.grading.submission import Answer, Submission, source_of
 from lecture_vae.grading.trial import HiddenCheck
 from lecture_vae.grading.values import decode
 
@@ -58,6 +58,8 @@ class Result:
     attempts: int
     answer: str  # source of the student's answer as graded, "" if there is none
     printed: str  # what it wrote to stdout and stderr, trimmed
+    remarks: tuple[str, ...] = ()  # sentences on how it was handed in
+    id: str = ""  # the student's number in the LMS
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,10 @@ class Verdict:
             sandbox=of.sandbox,
             seed=of.seed,
             attempts=self.attempts,
-            answer="\n\n".join([*answer.helpers, answer.source]) if answer else "",
+            answer=source_of(submission, answer) if answer else "",
             printed=self.printed,
+            remarks=(*submission.remarks, *([answer.remark] if answer and answer.remark else [])),
+            id=submission.id,
         )
 
 
