@@ -103,6 +103,8 @@ NOT_SCALED = "def scaled_sum(x, scale):\n    return sum(x)\n"
 NAIVE_CHECK = "assert scaled_sum([1.0, 2.0], 3.0) == 9.0"
 WRONG = frozenset({"wrong"})
 TAMPERED = frozenset({"tampered"})
+ERROR = frozenset({"error"})  # no values come: which shows nothing but that
+CORRECT = frozenset({"correct"})
 NO_MARKS = frozenset({"wrong", "tampered", "error"})
 DEAD = NO_MARKS | {"crashed"}
 
@@ -164,7 +166,7 @@ IPYTHON = [
     Attack(
         "every-cell-is-pass",
         "get_ipython().input_transformers_post.append(lambda lines: ['pass\\n'])",
-        TAMPERED,
+        ERROR,
     ),
     Attack(
         "asserts-removed-from-text",
@@ -198,7 +200,7 @@ IPYTHON = [
 
             get_ipython().run_code = run_nothing
         """),
-        TAMPERED,
+        ERROR,
     ),
     Attack(
         "hook-reads-later-cells",
@@ -366,7 +368,7 @@ FORGE = code("""
     def forge(kind, content):
         genuine(kernel.iopub_socket, kind, content, kernel.get_parent(), ident=kind.encode())
 """)
-INVENTED = '[{"float": "inf"}, 9.0, 9.0, 9.0]'
+INVENTED = '{"values": [{"float": "inf"}, 9.0, 9.0, 9.0], "files": []}'
 DISPLAYED = f"{{'data': {{'{MIME}': '{INVENTED}'}}, 'metadata': {{}}}}"
 
 MESSAGES = [
@@ -555,7 +557,7 @@ OURS = [
         plain=NONE,
     ),
     Attack("values-displayed-after-ours", display_after(repr(INVENTED)), plain=NONE),
-    Attack("values-of-one-case", display_after("'[9.0]'"), WRONG, plain=NONE),
+    Attack("values-of-one-case", display_after("'{\"values\": [9.0]}'"), WRONG, plain=NONE),
     Attack("values-nested", display_after("'[' * 900 + ']' * 900"), TAMPERED, plain=NONE),
     Attack("values-in-no-list", display_after("'9.0'"), TAMPERED, plain=NONE),
     Attack(
@@ -609,8 +611,8 @@ OURS = [
             from IPython.display import display
 
             fake = types.ModuleType("lecture_vae.grading.inside")
-            fake.report = lambda *a: display({{"{MIME}": '{INVENTED}'}}, raw=True)
-            fake.clean_slate = lambda *a: None
+            fake.probe_answer = lambda told: display({{"{MIME}": '{INVENTED}'}}, raw=True)
+            fake.run_statements = lambda source: None
             sys.modules["lecture_vae.grading.inside"] = fake
         """),
         WRONG,
@@ -627,7 +629,7 @@ OURS = [
         WRONG,
         plain=NONE,
     ),
-    Attack(  # a right answer, and a run in which no other one can come out
+    Attack(  # a right answer, put back before each cell; a planted one is asked for by itself
         "answer-put-back",
         code("""
             kept = []
@@ -635,7 +637,7 @@ OURS = [
                 "pre_run_cell", lambda info: globals().update(scaled_sum=kept[0])
             )
         """),
-        TAMPERED,
+        CORRECT,
         answer=NOT_SCALED.replace("sum(x)", "scale * sum(x)") + "\n\nkept.append(scaled_sum)\n",
         plain=NONE,
     ),

@@ -50,9 +50,10 @@ ORDER = [
 ]  # fmt: skip
 GRADING = [
     "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "kernel",
-    "warden", "zygote", "exercises", "values", "selfcheck", "trial", "release", "submission",
-    "inside", "boxed", "plugin", "observe", "verdict", "markup", "pages", "gradebook", "task",
-    "grade",
+    "warden", "zygote", "exercises", "values", "selfcheck", "trial", "release", "syntax",
+    "scopes", "names", "needs", "submission", "cells", "answers", "archives", "parsing", "reading",
+    "listing", "lms", "intake", "inside", "boxed", "plugin", "notebook", "observe", "verdict", "markup",
+    "pages", "gradebook", "task", "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 

@@ -6,10 +6,12 @@ import warnings
 
 import pytest
 
-from lecture_vae.grading import submission
 from lecture_vae.grading.exercises import Assignment, Exercise, WrongAnswer
 from lecture_vae.grading.release import student_notebook
-from lecture_vae.grading.submission import MAX_BYTES, find_submissions, read_submission
+from lecture_vae.grading.answers import read_notebook
+from lecture_vae.grading.cells import MAX_BYTES
+from lecture_vae.grading.reading import Reader
+from lecture_vae.grading.submission import source_of
 
 NO_JSON, NO_CELLS = "the file is not JSON", "JSON, but not a notebook: it has no cells"
 STUB = 'def {0}(x):\n    """The sum."""\n    raise NotImplementedError("Exercise {0}")'

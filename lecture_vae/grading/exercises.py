@@ -64,6 +64,21 @@ class Exercise:
         """The heading of the statement."""
         return self.statement.splitlines()[0].lstrip("# ").strip()
 
+    def check_cell(self, known: str) -> str:
+        """The check as students get it: the author's asserts among those on known cases.
+
+        Args:
+            known: What :meth:`~lecture_vae.grading.selfcheck.KnownCases.pack` made of the cases.
+        """
+        return (
+            "from lecture_vae.grading.selfcheck import KnownCases\n\n\n"
+            f"{self.probe}\n\n\n"
+            f'known = KnownCases("{known}")\n'
+            "known.look_for_mistakes(probe)\n"
+            f"{self.check}\n"
+            "known.check(probe)"
+        )
+
 
 @dataclass(frozen=True)
 class Assignment:

@@ -14,10 +14,12 @@ from tqdm import tqdm
 
 from lecture_vae.cluster import cores, run_tasks
 from lecture_vae.grading.gradebook import write_gradebook
+from lecture_vae.grading.intake import collect
 from lecture_vae.grading.notebook import AGAIN, WHOLE, Notebook
 from lecture_vae.grading.observe import observe, warm_kernels
+from lecture_vae.grading.reading import Reader
 from lecture_vae.grading.sandbox import SandboxError
-from lecture_vae.grading.submission import Submission, find_submissions, read_submission
+from lecture_vae.grading.submission import Submission
 from lecture_vae.grading.task import TRIAL, Grading, Task
 from lecture_vae.grading.verdict import Result
 
@@ -64,22 +66,21 @@ def grade(
         ExerciseError, SandboxError: As :class:`Grading`.
         OSError: A folder is missing, or cannot be written.
     """
-    found = find_submissions(submissions)
-    if not found:
-        raise OSError(
-            f"{submissions} holds no notebook: expected STUDENT.ipynb or STUDENT/*.ipynb."
-        )
+    collected = collect(submissions)
     grading = Grading(source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox)
     results: dict[str, list[Result]] = {}
     open_tasks: list[Submission] = []
-    for student, path in found.items():
-        submission = read_submission(student, path, grading.assignment)
-        known = grading.stored(submission) if only_changed else None
-        if known is not None:
-            results[student] = known
-        else:
-            open_tasks.append(submission)
-    with tqdm(total=len(found), initial=len(results), unit="student", desc="grading") as progress:
+    with Reader(grading.assignment) as reader:
+        for student, hand_in in collected.found.items():
+            submission = reader.read(hand_in)
+            known = grading.stored(submission) if only_changed else None
+            if known is not None:
+                results[student] = known
+            else:
+                open_tasks.append(submission)
+    with tqdm(
+        total=len(collected.found), initial=len(results), unit="student", desc="grading"
+    ) as progress:
         if open_tasks:
             for task in _graded(grading, open_tasks, jobs or cores(), scheduler):
                 results[task.submission.student] = grading.results(task)

@@ -45,7 +45,7 @@ def probe_answer(told: str) -> None:
     from IPython.display import display
 
     asked = json.loads(told)
-    theirs = get_ipython().user_ns  # type: ignore[no-untyped-call]
+    theirs = get_ipython().user_ns
     names: dict[str, Any] = {"__name__": "probe"}
     exec(asked["setup"], names)
     names |= {name: theirs[name] for name in asked["answers"] if name in theirs}
@@ -60,7 +60,7 @@ def probe_answer(told: str) -> None:
     torch.manual_seed(0)
     values = [encode(names["probe"](**to_kernel(decode(case)))) for case in asked["cases"]]
     said = {"values": values, "files": sorted(_written())[:MAX_FILES]}
-    display({MIME: json.dumps(said)}, raw=True)  # type: ignore[no-untyped-call]
+    display({MIME: json.dumps(said)}, raw=True)
 
 
 def _written() -> Iterator[str]:
@@ -79,7 +79,7 @@ def run_statements(source: str) -> None:
     """
     from IPython import get_ipython
 
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     first, _, rest = source.partition("\n")
     if first.startswith("%%") and first[2:].split(maxsplit=1)[:1] in [[each] for each in TIMING]:
         source = rest

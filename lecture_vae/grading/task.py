@@ -211,8 +211,7 @@ class Grading:
         """Puts what was observed of a run into the verdicts of its task."""
         submission, verdicts = run.task.submission, run.task.verdicts
         run.task.seconds += (observation or {}).get("seconds", 0.0)
-        canary = run.canary and self.checks[run.canary]
-        tampered = bool(canary) and is_tampered(canary, observation)
+        tampered = bool(run.canary) and is_tampered(self.checks[str(run.canary)], observation)
         answers = {answer.exercise: answer for answer in submission.answers}
         for exercise in run.exercises:
             found = verdict(
@@ -221,9 +220,7 @@ class Grading:
             )  # fmt: skip
             if tampered:
                 trick = "the wrong answer that was planted for comparison did not come out wrong"
-                found = replace(
-                    found, outcome="tampered", message=trick, resembles=None, hint=None
-                )
+                found = replace(found, outcome="tampered", message=trick, resembles=None, hint=None)
             before = verdicts.get(exercise.name)
             verdicts[exercise.name] = better(before, found) if before else found
 

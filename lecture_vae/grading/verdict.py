@@ -117,8 +117,11 @@ class Verdict:
             attempts=self.attempts,
             answer=source_of(submission, answer) if answer else "",
             printed=self.printed,
-            remarks=(*submission.remarks, *([answer.remark] if answer and answer.remark else []),
-                     *self.remarks),
+            remarks=(
+                *submission.remarks,
+                *([answer.remark] if answer and answer.remark else []),
+                *self.remarks,
+            ),
             id=submission.id,
         )
 
@@ -207,7 +210,11 @@ def better(first: Verdict, second: Verdict) -> Verdict:
 def is_tampered(check: HiddenCheck, observation: dict[str, Any] | None) -> bool:
     """Whether the wrong answer that was planted came out right: then nothing of the run counts."""
     for cell in (observation or {}).get("cells", []):
-        if cell["cell"] == "canary-probe" and cell["outcome"] == "ok" and cell["values"] is not None:
+        if (
+            cell["cell"] == "canary-probe"
+            and cell["outcome"] == "ok"
+            and cell["values"] is not None
+        ):
             try:
                 values = _values(cell)
             except (ValueError, RecursionError):
@@ -247,7 +254,9 @@ def _remarks(notebook: Notebook, observation: dict[str, Any]) -> tuple[str, ...]
     for cell in cells:
         if cell["cell"] in sources and cell["cell"] in ran and cell["outcome"] != "ok":
             said = _failure(cell, "")[1][:200]
-            told.append(f"The cell that begins with {_start(sources[cell['cell']])} stopped: {said}")
+            told.append(
+                f"The cell that begins with {_start(sources[cell['cell']])} stopped: {said}"
+            )
     if len(told) > MAX_STOPPED:
         told[MAX_STOPPED:] = [f"{len(told) - MAX_STOPPED} more cells stopped."]
     left = [source for name, source in sources.items() if name not in ran]

@@ -1,0 +1,124 @@
+"""Archives: what is in a zip file, and the bytes of one file, in it or beside it.
+
+Names in an archive are only names: nothing is ever unpacked to the disk. Sizes are checked as
+declared and as they are.
+"""
+
+import io
+import os
+import stat
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["MAX_MEMBERS", "Member", "TooLarge", "content", "members"]
+
+MAX_MEMBERS = 10_000  # files in one archive
+MAX_INNER = 60_000_000  # bytes of an archive in an archive, which is held in memory
+DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
+
+Member = tuple[int, str, int, float, bool]  # number, path, bytes, time of change, encrypted
+
+
+class TooLarge(ValueError):
+    """A file has more bytes than are read."""
+
+    def __init__(self, size: int, limit: int):
+        super().__init__(f"the file has {size:,} bytes; at most {limit:,} are read")
+        self.size = size
+
+
+def members(path: Path, inside: Sequence[int]) -> list[Member]:
+    """The files in an archive, folders left out.
+
+    Args:
+        path: Of a file on the disk.
+        inside: Empty for that file itself; else the number of the archive in it.
+
+    Raises:
+        ValueError: It is no archive, or too large.
+        OSError: It cannot be read.
+    """
+    with _opened(path, inside) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                infos = archive.infolist()
+                if len(infos) > MAX_MEMBERS:
+                    raise ValueError(
+                        f"it holds {len(infos):,} files; at most {MAX_MEMBERS:,} are looked at"
+                    )
+                return [
+                    (number, _name(info), info.file_size, _time(info), bool(info.flag_bits & 1))
+                    for number, info in enumerate(infos)
+                    if not info.is_dir()
+                ]
+        except DAMAGED as error:
+            raise ValueError(f"it is no zip file, or a damaged one ({error})") from error
+
+
+def content(path: Path, inside: Sequence[int], limit: int) -> bytes:
+    """The bytes of a file on the disk, of a file in that archive, or in an archive in it.
+
+    Raises:
+        TooLarge: It has more than `limit` bytes, as declared or in fact.
+        ValueError: The archive is damaged or encrypted.
+        OSError: It cannot be read.
+    """
+    with _opened(path, inside[:-1]) as file:
+        if not inside:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise TooLarge(size, limit)
+            return file.read(limit + 1)[:limit]
+        return _member(file, inside[-1], limit)
+
+
+@contextmanager
+def _opened(path: Path, inside: Sequence[int]) -> Iterator[BinaryIO]:
+    # Neither a link nor a pipe that took the place of the file since it was found.
+    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(number, "rb") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError("it is no regular file")
+        yield io.BytesIO(_member(file, inside[0], MAX_INNER)) if inside else file
+
+
+def _member(file: BinaryIO, number: int, limit: int) -> bytes:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            info = archive.infolist()[number]
+            if info.flag_bits & 1:
+                raise ValueError("it is encrypted: no password is known here")
+            if info.file_size > limit:
+                raise TooLarge(info.file_size, limit)
+            with archive.open(info) as opened:
+                data = opened.read(limit + 1)
+    except TooLarge:
+        raise
+    except DAMAGED as error:
+        raise ValueError(f"it cannot be unpacked ({error})") from error
+    if len(data) > limit:
+        raise TooLarge(len(data), limit)
+    return data
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The path in the archive; some programs write UTF-8 without saying so."""
+    if not info.flag_bits & 0x800:
+        try:
+            return info.orig_filename.encode("cp437").decode("utf8").replace("\\", "/")
+        except UnicodeError:
+            pass
+    return info.filename.replace("\\", "/")
+
+
+def _time(info: zipfile.ZipInfo) -> float:
+    """When the file was changed, in seconds since 1970: archives hold local time."""
+    try:
+        return time.mktime((*info.date_time, 0, 0, -1))
+    except (ValueError, OverflowError):
+        return 0.0
