@@ -5,6 +5,7 @@ Nothing here knows what is in a file.
 
 import errno
 import os
+import stat
 import sys
 import uuid
 import warnings
@@ -61,7 +62,7 @@ def check_writable(folder: Path) -> None:
         raise PermissionError(errno.EACCES, "the folder is read-only for you", str(there))
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], *, private: bool = False) -> None:
     """Lets `write` fill a temporary file, then renames it to `path` in one step.
 
     Whatever stops `write`, be it an error, a full disk or a killed process, `path` stays as it
@@ -71,21 +72,32 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         path: Where the finished file shall be.
         write: Writes the file at the path that it is given. That path is in the same folder and
             has the same suffix as `path`, because some writers choose the format by it.
+        private: Whether, whatever the umask, nobody else may read the file, not even while it is
+            written, and the folders that are created. A folder that exists keeps its rights.
 
     Raises:
         OSError: The folder cannot be written or the disk is full.
         Exception: Whatever else `write` raises.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if private:
+        _make_private(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
     # The same folder is the same file system: only there is a rename a single step.
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
-        # Some writers make their file private; its rights shall be those that the umask gives.
-        temporary.touch(exist_ok=False)
-        rights = temporary.stat().st_mode & 0o777
-        temporary.unlink()  # so that a writer that writes nothing is not taken for an empty file
+        temporary.touch(0o600 if private else 0o666, exist_ok=False)
+        if private:
+            temporary.chmod(0o600)  # some umasks take rights from the owner, too
+        # The file stays, because another one would have other rights, and so its time tells
+        # whether it was written: a writer that writes nothing is not taken for an empty file.
+        os.utime(temporary, (0, 0))
+        made = temporary.stat()
         write(temporary)
-        temporary.chmod(rights)
+        if temporary.stat().st_mtime_ns == made.st_mtime_ns:
+            raise FileNotFoundError(errno.ENOENT, "nothing was written", str(path))
+        # Some writers make a file of their own, with its rights.
+        temporary.chmod(stat.S_IMODE(made.st_mode))
         # Without this a power cut could keep the new name and lose the content.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
@@ -94,6 +106,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(f"{path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_private(folder: Path) -> None:
+    """The folder and what is missing above it, for this user only."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(0o700, exist_ok=True)
+        folder.chmod(0o700)
 
 
 def _users(kind: Callable[..., Path]) -> Path | None:

@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +188,24 @@ def test_a_release_writes_what_it_promises_and_nothing_else(totals, tmp_path):
     assert "naïve" in files.notebook.read_text("utf8")
     assert "    return x.mean()" in files.solutions.read_text("utf8")
     assert files.rubric.read_text("utf8").startswith("# Totals: rubric\n\n| |")
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077], ids=oct)
+def test_what_instructors_get_nobody_else_may_read_whatever_the_umask(totals, tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        release(totals(), tmp_path / "course" / "out")
+    finally:
+        os.umask(before)
+    instructor = tmp_path / "course" / "out" / "instructor"
+    rights = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "course").rglob("*")}
+    private = {path: mode for path, mode in rights.items() if path.is_relative_to(instructor)}
+    assert len(private) == len(PROMISED) - 1 + 2
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in private.items())
+    # What students get, and the way to it, has the rights that the umask gives.
+    others = {path: mode for path, mode in rights.items() if path not in private}
+    assert len(others) == 3
+    assert all(mode == (0o777 if path.is_dir() else 0o666) & ~mask for path, mode in others.items())
 
 
 def test_a_renamed_mistake_leaves_no_submission_behind(totals, tmp_path):

@@ -1,8 +1,10 @@
 """Files are whole or absent, whatever stops the writer."""
 
 import os
+import stat
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,19 @@ from lecture_vae.storage import (
     data_folder,
     write_atomically,
 )
+
+
+def rights(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@contextmanager
+def umask(mask: int):
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def write_half_then_fail(path: Path) -> None:
@@ -108,6 +123,62 @@ def test_a_writer_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "file.txt", lambda path: None)
     assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_file_was_written(tmp_path):
+    write_atomically(tmp_path / "file.txt", lambda path: path.write_text(""))
+    assert (tmp_path / "file.txt").read_text() == ""
+
+
+UMASKS = [0o000, 0o022, 0o077, 0o377]
+
+
+@pytest.mark.parametrize("mask", UMASKS, ids=oct)
+def test_a_private_file_and_its_new_folders_are_the_users_only_at_every_moment(
+    tmp_path, monkeypatch, mask
+):
+    if mask == 0:  # then they are born so: a change of rights would come a moment too late
+        monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    seen = []
+
+    def write(path: Path) -> None:
+        seen.extend(rights(place) for place in (path, path.parent, path.parent.parent))
+        path.write_text("secret")
+
+    with umask(mask):
+        write_atomically(tmp_path / "a" / "b" / "file.txt", write, private=True)
+    assert seen == [0o600, 0o700, 0o700]
+    assert rights(tmp_path / "a" / "b" / "file.txt") == 0o600
+
+
+def test_a_private_file_takes_the_place_of_a_public_one_and_leaves_its_folder_alone(tmp_path):
+    public = tmp_path / "public"
+    public.mkdir()
+    public.chmod(0o755)
+    (public / "file.txt").write_text("old")
+    write_atomically(public / "file.txt", lambda path: path.write_text("new"), private=True)
+    assert (rights(public), rights(public / "file.txt")) == (0o755, 0o600)
+
+
+def test_a_private_writer_that_makes_a_file_of_its_own_or_none_keeps_the_promise(tmp_path):
+    def write(path: Path) -> None:
+        path.unlink()
+        path.touch(0o644)
+        path.write_text("secret")
+
+    write_atomically(tmp_path / "file.txt", write, private=True)
+    assert rights(tmp_path / "file.txt") == 0o600
+    with pytest.raises(FileNotFoundError, match="nothing was written"):
+        write_atomically(tmp_path / "other.txt", lambda path: None, private=True)
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+@pytest.mark.parametrize("mask", UMASKS[:3], ids=oct)
+def test_other_files_and_folders_have_the_rights_of_the_umask(tmp_path, mask):
+    with umask(mask):
+        write_atomically(tmp_path / "a" / "file.txt", lambda path: path.write_text("whole"))
+    assert rights(tmp_path / "a") == 0o777 & ~mask
+    assert rights(tmp_path / "a" / "file.txt") == 0o666 & ~mask
 
 
 def test_the_cache_folder_is_named_and_not_created(tmp_path, monkeypatch):

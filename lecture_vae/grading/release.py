@@ -7,6 +7,7 @@ the unedited stub and fails every named wrong answer.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def release(
     Args:
         source: `exercises/NAME.md`.
         out: Gets `student/NAME.ipynb`, and in `instructor/` the solutions, rubric and manifest,
-            and submissions to rehearse the grading with.
+            and submissions to rehearse the grading with. What `instructor/` gets nobody else may
+            read, whatever the umask.
         tried: Called with each row of the kill matrix as soon as it is there.
 
     Raises:
@@ -74,6 +76,7 @@ def release(
         out / "instructor" / "rehearsal",
     )
     texts = {
+        # The first: the folder above student/ is not only for the instructor.
         files.notebook: _json(student_notebook(assignment)),
         files.solutions: page(assignment, solutions=True),
         files.rubric: f"# {assignment.title}: rubric\n\n{rubric(assignment)}",
@@ -84,7 +87,11 @@ def release(
     for name, answers in rehearsal(assignment).items():
         texts[files.rehearsal / f"{name}.ipynb"] = _json(student_notebook(assignment, answers))
     for path, text in texts.items():
-        write_atomically(path, lambda file, text=text: file.write_text(text, encoding="utf8"))  # type: ignore[misc]
+        write_atomically(
+            path,
+            partial(Path.write_text, data=text, encoding="utf8"),
+            private=path != files.notebook,
+        )
     return files
 
 
