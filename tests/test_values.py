@@ -2,7 +2,10 @@ import copy
 import json
 import math
 import random
+import re
+import time
 import tracemalloc
+from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pytest
@@ -85,35 +88,81 @@ def test_byte_order_strides_and_scalars_of_numpy_do_not_matter(array):
         torch.tensor([True, False]),
         torch.tensor([1.0], dtype=torch.float16),
         torch.nn.Parameter(torch.ones(2)),
+        torch.tensor([1j, 2]).conj().imag,  # torch keeps the sign aside
     ],
 )
 def test_tensors_come_back_as_arrays(tensor):
     got = over_the_wire(tensor)
     assert got.shape == tuple(tensor.shape)
-    np.testing.assert_array_equal(got, tensor.detach().numpy())
+    np.testing.assert_array_equal(got, tensor.detach().resolve_neg().numpy())
+
+
+class Odd(dict):
+    """A type of a student's own."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.ones(2, 3).shape, Odd(a=1), OrderedDict(a=1), defaultdict(int, a=1), time.gmtime(0)],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_a_list_a_tuple_or_a_dict_by_another_name_comes_back(value):
+    plain = dict(value) if isinstance(value, dict) else list(value)
+    assert over_the_wire(value) == plain
+    assert differ(over_the_wire(plain), over_the_wire(value)) is None
+
+
+def itself():
+    loop = []
+    loop.append(loop)
+    return loop
+
+
+def deep(levels):
+    return [deep(levels - 1)] if levels else 1.0
+
+
+WHERE = "where a number or a tensor was expected"
+REAL = "where real numbers of at most 64 bits or truth values were expected"
+BECOMES = "a value of type Tensor that becomes no array: "
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (object(), "a object, where a number or a tensor was expected"),
-        (1j, "a complex, where"),
-        (np.array([1j]), "an array of type complex128, where numbers were expected"),
-        (torch.tensor([1j]), "complex64"),
-        (np.array([object()]), "an array of type object"),
-        (np.array(["a"]), "an array of type <U1"),
-        (np.array([1], dtype="u8"), "uint64"),
-        ({1, 2}, "a set, where"),
-        ({1: 2.0}, "a dict, where"),
-        (b"bytes", "a bytes, where"),
-        (lambda: 1, "a function, where"),
-        ([1.0, {"a": object}], "a type, where"),
-        (torch.ones(1, dtype=torch.bfloat16), "BFloat16"),
+        (object(), f"a value of type object, {WHERE}"),
+        (1j, f"a value of type complex, {WHERE}"),
+        ({1, 2}, f"a value of type set, {WHERE}"),
+        (b"bytes", f"a value of type bytes, {WHERE}"),
+        (lambda: 1, f"a value of type function, {WHERE}"),
+        ([1.0, {"a": object}], f"a value of type type, {WHERE}"),
+        (np.array([1j]), f"an array of type complex128, {REAL}"),
+        (torch.tensor([1j]), f"an array of type complex64, {REAL}"),
+        (np.array([object()]), f"an array of type object, {REAL}"),
+        (np.array(["\ud800"]), f"an array of type <U1, {REAL}"),
+        (np.longdouble(1), f"an array of type {np.dtype(np.longdouble)}, {REAL}"),
+        ({1: 2.0}, "a dict with keys that are no text, where all must be"),
+        (10**2500, "a whole number of 8,305 bits; 8,192 are the most"),
+        (deep(DEPTH + 1), "values nested deeper than 8, where numbers were expected"),
+        ({"a": {"a": deep(DEPTH - 1)}}, "values nested deeper than 8, where numbers were expected"),
+        (itself(), "values nested deeper than 8, where numbers were expected"),
+        (torch.ones(1, dtype=torch.bfloat16), f"{BECOMES}Got unsupported ScalarType BFloat16"),
+        (torch.ones(1, device="meta"), BECOMES),
+        (torch.ones(1).to_sparse(), BECOMES),
+        (torch.Tensor, "a value of type _TensorMeta that becomes no array: "),
     ],
 )
 def test_what_is_no_number_is_refused_by_its_type(value, message):
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(TypeError) as error:
         encode(value)
+    assert str(error.value).startswith(message)
+    assert message.endswith(": ") or str(error.value) == message
+
+
+def test_what_encode_makes_decode_reads():
+    """What one refuses and the other does not would be called tampering."""
+    for value in (deep(DEPTH), {"a": deep(DEPTH - 1)}, 10**2400, -(10**2400)):
+        assert over_the_wire(value) == value
 
 
 def test_arrays_of_a_case_reach_the_probe_as_tensors():
@@ -246,49 +295,104 @@ def test_equal_within_the_tolerance(expected, got):
     assert differ(expected, got) is None
 
 
+BOOLS = np.array([True, False, True])
+MANY = {f"key{i}": i for i in range(20)}
+
+
 @pytest.mark.parametrize(
     ("expected", "got", "message"),
     [
         (1.0, 1.0 + 1.02e-5, "the number differs"),
         (1.0, 1.0 - 1.02e-5, "the number differs"),
         (0.0, 1.01e-7, "the number differs"),
-        (1.0, math.nan, "nan where a number was expected"),
+        (1.0, math.nan, "the number is nan"),
         (math.nan, 1.0, "the number differs"),
         (math.inf, -math.inf, "the number differs"),
         (math.inf, 1e308, "the number differs"),
         (1.0, math.inf, "the number differs"),
         (-1.7e308, 1.7e308, "the number differs"),
         (1.0, 10**400, "the number differs"),
+        (10**400, 1.0, "the number differs"),
         (10**400, 10**400 + 1, "the number differs"),
-        (A, 10**400, "shape (2, 2) was expected, got ()"),
+        (True, False, "the truth value differs"),
+        (np.array(True), False, "the truth value differs"),
+        (A, A + np.array([[0, 1], [0, 0]]), "1 of 4 numbers differs"),
         (A, A + np.array([0, 1]), "2 of 4 numbers differ"),
         (A, A.T, "2 of 4 numbers differ"),
-        (A, A[0], "shape (2, 2) was expected, got (2,)"),
-        (np.ones(1), 1.0, "shape (1,) was expected, got ()"),
-        (np.zeros((0, 2)), np.zeros((2, 0)), "shape (0, 2) was expected, got (2, 0)"),
+        (np.ones(1), np.zeros(1), "the number differs"),
+        (BOOLS, ~BOOLS, "3 of 3 truth values differ"),
+        (BOOLS, BOOLS[[0, 0, 0]], "1 of 3 truth values differs"),
         (np.array([np.nan, 1.0]), np.array([1.0, np.nan]), "2 of 2 numbers differ"),
+        (A, A * np.nan, "4 of 4 numbers are nan"),
+        (A, np.where(A == 4, np.nan, A), "1 of 4 numbers is nan"),
+        (A, 10**400, "an array of numbers of shape (2, 2) was expected, got a number"),
+        (A, A[0], "an array of numbers of shape (2, 2) was expected, got an array of numbers of "
+                  "shape (2,)"),
+        (1.0, np.ones(1), "a number was expected, got an array of numbers of shape (1,)"),
+        (np.ones(1), 1.0, "an array of numbers of shape (1,) was expected, got a number"),
+        (np.zeros((0, 2)), np.zeros((2, 0)), "an array of numbers of shape (0, 2) was expected, "
+                                             "got an array of numbers of shape (2, 0)"),
+        (np.ones(3), BOOLS, "an array of numbers of shape (3,) was expected, got an array of "
+                            "truth values of shape (3,)"),
+        (BOOLS, np.ones(2), "an array of truth values of shape (3,) was expected, got an array "
+                            "of numbers of shape (2,)"),
         (1, True, "a number was expected, got a truth value"),
         (True, 1, "a truth value was expected, got a number"),
-        (True, False, "the number differs"),
-        (np.array(True), 1, "an array of shape () was expected, got a number"),
-        (np.ones(2), np.array([True, True]), "an array of shape (2,) was expected, got an array"),
+        (np.array(True), 1, "a truth value was expected, got a number"),
+        (np.array(1.0), np.array(True), "a number was expected, got a truth value"),
         (1.0, "1.0", "a number was expected, got a text"),
         (1.0, None, "a number was expected, got None"),
-        (1.0, [1.0], "a number was expected, got a list"),
+        (1.0, [1.0], "a number was expected, got a list of 1 value"),
+        (1.0, {}, "a number was expected, got a dict"),
+        (A, None, "an array of numbers of shape (2, 2) was expected, got None"),
         (None, 0, "None was expected, got a number"),
+        (None, BOOLS, "None was expected, got an array of truth values of shape (3,)"),
         ("a", "b", "the text differs"),
+        ("a", "\ud83d", "the text differs"),
         ("1", 1, "a text was expected, got a number"),
-        ([1, 2], A, "a list was expected, got an array of shape (2, 2)"),
-        ([1, 2], [1], "2 values were expected, got 1"),
-        ([1, 2], {"0": 1, "1": 2}, "a list was expected, got a dict"),
-        ({"a": 1}, {"a": 1, "b": 2}, "1 values were expected, got 2"),
-        ({"a": 1}, {"b": 1}, "the keys ['a'] were expected, got ['b']"),
-        ([1, [2, 3]], [1, [2, 4]], "the number differs (at 1) (at 1)"),
-        ({"mu": A}, {"mu": A + 1}, "4 of 4 numbers differ (at mu)"),
+        ("1", None, "a text was expected, got None"),
+        ([1, 2], A, "a list of 2 values was expected, got an array of numbers of shape (2, 2)"),
+        ([1, 2], [1], "a list of 2 values was expected, got a list of 1 value"),
+        ([1, 2], [], "a list of 2 values was expected, got an empty list"),
+        ([], [[]], "an empty list was expected, got a list of 1 value"),
+        ([1, 2], {"0": 1, "1": 2}, "a list of 2 values was expected, got a dict"),
+        ({"a": 1}, [1], "a dict was expected, got a list of 1 value"),
+        ({"a": 1}, None, "a dict was expected, got None"),
+        ({"a": 1}, "a", "a dict was expected, got a text"),
+        ({"a": 1}, {"a": 1, "b": 2}, "the dict has the key 'b' too many"),
+        ({"a": 1}, {"b": 1}, "the dict lacks the key 'a'"),
+        (MANY, {}, "the dict lacks the keys 'key0', 'key1', 'key10', 'key11', 'key12', "
+                   "'key13', ..."),
+        ({}, {"\ud83d": 1, "b": 2}, "the dict has the keys 'b', '\\ud83d' too many"),
+        ({}, {"x" * 99: 1}, f"the dict has the key '{'x' * 12}...{'x' * 13}' too many"),
+        ([1, [2, 3]], [1, [2, 4]], "the number differs (at [1][1])"),
+        ({"mu": A}, {"mu": A + 1}, "4 of 4 numbers differ (at ['mu'])"),
+        ({"a\ud83d": [None]}, {"a\ud83d": [0]}, "None was expected, got a number (at "
+                                               "['a\\ud83d'][0])"),
+        ([{"a": 1}], [{}], "the dict lacks the key 'a' (at [0])"),
+        ([1, 2], [True, 3], "a number was expected, got a truth value (at [0])"),
     ],
-)
+)  # fmt: skip
 def test_a_difference_is_told(expected, got, message):
-    assert message in differ(expected, got)
+    told = differ(expected, got)
+    assert told == message
+    assert told.encode("utf8").decode() == message  # also of half an emoji
+
+
+VALUES = [
+    None, "", "a", 1, 1.5, True, np.float32(1), np.array(2.0), np.array(False), math.nan, 10**400,
+    np.ones(3), np.ones(3, int), BOOLS, np.ones((3, 1)), np.zeros(0), A, [], [1], [1, 2], [[]], {},
+    {"a": 1}, {"b": 1}, MANY, {**MANY, "more": 1}, {"a" * 50: 1}, [None, {"a": BOOLS}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expected", VALUES, ids=repr)
+def test_no_difference_says_that_one_thing_was_expected_and_the_same_came(expected):
+    for got in VALUES:
+        told = differ(expected, got) or ""
+        wanted, _, came = told.partition(" was expected, got ")
+        assert wanted != came or not told, told
+        assert not re.search(r"\b(a a|a an|an a|a [aeiou]|1 values)\b", told), told
 
 
 @pytest.mark.parametrize("got", [0.0, math.nan, True, "x", None, [], np.zeros(3), np.zeros(2)])
