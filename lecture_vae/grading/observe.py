@@ -49,8 +49,9 @@ class Conditions:
 def observe(notebooks: Sequence[Notebook], conditions: Conditions) -> Iterator[dict[str, Any]]:
     """Runs a batch of notebooks in one pytest process, whose kernels a zygote forks.
 
-    A notebook that ends that process, or that has to be ended with it, is run once more, alone and
-    after the others, and reported as far as it came if that happens again.
+    A notebook that ends that process is run once more, alone and after the others. If it ends it
+    again, or if its time is over and the process has to be ended from here, it is reported as far
+    as it came.
 
     Args:
         notebooks: What to run; each in a kernel of its own.
@@ -78,15 +79,12 @@ def observe(notebooks: Sequence[Notebook], conditions: Conditions) -> Iterator[d
                 z.close()
         if run.ended and not run.done and not run.running:
             raise RuntimeError(f"no notebook could be begun: {run.ended}, {run.said}")
-        if left:
-            left = batch[run.done :]
-            if run.running:
-                again += left[:1]
-                left = left[1:]
-        else:
-            if run.running:
-                yield run.unfinished()
-            again = again[1:]
+        unfinished = batch[run.done : run.done + run.running]
+        if unfinished and left and run.ended == "crashed":
+            again += unfinished
+        elif unfinished:
+            yield run.unfinished()
+        left, again = (batch[run.done + run.running :], again) if left else ([], again[1:])
     if failed:
         raise RuntimeError(f"{failed} of {len(notebooks)} notebooks did not run to their end")
 
@@ -225,18 +223,27 @@ def _process(folder: Path, zygote: Zygote) -> Iterator[_Lines]:
             stderr=subprocess.STDOUT,
         )
     os.close(writer)
+    try:
+        with _watched(process):
+            yield _Lines(reader)
+    finally:
+        os.close(reader)
+
+
+@contextmanager
+def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Has a process ended at the end, or by :func:`stop` from another thread."""
     _running.add(process)
     try:
         if _stopped.is_set():
             raise Stopping
-        yield _Lines(reader)
-        if _stopped.is_set():
-            raise Stopping
+        yield
     finally:
         _running.discard(process)
         process.kill()
         process.wait()
-        os.close(reader)
+        if _stopped.is_set():
+            raise Stopping
 
 
 # ---------------------------------------------------------------------------- zygotes

@@ -1,0 +1,154 @@
+"""Notebooks that end the process that runs them, hang or never begin cost their own time only."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lecture_vae.grading import observe as observing
+from lecture_vae.grading.notebook import Cell, Notebook
+from lecture_vae.grading.observe import Conditions, Stopping, observe, stop
+from lecture_vae.grading.sandbox import Limits
+
+CONDITIONS = Conditions("none", Limits())
+
+# In place of pytest: each notebook says by its first cell how the process shall behave.
+FAKE = """
+import json, os, pathlib, sys, time
+
+out, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
+
+def say(**what):
+    os.write(out, json.dumps(what).encode() + b"\\n")
+
+for path in sorted(folder.glob("*/notebook.ipynb")):
+    cells = json.loads(path.read_text())["cells"]
+    how = cells[0]["source"]
+    if how == "never begins":
+        print("no room on the disk")
+        sys.exit(3)
+    say(begins=path.parent.name)
+    for cell in cells:
+        if how == "dies":
+            os.abort()
+        if how == "dies once" and not os.path.exists(os.environ["MARK"]):
+            open(os.environ["MARK"], "w").close()
+            os.abort()
+        if how == "is silent" and cell is cells[-1]:
+            time.sleep(60)
+        say(cell=cell["id"], outcome="infrastructure" if how == "fails" else "ok")
+    say(ends=path.parent.name)
+"""
+
+
+class NoZygote:
+    """Stands in for a zygote, which the imitated pytest does not need."""
+
+    open = 0
+
+    def __init__(self) -> None:
+        self.number = 0
+        NoZygote.open += 1
+
+    def fileno(self) -> int:
+        return self.number
+
+    def close(self) -> None:
+        if self.number == 0:
+            NoZygote.open -= 1
+        self.number = -1
+
+
+@pytest.fixture(autouse=True)
+def imitated(monkeypatch, tmp_path):
+    """pytest and zygotes are imitated; the processes and the waiting are real."""
+
+    @contextmanager
+    def process(folder, zygote):
+        reader, writer = os.pipe()
+        with (folder / observing.SAID).open("wb") as said:
+            run = subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(FAKE), str(writer), str(folder)],
+                pass_fds=[writer], stdout=said, stderr=subprocess.STDOUT,
+                env={"MARK": str(tmp_path / "mark")},
+            )  # fmt: skip
+        os.close(writer)
+        with observing._watched(run):
+            yield observing._Lines(reader)
+        os.close(reader)
+
+    monkeypatch.setattr(observing, "_process", process)
+    monkeypatch.setattr(Conditions, "zygote", lambda _: NoZygote())
+    monkeypatch.setattr(observing, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(NoZygote, "open", 0)
+    yield
+    observing._stopped.clear()
+    observing._zygotes.close()
+    assert NoZygote.open == 0
+
+
+def notebook(key: str, how: str = "is well", wall: float = 30.0) -> Notebook:
+    return Notebook(key, (Cell("first", how, 1.0), Cell("second", "pass", 1.0)), wall)
+
+
+def ran(*notebooks: Notebook) -> dict[str, tuple[int, str]]:
+    """For each notebook how many of its cells are reported and why it ended, in their order."""
+    seen = observe(notebooks, CONDITIONS)
+    return {each["notebook"]: (len(each["cells"]), each["ended"]) for each in seen}
+
+
+def test_notebooks_are_reported_in_their_order():
+    assert list(ran(*map(notebook, "abc")).items()) == [(key, (2, "")) for key in "abc"]
+
+
+def test_one_that_ends_the_process_is_run_again_alone_and_reported_as_far_as_it_came():
+    found = ran(notebook("a"), notebook("b", "dies"), notebook("c"), notebook("d", "dies"))
+    assert list(found.items()) == [
+        ("a", (2, "")), ("c", (2, "")), ("b", (0, "crashed")), ("d", (0, "crashed"))
+    ]  # fmt: skip
+
+
+def test_one_that_died_by_accident_loses_nothing():
+    assert ran(notebook("a", "dies once"), notebook("b")) == {"a": (2, ""), "b": (2, "")}
+
+
+def test_a_silent_one_costs_its_own_time_and_what_it_did_is_reported():
+    begun = time.monotonic()
+    found = ran(notebook("a", "is silent", wall=1.0), notebook("b"), notebook("c"))
+    assert list(found.items()) == [("a", (1, "timeout")), ("b", (2, "")), ("c", (2, ""))]
+    assert time.monotonic() - begun < 30  # not the 60 s that it sleeps
+
+
+def test_what_keeps_the_first_from_beginning_is_said():
+    with pytest.raises(RuntimeError, match=r"no notebook could be begun.*no room on the disk"):
+        ran(notebook("a", "never begins"), notebook("b"))
+
+
+def test_a_failure_of_ours_is_raised_after_all_were_reported():
+    seen = []
+    with pytest.raises(RuntimeError, match="1 of 2 notebooks did not run"):
+        seen.extend(observe([notebook("a", "fails"), notebook("b")], CONDITIONS))
+    assert [each["notebook"] for each in seen] == ["a", "b"]
+
+
+def test_stopping_ends_what_runs():
+    begun = time.monotonic()
+    seen = observe([notebook("a"), notebook("b", "is silent")], CONDITIONS)
+    assert next(seen)["notebook"] == "a"
+    stop()
+    with pytest.raises(Stopping):
+        next(seen)
+    assert time.monotonic() - begun < 30
+    with pytest.raises(Stopping):
+        list(observe([notebook("c")], CONDITIONS))
+
+
+def test_no_folder_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ran(notebook("a"), notebook("b", "dies"))
+    assert [path.name for path in Path(tmp_path).glob("lv-*")] == []
