@@ -17,7 +17,8 @@ shut_in = confine.Box.from_json(sys.argv[1])
 exec(sys.argv[3])
 try:
     code = compile(sys.argv[2], "<boxed>", "exec")
-    said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
+    with box.with_home(shut_in.level, shut_in.limits) as shut_in:
+        said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
 except confine.SandboxError as error:
     said = f"SandboxError: {error}"
 print(json.dumps(said))

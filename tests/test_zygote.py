@@ -3,23 +3,18 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from jupyter_client import BlockingKernelClient
-from jupyter_client.connect import write_connection_file
 from machine import needs
+from talk import Talk, until
 
 from lecture_vae.grading import warden
 from lecture_vae.grading.sandbox import Limits, SandboxError, choose
 from lecture_vae.grading.zygote import Zygote
 
-PORTS = {
-    f"{name}_port": n for n, name in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)
-}
 LIMITS = Limits(cpu_s=60, memory_mb=256)
 
 
@@ -34,58 +29,12 @@ def zygote():
         yield zygote
 
 
-class Talk:
-    """A kernel and a client of it."""
-
-    def __init__(self, zygote):
-        self.folder = tempfile.TemporaryDirectory(prefix="lv-")
-        self.box = Path(self.folder.name)
-        connection = self.box / "kernel.json"
-        write_connection_file(
-            str(connection), ip=f"{self.box}/k", transport="ipc", key=b"key", **PORTS
-        )
-        self.kernel = zygote.fork(self.box, connection)
-        self.client = BlockingKernelClient()
-        self.client.load_connection_file(str(connection))
-        self.client.start_channels()
-
-    def run(self, code, wait=True):
-        """What a cell prints, or the name of its exception."""
-        if not wait:
-            self.client.execute(code, stop_on_error=False)  # else the next cell is aborted
-            return None
-        said = []
-
-        def hear(message):
-            if message["msg_type"] == "stream":
-                said.append(message["content"]["text"])
-            if message["msg_type"] == "error":
-                said.append(message["content"]["ename"])
-
-        self.client.execute_interactive(code, timeout=20, output_hook=hear)
-        return "".join(said).strip()
-
-    def end(self, seconds=2.0):
-        """Why the kernel ended, which it does within some seconds."""
-        stop = time.monotonic() + seconds
-        while self.kernel.alive and time.monotonic() < stop:
-            time.sleep(0.01)
-        return self.kernel.reason
-
-    def close(self):
-        self.client.stop_channels()
-        self.client.context.destroy(linger=0)
-        self.kernel.close()
-        self.folder.cleanup()
-
-
 @pytest.fixture
 def start(zygote):
     talks = []
 
     def start(of=None):
         talks.append(Talk(of or zygote))
-        talks[-1].client.wait_for_ready(timeout=20)
         return talks[-1]
 
     yield start
@@ -93,12 +42,16 @@ def start(zygote):
         talk.close()
 
 
-def gone(pid, seconds=2.0):
+def gone(pid):
     """Whether a process ends within some seconds."""
-    stop = time.monotonic() + seconds
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < stop:
-        time.sleep(0.01)
-    return not Path(f"/proc/{pid}").exists()
+    return until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def descriptor():
+    """One that a kernel could serve."""
+    ours, theirs = socket.socketpair()
+    ours.close()
+    return theirs
 
 
 def test_a_kernel_is_warm_boxed_and_repeatable(start):
@@ -178,12 +131,12 @@ def test_much_memory_in_many_processes_ends_the_box(start):
 
 def test_an_interrupt_is_a_keyboard_interrupt(start):
     talk = start()
-    talk.run("print('up')\nimport time\ntime.sleep(20)", wait=False)
-    said = ""
-    while "up" not in said:
-        said = talk.client.get_iopub_msg(timeout=5)["content"].get("text", "")
+    talk.run("print('up', flush=True)\nimport time\ntime.sleep(20)", wait=False)
+    while not talk.boxed._text["stdout"]:
+        talk.boxed._exchange(time.monotonic() + 5)
     talk.kernel.interrupt()
-    assert talk.client.get_shell_msg(timeout=5)["content"]["ename"] == "KeyboardInterrupt"
+    talk.boxed.await_reply("1")
+    assert talk.boxed.reply["ename"] == "KeyboardInterrupt"
     assert talk.run("print(1)") == "1"
 
 
@@ -231,7 +184,7 @@ def test_kernels_do_not_disturb_each_other(start):
 
 @pytest.mark.parametrize(
     "request_",
-    [b"", b"\xff\xfe", b"{", b"[]", b"null", b"{}", b'{"number": "x"}', b'{"number": 1, "box": 3}'],
+    [b"", b"\xff\xfe", b"{", b"[]", b"null", b"{}", b'{"number": "x"}', b'{"number": 1}'],
 )
 def test_a_malformed_request_is_refused_and_survived(zygote, start, request_):
     zygote._socket.send(request_)
@@ -242,37 +195,20 @@ def test_a_malformed_request_is_refused_and_survived(zygote, start, request_):
 
 
 def test_another_process_may_ask_and_late_replies_are_passed_over(zygote, start):
-    request = {"number": 7, "box": "/nowhere", "connection": "/nowhere/kernel.json"}
-    zygote._socket.send(json.dumps(request).encode())
+    with descriptor() as late:
+        socket.send_fds(zygote._socket, [json.dumps({"number": 7}).encode()], [late.fileno()])
     attached = Zygote.attach(os.dup(zygote.fileno()))
     assert start(attached).run("print(1)") == "1"
     attached.close()
     assert start().run("print(2)") == "2"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"transport": "tcp"}, "transport 'tcp'"),
-        ({"ip": "/elsewhere/k"}, "ip '/elsewhere/k'"),
-        ({"shell_port": 0}, "five ports other than 0"),
-        ({"ip": "k" * 110}, "shorter path"),
-        ({"ip": 3}, "no connection file"),
-    ],
-)
-def test_a_connection_that_cannot_work_is_refused(zygote, tmp_path, change, message):
-    told = {"transport": "ipc", "ip": f"{tmp_path}/k", "key": "key", **PORTS} | change
-    if len(str(told["ip"])) == 110:
-        told["ip"] = f"{tmp_path}/{told['ip']}"
-    (tmp_path / "kernel.json").write_text(json.dumps(told))
-    with pytest.raises(SandboxError, match=message):
-        zygote.fork(tmp_path, tmp_path / "kernel.json")
-
-
-def test_a_box_that_cannot_be_entered_is_told(zygote, tmp_path, monkeypatch):
-    monkeypatch.setattr("lecture_vae.grading.zygote._check_connection", lambda *_: None)
-    with pytest.raises(SandboxError, match="private folder of its own"):
-        zygote.fork(tmp_path / "none", tmp_path / "none" / "kernel.json")
+def test_a_box_that_cannot_be_entered_is_told(monkeypatch):
+    needs("none")
+    limits = Limits(open_files=1)  # too few for what a box is entered with
+    refused = pytest.raises(SandboxError, match=r"the box \(none\) could not be entered")
+    with Zygote(choose("none"), limits) as zygote, descriptor() as socket_, refused:
+        zygote.fork(socket_.fileno())
 
 
 def test_the_end_of_the_owner_ends_everything(start):
@@ -281,8 +217,8 @@ def test_the_end_of_the_owner_ends_everything(start):
     zygote.close()
     assert talk.end() == "signal 9"
     assert gone(talk.kernel.pid)
-    with pytest.raises(SandboxError, match="does not answer"):
-        zygote.fork(talk.box, talk.box / "kernel.json")
+    with pytest.raises(SandboxError, match="does not answer"), descriptor() as socket_:
+        zygote.fork(socket_.fileno())
 
 
 def test_the_death_of_the_zygote_ends_everything(start):
@@ -291,8 +227,8 @@ def test_the_death_of_the_zygote_ends_everything(start):
     os.kill(zygote._process.pid, signal.SIGKILL)
     assert talk.end() == "signal 9"
     assert gone(talk.kernel.pid)
-    with pytest.raises(SandboxError, match="does not answer"):
-        zygote.fork(talk.box, talk.box / "kernel.json")
+    with pytest.raises(SandboxError, match="does not answer"), descriptor() as socket_:
+        zygote.fork(socket_.fileno())
     zygote.close()
 
 

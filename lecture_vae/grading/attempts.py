@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from lecture_vae.grading.confine import STACKS_MB, Limits
 __all__ = ["ATTEMPTS", "LIMITS", "Bait"]
 
 LIMITS = Limits(cpu_s=20, memory_mb=128, processes=64, open_files=64, file_mb=2, disk_mb=4)
+MOST_FILES = 1_000  # in all
 FORKS = 200  # tries: few enough to be harmless where no limit holds
 
 Bait = dict[str, Any]
@@ -59,11 +61,6 @@ def _read_beside_the_package(bait: Bait) -> object:
         with suppress(OSError):
             got.append(os.listdir(place) if os.path.isdir(place) else Path(place).read_bytes())
     return got
-
-
-@_attempt
-def _write_beside_the_sockets(bait: Bait) -> object:
-    return Path(bait["inside"], "file").write_text("fills the disk")
 
 
 @_attempt
@@ -150,7 +147,7 @@ def _start_too_many_processes(bait: Bait) -> object:
     for child in children:
         os.waitpid(child, 0)
     # Where the user has other processes too, some of those may end meanwhile.
-    most = LIMITS.processes if bait["inside"] == "/box" else FORKS - 1
+    most = LIMITS.processes if bait["own files"] else FORKS - 1
     return len(children) if len(children) > most else None
 
 
@@ -170,6 +167,21 @@ def _fill_the_disk(bait: Bait) -> object:
         for part in Path(bait["home"]).glob("part*"):
             part.unlink()
     return "filled"
+
+
+@_attempt
+def _make_too_many_files(bait: Bait) -> object:
+    made = []
+    places = [bait["home"], "/dev/shm"] if bait["own files"] else [bait["home"]]
+    for place in places:
+        with suppress(OSError):
+            for number in range(MOST_FILES):
+                made.append(Path(place, f"{bait['mark']}-{number}"))
+                os.mknod(made[-1], stat.S_IFSOCK | 0o600)
+    got = sum(path.exists() for path in made)
+    for path in made:
+        path.unlink(missing_ok=True)
+    return got if got >= MOST_FILES else None
 
 
 @_attempt

@@ -7,65 +7,85 @@ process: no program runs unboxed.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lecture_vae.grading import linux, tree
-from lecture_vae.grading.confine import INNER_ID, Box, SandboxError, enter
+from lecture_vae.grading.confine import INNER_ID, Box, Limits, SandboxError, enter
 
-__all__ = ["Started", "enter_and_tell", "reap", "start"]
+__all__ = ["Started", "enter_and_tell", "prepare", "reap", "spare_id", "start", "with_home"]
 
 FIRST_SPARE_ID = 1_900_000_000  # above the ranges that distributions hand out
 PATIENCE = 60.0  # seconds for one step of entering; bubblewrap's imports everything in it
 
-_NAMESPACES = (
-    linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET
-    | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
-)  # fmt: skip
+
+@contextmanager
+def with_home(level: str, limits: Limits) -> Iterator[Box]:
+    """A box of a level; its private home is made and removed where its files are the host's."""
+    box = Box(level, limits)
+    if box.has_own_files:
+        yield box
+        return
+    home = tempfile.mkdtemp(prefix="lv-")
+    try:
+        yield replace(box, home=home)
+    finally:
+        for folder, _, _ in os.walk(home):  # what a program has closed can be removed as well
+            with suppress(OSError):
+                os.chmod(folder, 0o700)
+        shutil.rmtree(home, ignore_errors=True)
 
 
-def start(box: Box, program: Callable[[], Any], command: list[str] | None = None) -> "Started":
+def start(
+    box: Box,
+    program: Callable[[], Any],
+    command: list[str] | None = None,
+    keep: Sequence[int] = (),
+) -> "Started":
     """Fork a process that enters `box` and then runs `program`.
 
-    The caller becomes the reaper of all that the box leaves behind and should have one thread.
+    The caller becomes the reaper of all that the box leaves behind. It must have one thread, and
+    cannot start a second box: it may have left its user namespace for that of the first.
 
     Args:
         box: Where to.
         program: Called in the box, in a copy of this process.
         command: For the level "bubblewrap", which starts Python anew: its arguments after
-            ``python``; it must call :func:`enter_and_tell` with the descriptor appended to it.
+            ``python``; it must call :func:`enter_and_tell` with what is appended to them.
+        keep: Descriptors that the program finds open under the same numbers.
 
     Raises:
         SandboxError: If entering fails; nothing is left running then.
     """
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    user = None if box.level == "none" else _spare_id(os.getpid())
+    user = None if box.level == "none" else spare_id(os.getpid())
     try:
-        if not box.folder.is_dir():
-            raise NotADirectoryError(str(box.folder))
-        if box.home != "/tmp":
-            os.makedirs(box.home, mode=0o700, exist_ok=True)
-        if user is not None:
-            for place in [box.folder, *box.folder.iterdir()]:
-                os.chown(place, user, user, follow_symlinks=False)
+        if not box.has_own_files:
+            os.chmod(box.home, 0o700)
+            if user is not None:
+                os.chown(box.home, user, user)
     except OSError as error:
-        raise SandboxError(f"a box is a private folder of its own: {error!r}") from error
+        raise SandboxError(f"a home is a private folder of its own: {error!r}") from error
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(PATIENCE)
     started = Started(0, 0)
     try:
         if box.level == "namespaces":
-            _start_in_namespaces(box, program, user, ours, theirs, started)
+            _start_in_namespaces(box, program, user, theirs, keep, started)
         elif box.level == "bubblewrap":
-            _start_in_bubblewrap(box, command or [], user, theirs, started)
+            _start_in_bubblewrap(box, command or [], user, theirs, keep, started)
         else:
-            started.waited = started.pid = _fork(_enter_and_run, box, program, user, ours, theirs)
+            started.waited = started.pid = _fork(_enter_and_run, box, program, user, theirs, keep)
         theirs.close()
         ours.send(b"go")
         answer = ours.recv(4096)
@@ -116,60 +136,82 @@ def _start_in_namespaces(
     box: Box,
     program: Callable[[], Any],
     user: int | None,
-    ours: socket.socket,
     theirs: socket.socket,
+    keep: Sequence[int],
     started: Started,
 ) -> None:
-    """Fork twice: new process numbers hold for the children of the one that asks for them."""
-    middle = _fork(_go_between, box, program, user, ours, theirs)
-    try:
-        told = ours.recv(4096)
-        if told != b"unshared":
-            raise SandboxError(told.decode(errors="replace") or "unshare failed")
-        maps = [(INNER_ID, os.geteuid(), os.getegid())]
-        if user is not None:
-            maps = [(0, os.geteuid(), os.getegid()), (INNER_ID, user, user)]
-        else:
-            Path(f"/proc/{middle}/setgroups").write_text("deny")
-        # One write each, as Linux demands.
-        users = "\n".join(f"{inner} {uid} 1" for inner, uid, _ in maps)
-        groups = "\n".join(f"{inner} {gid} 1" for inner, _, gid in maps)
-        Path(f"/proc/{middle}/uid_map").write_text(users)
-        Path(f"/proc/{middle}/gid_map").write_text(groups)
-        ours.send(b"mapped")
-        told = ours.recv(4096)
-        if not told.startswith(b"pid "):
-            raise SandboxError(told.decode(errors="replace") or "fork failed")
-        started.pid = started.waited = int(told[4:])
-    except BaseException:
-        os.kill(middle, signal.SIGKILL)
-        raise
-    finally:
-        os.waitpid(middle, 0)
+    """Leave for new namespaces and fork there: new process numbers hold for the children only.
+
+    This process stays outside of the box, but becomes the root, or the user, of its user namespace.
+    """
+    mapper = prepare()
+    linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWPID)
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, its:
+        request = json.dumps([os.getpid(), user]).encode()
+        socket.send_fds(mapper, [request], [its.fileno()])
+        its.close()
+        answer = ours.recv(4096)
+    if answer != b"mapped":
+        raise SandboxError(answer.decode(errors="replace") or "nobody maps the users")
+    inner = INNER_ID if user is not None else None
+    started.waited = started.pid = _fork(_enter_and_run, box, program, inner, theirs, keep)
 
 
-def _go_between(
-    box: Box,
-    program: Callable[[], Any],
-    user: int | None,
-    ours: socket.socket,
-    theirs: socket.socket,
-) -> None:
-    ours.close()
-    try:
-        linux.unshare(_NAMESPACES)
-        theirs.send(b"unshared")
-        if theirs.recv(16) != b"mapped":
-            return
-        inner = INNER_ID if user is not None else None
-        child = _fork(_enter_and_run, box, program, inner, None, theirs)
-        theirs.send(b"pid %d" % child)
-    except OSError as error:
-        theirs.send(str(error).encode())
+@cache
+def prepare() -> socket.socket:
+    """Fork a process that stays outside of all boxes and says who their users are.
+
+    Only a process outside may do so. It is forked once, best while this process is small, and ends
+    with the last process that can ask it.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        try:
+            ours.close()
+            linux.close_all_but([0, 1, 2, theirs.fileno()])
+            while _map_users(theirs):
+                pass
+        finally:
+            os._exit(0)
+    theirs.close()
+    return ours
+
+
+def _map_users(control: socket.socket) -> bool:
+    """Serve one request; whether there was one."""
+    request, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
+    if not request:
+        return False
+    with socket.socket(fileno=descriptors[0]) as caller:
+        try:
+            pid, user = json.loads(request)
+            me, group = os.geteuid(), os.getegid()
+            maps = [(INNER_ID, me, group)]
+            if user is not None:
+                maps = [(0, me, group), (INNER_ID, user, user)]
+            else:
+                Path(f"/proc/{pid}/setgroups").write_text("deny")
+            # One write each, as Linux demands.
+            users = "\n".join(f"{inner} {uid} 1" for inner, uid, _ in maps)
+            groups = "\n".join(f"{inner} {gid} 1" for inner, _, gid in maps)
+            Path(f"/proc/{pid}/uid_map").write_text(users)
+            Path(f"/proc/{pid}/gid_map").write_text(groups)
+            answer = "mapped"
+        except (OSError, ValueError) as error:
+            answer = str(error)
+        with suppress(OSError):
+            caller.send(answer.encode())
+    return True
 
 
 def _start_in_bubblewrap(
-    box: Box, command: list[str], user: int | None, theirs: socket.socket, started: Started
+    box: Box,
+    command: list[str],
+    user: int | None,
+    theirs: socket.socket,
+    keep: Sequence[int],
+    started: Started,
 ) -> None:
     read, write = os.pipe()
     # Before the binds: Python's environment may itself lie below /tmp.
@@ -179,26 +221,25 @@ def _start_in_bubblewrap(
             mounts += ["--perms", "0755", "--dir", str(parent)]
         mounts += ["--ro-bind", place, place]
     inner = [str(theirs.fileno()), box.as_json(), str(-1 if user is None else user)]
-    # As root without a user namespace: the id that the box then takes on must exist in it.
-    users = (
-        ["--unshare-user", "--uid", str(INNER_ID), "--gid", str(INNER_ID)]
-        if user is None
-        else [
-            word
-            for needed in ("CHOWN", "SETUID", "SETGID", "SETPCAP")
-            for word in ("--cap-add", f"CAP_{needed}")
-        ]
-    )
+    needed = ["SYS_ADMIN"]  # to bound the entries of /tmp
+    users: list[str] = []
+    if user is not None:  # then without a user namespace, in which that user would not exist
+        needed += ["CHOWN", "SETUID", "SETGID", "SETPCAP"]
+    else:
+        users = ["--unshare-user"]
+        if os.geteuid() == 0:  # root of a namespace; bubblewrap then allows no remount
+            users += ["--uid", str(INNER_ID), "--gid", str(INNER_ID)]
+    users += [word for name in needed for word in ("--cap-add", f"CAP_{name}")]
     wrapped = [
         "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", *users,
         "--die-with-parent", "--new-session", "--as-pid-1", "--info-fd", str(write), *mounts,
-        "--proc", "/proc", "--dev", "/dev", "--bind", str(box.folder), box.inside,
+        "--proc", "/proc", "--dev", "/dev",
         "--size", str(tree.SHARED_MB << 20), "--tmpfs", "/dev/shm",
         "--chdir", "/tmp", sys.executable, *command, *inner,
     ]  # fmt: skip
     try:
         started.waited = subprocess.Popen(
-            wrapped, stdin=subprocess.DEVNULL, pass_fds=[write, theirs.fileno()]
+            wrapped, stdin=subprocess.DEVNULL, pass_fds=[write, theirs.fileno(), *keep]
         ).pid
         os.close(write)
         with os.fdopen(read, "rb", closefd=False) as info:
@@ -207,28 +248,23 @@ def _start_in_bubblewrap(
         os.close(read)
 
 
-def enter_and_tell(channel: int, told: str, user: int) -> Box:
+def enter_and_tell(channel: int, told: str, user: int, keep: Sequence[int] = ()) -> None:
     """Enter the box from a process that was started in its namespaces by bubblewrap."""
-    box = Box.from_json(told)
-    theirs = socket.socket(fileno=channel)
-    enter(box, None if user < 0 else user, theirs)
-    return box
+    enter(Box.from_json(told), None if user < 0 else user, socket.socket(fileno=channel), keep)
 
 
 def _enter_and_run(
     box: Box,
     program: Callable[[], Any],
     user: int | None,
-    ours: socket.socket | None,
     theirs: socket.socket,
+    keep: Sequence[int],
 ) -> None:
-    if ours:
-        ours.close()
-    enter(box, user, theirs)
+    enter(box, user, theirs, keep)
     program()
 
 
-def _spare_id(pid: int) -> int | None:
+def spare_id(pid: int) -> int | None:
     """A user and group that nobody has, one per warden, if this process may change to it."""
     if os.geteuid() != 0:
         return None

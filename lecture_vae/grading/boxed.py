@@ -1,24 +1,21 @@
 """A kernel in a box as nbval wants one: it runs cells, and every cell comes to an end.
 
 nbval's own kernel waits for its timeout when a kernel dies, and holds whatever it prints. This one
-speaks to a boxed kernel over Unix sockets, and stops a cell at the death of the kernel or at a
-limit of time or output.
+stops a cell at the death of the kernel or at a limit of time or output. What nbval reads of a cell
+lies here before nbval asks, so that nothing that a kernel sends or withholds can hold nbval up.
 """
 
 import json
-import shutil
-import tempfile
+import socket
 import time
-import uuid
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
+from math import inf
 from queue import Empty
+from select import POLLIN, POLLOUT, poll
 from typing import Any
 
-import zmq
-from jupyter_client.session import Session
-
+from lecture_vae.grading.frames import FrameError, Kind, Reader, pack, well_formed
 from lecture_vae.grading.zygote import Kernel, Zygote
 
 __all__ = ["BoxedKernel", "Stopped"]
@@ -26,7 +23,12 @@ __all__ = ["BoxedKernel", "Stopped"]
 START_SECONDS = 60.0
 GRACE_SECONDS = 2.0  # between an interrupt and the kill
 WALL = 3.0  # wall time allowed for each CPU second, because machines are shared
-MAX_OUTPUT = 16_000_000  # bytes of one cell, a trained model's weights included
+LOOK_SECONDS = 0.1  # between two looks at the limits of a cell
+MAX_OUTPUT = 8_000_000  # bytes of one cell, a trained model's weights included
+MAX_TOTAL = 64_000_000  # bytes of all cells of a notebook
+MAX_FRAMES = 100_000  # of one cell
+MAX_TEXT = 20_000  # characters of printed text that are kept of a cell
+MAX_DISPLAYS = 1_000  # the last ones are kept
 
 
 class Stopped(Exception):
@@ -38,52 +40,32 @@ class Stopped(Exception):
 
 
 class Line:
-    """A kernel in a new box, and the sockets that lead to it."""
-
-    context = zmq.Context()
+    """A kernel in a new box, and the socket that leads to it."""
 
     def __init__(self, zygote: Zygote):
-        self.box = Path(tempfile.mkdtemp(prefix="lv-"))
-        key = uuid.uuid4().hex
-        names = ("shell", "iopub", "stdin", "control", "hb")
-        connection = {
-            "transport": "ipc", "ip": str(self.box / "k"), "key": key,
-            "signature_scheme": "hmac-sha256", "kernel_name": "python3",
-            **{f"{name}_port": number for number, name in enumerate(names, 1)},
-        }  # fmt: skip
-        file = self.box / "connection.json"
-        file.write_text(json.dumps(connection), encoding="utf8")
-        try:
-            self.process: Kernel = zygote.fork(self.box, file)
-        except BaseException:
-            shutil.rmtree(self.box, ignore_errors=True)
-            raise
-        self.session = Session(key=key.encode())
-        self.shell = self._connect(zmq.DEALER, 1)
-        self.iopub = self._connect(zmq.SUB, 2)
-        self.iopub.setsockopt(zmq.SUBSCRIBE, b"")
-
-    def _connect(self, kind: int, port: int) -> zmq.Socket:
-        socket = self.context.socket(kind)
-        socket.linger = 0
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_OUTPUT)
-        socket.setsockopt(zmq.RECONNECT_IVL, 5)  # ms; the kernel has yet to bind its end
-        socket.connect(f"ipc://{self.box}/k-{port}")
-        return socket
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            self.process: Kernel = zygote.fork(theirs.fileno())
+        self.socket.setblocking(False)
+        self.reader = Reader(self.socket, MAX_OUTPUT)
 
     def end(self) -> None:
-        """Ends the kernel and removes its box."""
+        """Ends the kernel, and with it its box."""
         self.process.close()
-        self.shell.close()
-        self.iopub.close()
-        shutil.rmtree(self.box, ignore_errors=True)
+        self.socket.close()
 
 
 class BoxedKernel:
-    """What nbval asks of a kernel, for one that lives in a sandbox and speaks over files.
+    """What nbval asks of a kernel, for one that lives in a sandbox.
 
     Stands in for ``nbval.kernel.RunningKernel``. A cell ends with a reply, with the death of the
     kernel, or at one of its limits; none of them makes nbval wait for its own timeout.
+
+    Attributes:
+        cpu_limit: CPU seconds of a cell.
+        ends_at: When the kernel is killed, whatever it does, in the time of ``time.monotonic``.
+        reply: How the last cell ended: ``status``, and ``ename`` and ``evalue`` of an error;
+            empty if it was stopped. It says what the kernel said.
     """
 
     zygote: Zygote  # set when pytest is configured
@@ -92,6 +74,7 @@ class BoxedKernel:
 
     def __init__(self, kernel_name: str, cwd: str | None = None, startup_timeout: float = 60):
         self.cpu_limit = 20.0
+        self.ends_at = inf
         self.played: list[str] = []  # what to run again after a death
         self.start()
         BoxedKernel.left -= 1
@@ -99,43 +82,42 @@ class BoxedKernel:
             BoxedKernel.spare = Line(self.zygote)
 
     def start(self) -> None:
-        """Takes the spare kernel, or a new one, and waits until it answers."""
-        line, BoxedKernel.spare = BoxedKernel.spare or Line(self.zygote), None
-        self.line, self.process = line, line.process
-        self.session, self.shell, self.iopub = line.session, line.shell, line.iopub
-        self.kept: deque[dict[str, Any]] = deque()
-        self.received = 0
-        deadline = time.monotonic() + START_SECONDS
-        # A subscription takes a moment to arrive, so a request may pass unheard.
-        while time.monotonic() < deadline:
-            request = self._send("kernel_info_request", {})
-            try:
-                self.await_idle(request, timeout=0.1)
-            except Empty:
-                self._check_alive()
-            else:
-                return
-        raise RuntimeError(f"the kernel did not answer within {START_SECONDS:g} s")
+        """Takes the spare kernel, or a new one, and waits until it is ready.
 
-    def _send(self, kind: str, content: dict[str, Any]) -> str:
-        message: Any = self.session.send(self.shell, kind, content)
-        return str(message["header"]["msg_id"])
+        Raises:
+            RuntimeError: If it is not ready in time.
+            Stopped: If it dies, or its end comes first.
+        """
+        self.line, BoxedKernel.spare = BoxedKernel.spare or Line(self.zygote), None
+        self.process = self.line.process
+        self._number = 0
+        self._ready = False
+        self._outgoing = memoryview(b"")
+        self._begin()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready:
+            if time.monotonic() > deadline:
+                self.line.end()
+                raise RuntimeError(f"the kernel was not ready within {START_SECONDS:g} s")
+            self._exchange(deadline)
+
+    def _begin(self) -> None:
+        """Forgets what the last cell sent."""
+        self.reply: dict[str, str] = {}
+        self._text: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        self._room = MAX_TEXT
+        self._kept: deque[dict[str, Any]] = deque(maxlen=MAX_DISPLAYS)
+        self._error: dict[str, Any] = {}
+        self._messages: deque[dict[str, Any]] = deque()
+        self._received, self._frames = self.line.reader.received, self.line.reader.frames
 
     def execute_cell_input(self, cell_input: str, allow_stdin: bool | None = None) -> str:
         """Asks the kernel to run a cell; returns the id of the request."""
-        self.received = 0
-        self.kept.clear()
-        return self._send(
-            "execute_request",
-            {
-                "code": cell_input,
-                "silent": False,
-                "store_history": False,
-                "user_expressions": {},
-                "allow_stdin": False,
-                "stop_on_error": False,
-            },
-        )
+        self._begin()
+        self._number += 1
+        source = well_formed(cell_input).encode()
+        self._outgoing = memoryview(pack(Kind.REQUEST, self._number, source))
+        return str(self._number)
 
     def await_reply(self, msg_id: str, timeout: float | None = None) -> None:
         """Waits for the end of a cell; keeps its outputs for :meth:`get_message`.
@@ -144,34 +126,131 @@ class BoxedKernel:
             Stopped: The kernel died, or the cell used up its time or its output.
         """
         begun, cpu = time.monotonic(), self.process.cpu_seconds()
-        poller = zmq.Poller()
-        for source in (self.shell, self.iopub, self.process):
-            poller.register(source, zmq.POLLIN)
-        while True:
-            ready = dict(poller.poll(200))
-            if self.iopub in ready:
-                self.kept += self._read(self.iopub)
-                if self.received > MAX_OUTPUT:
-                    self._end()
-                    raise Stopped("output", f"more than {MAX_OUTPUT:,} bytes of output")
-            if self.shell in ready:
-                for message in self._read(self.shell):
-                    if message["parent_header"].get("msg_id") == msg_id:
-                        return
-            if not self.process.alive:
-                self._check_alive()
+        looked = begun
+        while not self.reply:
+            self._exchange(begun + WALL * self.cpu_limit)
+            now = time.monotonic()
+            if self.reply or now - looked < LOOK_SECONDS:
+                continue
+            looked = now
             used = self.process.cpu_seconds() - cpu
-            if used > self.cpu_limit or time.monotonic() - begun > WALL * self.cpu_limit:
-                self._interrupt(msg_id)
+            if used > self.cpu_limit or now - begun > WALL * self.cpu_limit:
+                self._interrupt()
                 what = "CPU time" if used > self.cpu_limit else "time, most of it waiting"
                 raise Stopped("timeout", f"more than {self.cpu_limit:g} s of {what}")
+        self._messages.extend(self._as_nbval_reads_it(msg_id))
 
-    def _interrupt(self, msg_id: str) -> None:
+    def _exchange(self, deadline: float) -> None:
+        """Sends and receives what can be sent and received within a moment.
+
+        Raises:
+            Stopped: If the kernel has died, sent too much, or has to end.
+        """
+        remaining = min(deadline, self.ends_at) - time.monotonic()
+        waits = poll()
+        if not self.line.reader.ended:
+            waits.register(self.line.socket, POLLIN | (POLLOUT if self._outgoing else 0))
+        waits.register(self.process, POLLIN)
+        ready = dict(waits.poll(max(min(remaining, LOOK_SECONDS), 0.0) * 1000 + 1))
+        happened = ready.get(self.line.socket.fileno(), 0)
+        if happened & POLLOUT:
+            with suppress(OSError):  # a closed end is seen when reading
+                self._outgoing = self._outgoing[self.line.socket.send(self._outgoing) :]
+        if happened & ~POLLOUT:
+            self._receive()
+        if time.monotonic() > self.ends_at:
+            self._end()
+            raise Stopped("timeout", "the notebook used up the time that it has in all")
+        if self.reply:
+            return
+        received = self.line.reader.received
+        if received - self._received > MAX_OUTPUT or received > MAX_TOTAL:
+            most = MAX_TOTAL if received > MAX_TOTAL else MAX_OUTPUT
+            self._end()
+            raise Stopped("output", f"more than {most:,} bytes of output")
+        if self.line.reader.frames - self._frames > MAX_FRAMES:
+            self._end()
+            raise Stopped("output", f"more than {MAX_FRAMES:,} pieces of output")
+        if self.line.reader.ended and self.process.wait(GRACE_SECONDS) is None:
+            self._end()
+            raise Stopped("crashed", "the kernel closed its end of the socket")
+        if self.process.fileno() in ready and not happened & POLLIN:
+            self._check_alive()
+
+    def _receive(self) -> None:
+        """Takes in one chunk of what the kernel has sent."""
+        try:
+            for kind, _, payload in self.line.reader.read(self._is_wanted):
+                self._take(kind, payload)
+        except (ValueError, RecursionError) as error:  # a student's code can send anything
+            self._end()
+            raise Stopped("crashed", f"the kernel sent what no kernel sends: {error}") from error
+
+    def _is_wanted(self, kind: int, number: int) -> bool:
+        if kind in (Kind.STDOUT, Kind.STDERR) and self._room <= 0:
+            return False
+        return number == self._number and not self.reply and kind != Kind.REQUEST
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        if kind == Kind.READY:
+            self._ready = True
+        elif kind in (Kind.STDOUT, Kind.STDERR):
+            text = payload.decode(errors="replace")[: self._room]
+            self._room -= len(text)
+            self._text["stdout" if kind == Kind.STDOUT else "stderr"].append(text)
+        elif kind == Kind.DISPLAY:
+            mime, _, text = payload.decode(errors="replace").partition("\0")
+            self._kept.append({"data": {mime: text}, "metadata": {}})
+        elif kind in (Kind.ERROR, Kind.REPLY):
+            told = json.loads(payload)
+            if not isinstance(told, dict):
+                raise FrameError("a reply is an object")
+            words = {
+                name: well_formed(str(told.get(name, "")))[:MAX_TEXT]
+                for name in ("status", "ename", "evalue", "traceback")
+            }
+            if kind == Kind.REPLY:
+                self.reply = words
+            else:
+                self._error = words
+
+    def _as_nbval_reads_it(self, msg_id: str) -> list[dict[str, Any]]:
+        """The outputs of a cell as Jupyter's messages, the last one says that it has ended."""
+        outputs: list[tuple[str, dict[str, Any]]] = [
+            ("stream", {"name": name, "text": "".join(parts)})
+            for name, parts in self._text.items()
+            if parts
+        ]
+        outputs += [("display_data", display) for display in self._kept]
+        if self._error:
+            outputs.append(("error", {**self._error, "traceback": [self._error["traceback"]]}))
+        outputs.append(("status", {"execution_state": "idle"}))
+        return [
+            {"msg_type": kind, "parent_header": {"msg_id": msg_id}, "content": content}
+            for kind, content in outputs
+        ]
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict[str, Any]:
+        """The next output of the last cell; raises queue.Empty if there is none, at once."""
+        if not self._messages:
+            raise Empty
+        return self._messages.popleft()
+
+    def await_idle(self, parent_id: str, timeout: float) -> None:
+        """Drops the outputs of the last cell, which has ended."""
+        self._messages.clear()
+
+    def _interrupt(self) -> None:
         """Stops a cell; a kernel that does not obey is killed."""
         self.process.interrupt()
+        deadline = time.monotonic() + GRACE_SECONDS
         try:
-            self.await_idle(msg_id, GRACE_SECONDS)
-        except (Empty, Stopped):
+            while not self.reply:
+                if time.monotonic() > deadline:
+                    self._end()
+                    return
+                self._exchange(deadline)
+        except Stopped:
             self._end()
 
     def _check_alive(self) -> None:
@@ -182,49 +261,6 @@ class BoxedKernel:
             if reason == "memory":
                 raise Stopped("memory", "more memory than allowed")
             raise Stopped("crashed", f"the kernel died ({reason or 'no reason known'})")
-
-    def _read(self, socket: zmq.Socket) -> Iterator[dict[str, Any]]:
-        """Messages that have arrived on a socket; what is not a message ends the kernel."""
-        for _ in range(64):  # then the caller looks at its limits again
-            try:
-                frames = socket.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
-            self.received += sum(map(len, frames))
-            try:
-                _, parts = self.session.feed_identities(frames)
-                yield self.session.deserialize(parts)
-            except Exception as error:  # a student's code can write anything on these sockets
-                self._end()
-                raise Stopped("crashed", f"the kernel sent what is no message: {error}") from error
-
-    def get_message(self, stream: str, timeout: float | None = None) -> dict[str, Any]:
-        """The next output; raises queue.Empty after `timeout` seconds without one."""
-        deadline = time.monotonic() + (timeout or 0)
-        while not self.kept:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise Empty
-            if self.iopub.poll(int(min(remaining, 0.2) * 1000) + 1):
-                self.kept += self._read(self.iopub)
-                if self.received > MAX_OUTPUT:
-                    self._end()
-                    raise Stopped("output", f"more than {MAX_OUTPUT:,} bytes of output")
-            elif not self.process.alive:
-                self._check_alive()
-        return self.kept.popleft()
-
-    def await_idle(self, parent_id: str, timeout: float) -> None:
-        """Drops outputs until the kernel is idle after a request; raises queue.Empty."""
-        deadline = time.monotonic() + timeout
-        while True:
-            message = self.get_message("iopub", max(deadline - time.monotonic(), 0))
-            if (
-                message["parent_header"].get("msg_id") == parent_id
-                and message["msg_type"] == "status"
-                and message["content"].get("execution_state") == "idle"
-            ):
-                return
 
     def is_alive(self) -> bool:
         """Whether the kernel runs."""
@@ -252,5 +288,5 @@ class BoxedKernel:
         self.process.kill()
 
     def stop(self) -> None:
-        """Ends the kernel and removes its box."""
+        """Ends the kernel and its box."""
         self.line.end()

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -36,25 +37,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Box:
-    """A folder to be shut in, how, and within which limits."""
+    """How a program is shut in, and within which limits."""
 
     level: str
-    folder: Path  # exists, private; the program may serve Unix sockets in it
     limits: Limits
+    home: str = "/tmp"  # the working folder; where files are the host's, a private one
 
     @property
-    def inside(self) -> str:
-        """The folder's name in the box."""
-        return "/box" if self.level in ("namespaces", "bubblewrap") else str(self.folder)
-
-    @property
-    def home(self) -> str:
-        """The working folder, as seen in the box: the place for files."""
-        return "/tmp" if self.inside == "/box" else f"{self.folder}/home"
+    def has_own_files(self) -> bool:
+        """Whether nothing that is written in the box lies on a disk of the host."""
+        return self.level in ("namespaces", "bubblewrap")
 
     def as_json(self) -> str:
         """The box as text, for a program that must be started anew."""
-        return json.dumps({**asdict(self), "folder": str(self.folder)})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Box":
@@ -69,20 +65,27 @@ class Box:
             wanted = {each.name for each in fields(Limits)}
             if set(limits) != wanted or not all(type(n) is int and n > 0 for n in limits.values()):
                 raise ValueError(f"limits are the positive integers {sorted(wanted)}")
-            if told["level"] not in LEVELS or not os.path.isabs(told["folder"]):
-                raise ValueError(f"a box has one of the levels {LEVELS} and an absolute folder")
-            return cls(told["level"], Path(told["folder"]), Limits(**limits))
+            if told["level"] not in LEVELS or not os.path.isabs(told["home"]):
+                raise ValueError(f"a box has one of the levels {LEVELS} and an absolute home")
+            return cls(told["level"], Limits(**limits), told["home"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a box has level, folder and limits: {error!r}") from error
+            raise ValueError(f"a box has level, limits and home: {error!r}") from error
 
 
-def enter(box: Box, user: int | None, channel: socket.socket) -> None:
-    """Shut this process in, in this order: files, rights over files, amounts, user, calls."""
+def enter(box: Box, user: int | None, channel: socket.socket, keep: Iterable[int] = ()) -> None:
+    """Shut this process in, in this order: files, rights over files, amounts, user, calls.
+
+    Args:
+        box: Where to.
+        user: The user to become, and the group of the same number.
+        channel: Hears "ready", or what went wrong.
+        keep: Descriptors that stay open beside it.
+    """
     try:
         if channel.recv(16) != b"go":
             os._exit(1)
         descriptor = channel.fileno()
-        linux.close_all_but([0, 1, 2, descriptor])
+        linux.close_all_but([0, 1, 2, descriptor, *keep])
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
@@ -94,11 +97,17 @@ def enter(box: Box, user: int | None, channel: socket.socket) -> None:
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")  # first to go, before the grader
         if box.level == "namespaces":
-            tree.build(str(box.folder), INNER_ID, box.limits.disk_mb)
+            linux.unshare(
+                linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+            )
+            tree.build(INNER_ID, box.limits.disk_mb)
             with suppress(FileNotFoundError):  # without a /proc, the filter alone forbids it
                 Path("/proc/sys/user/max_user_namespaces").write_text("0")
+        elif box.level == "bubblewrap":
+            with suppress(PermissionError):  # it is then not promised
+                tree.bound_entries()
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-        if linux.landlock_abi() if box.inside == "/box" else box.level == "landlock":
+        if linux.landlock_abi() if box.has_own_files else box.level == "landlock":
             linux.landlock_restrict(_rights(box))
         for which, amount in amounts.items():
             resource.setrlimit(which, (amount, amount))
@@ -130,7 +139,7 @@ def enter(box: Box, user: int | None, channel: socket.socket) -> None:
 
 def _check_in_reach(box: Box) -> None:
     """See that the box's user can read Python, which for root may lie in a private folder."""
-    for place in (os.path.dirname(os.__file__), os.path.dirname(__file__), box.inside):
+    for place in (os.path.dirname(os.__file__), os.path.dirname(__file__)):
         try:
             os.listdir(place)
         except OSError as error:
@@ -146,9 +155,8 @@ def _rights(box: Box) -> dict[str, int]:
     rights = dict.fromkeys(tree.places(), linux.READ) | {
         f"/dev/{name}": linux.READ for name in tree.DEVICES
     }
-    rights |= {"/dev/null": linux.READ_WRITE, box.inside: linux.SERVE_SOCKETS, box.home: linux.OWN}
-    rights["/proc"] = linux.READ
-    if box.inside == "/box":  # all there is has been chosen
+    rights |= {"/dev/null": linux.READ_WRITE, "/proc": linux.READ, box.home: linux.OWN}
+    if box.has_own_files:  # all there is has been chosen
         rights |= {"/": linux.LIST, "/dev/shm": linux.OWN, "/etc": linux.READ}
     else:
         rights |= dict.fromkeys(("/etc/passwd", "/etc/group", "/etc/nsswitch.conf"), linux.READ)
@@ -160,7 +168,7 @@ def _amounts(box: Box, user: int | None) -> dict[int, int]:
     limits = box.limits
     # Linux counts processes by user. A box's user is its own, in its namespace or altogether;
     # else whatever runs already for this user has to be allowed for.
-    alone = box.inside == "/box" or user is not None
+    alone = box.has_own_files or user is not None
     held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     return {
         resource.RLIMIT_CPU: limits.cpu_s,

@@ -10,20 +10,21 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lecture_vae
 from lecture_vae.grading import linux, seccomp
 from lecture_vae.grading.attempts import ATTEMPTS, LIMITS, Bait
-from lecture_vae.grading.box import enter_and_tell, start
-from lecture_vae.grading.confine import Box, SandboxError
+from lecture_vae.grading.box import enter_and_tell, spare_id, start, with_home
+from lecture_vae.grading.confine import SandboxError
 
 __all__ = ["measure", "promised", "try_all"]
 
 PATIENCE = 20.0  # seconds for an answer from the box
+MAX_BAIT = 1 << 17  # bytes
 
 
 def promised(level: str, attempt: str) -> bool:
@@ -35,18 +36,27 @@ def promised(level: str, attempt: str) -> bool:
         return True
     if level == "none":
         return False
-    if attempt == "write beside the sockets":
-        return abi > 0
+    if level == "bubblewrap" and attempt == "make too many files":
+        # The root of a user namespace has no second user, and bubblewrap then bounds bytes only.
+        return os.geteuid() != 0 or spare_id(os.getpid()) is not None
     if level in ("namespaces", "bubblewrap"):
         return True
-    weaker = {"fill the disk": False, "see processes": False, "unix socket": False}
+    weaker = dict.fromkeys(
+        ("fill the disk", "make too many files", "see processes", "unix socket"), False
+    )
     weaker |= {"signal the grader": abi >= 6, "abstract socket": abi >= 6}
     weaker |= {"tcp": abi >= 4 or seccomp.available(), "udp": seccomp.available()}
     return weaker.get(attempt, True)
 
 
-def try_all(bait: Bait) -> None:
-    """In the box: make every attempt and say over a socket in it what each one got."""
+def try_all(descriptor: int) -> None:
+    """In the box: hear over a socket what to try, and say what each attempt got."""
+    with socket.socket(fileno=descriptor) as outside:
+        bait = json.loads(outside.recv(MAX_BAIT))
+        outside.sendall(json.dumps(_results(bait)).encode())
+
+
+def _results(bait: Bait) -> dict[str, str]:
     results = {}
     for name, attempt in ATTEMPTS.items():
         try:
@@ -55,12 +65,7 @@ def try_all(bait: Bait) -> None:
             results[name] = ""
         except ValueError as error:
             results[name] = repr(error)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{bait['inside']}/said")
-        listener.listen()
-        connection, _ = listener.accept()
-        with connection:
-            connection.sendall(json.dumps(results).encode())
+    return results
 
 
 def measure(level: str) -> dict[str, str]:
@@ -72,10 +77,12 @@ def measure(level: str) -> dict[str, str]:
     """
     with ExitStack() as stack:
         outside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lv-")))
-        box = Box(level, outside / "box", LIMITS)
+        # Unix sockets are bound to paths of at most 107 bytes; the temporary folder may have more.
+        here = os.open(outside, os.O_PATH)
+        stack.callback(os.close, here)
+        box = stack.enter_context(with_home(level, LIMITS))
         neighbor = outside / "neighbor" / "answer"
-        for folder in (box.folder, neighbor.parent):
-            folder.mkdir(mode=0o700)
+        neighbor.parent.mkdir(mode=0o700)
         neighbor.write_text("another student's answer")
         (outside / "secret").write_text("right answers")
         listeners = {
@@ -85,8 +92,8 @@ def measure(level: str) -> dict[str, str]:
             "abstract": socket.socket(socket.AF_UNIX),
         }
         addresses: dict[str, Any] = {
-            "tcp": ("127.0.0.1", 0), "udp": ("127.0.0.1", 0), "unix": str(outside / "socket"),
-            "abstract": f"\0{outside}",
+            "tcp": ("127.0.0.1", 0), "udp": ("127.0.0.1", 0),
+            "unix": f"/proc/self/fd/{here}/socket", "abstract": f"\0lv-{os.getpid()}",
         }  # fmt: skip
         for name, listener in listeners.items():
             stack.enter_context(listener).bind(addresses[name])
@@ -101,9 +108,9 @@ def measure(level: str) -> dict[str, str]:
         python = [os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)]
         bait = {
             "outside": str(outside), "secret": str(outside / "secret"), "neighbor": str(neighbor),
-            "home": box.home, "inside": box.inside, "grader": os.getpid(),
+            "home": box.home, "own files": box.has_own_files, "grader": os.getpid(),
             "tcp": listeners["tcp"].getsockname()[1], "udp": listeners["udp"].getsockname()[1],
-            "unix": addresses["unix"], "abstract": addresses["abstract"],
+            "unix": str(outside / "socket"), "abstract": addresses["abstract"],
             "beside": [
                 str(path) for path in beside
                 if not any(_related(os.path.realpath(path), prefix) for prefix in python)
@@ -111,11 +118,19 @@ def measure(level: str) -> dict[str, str]:
             "places": [str(outside), "/etc", "/usr", sys.prefix, str(package / "grading")],
             "mark": f"bait-{os.getpid()}",
         }  # fmt: skip
-        (box.folder / "bait.json").write_text(json.dumps(bait))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.enter_context(ours)
         command = ["-s", "-P", "-B", "-m", "lecture_vae.grading.escapes", "--inside"]
-        started = start(box, lambda: try_all(bait), command)
+        command.append(str(theirs.fileno()))
+        with theirs:
+            started = start(box, partial(try_all, theirs.fileno()), command, [theirs.fileno()])
         try:
-            results = _hear(started.waited, box.folder / "said")
+            ours.settimeout(PATIENCE)
+            ours.sendall(json.dumps(bait).encode())
+            said = ours.recv(MAX_BAIT)
+            if not said:
+                raise SandboxError("a program that entered the box ended at once")
+            results: dict[str, str] = json.loads(said)
             written = [place for place in bait["places"] if Path(place, bait["mark"]).exists()]
             return results | {"write outside": ", ".join(written)}
         finally:
@@ -131,28 +146,12 @@ def _related(one: str, other: str) -> bool:
     return (one + "/").startswith(other + "/") or (other + "/").startswith(one + "/")
 
 
-def _hear(speaker: int, path: Path) -> dict[str, str]:
-    end = time.monotonic() + PATIENCE
-    while True:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE)
-            try:
-                connection.connect(str(path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                if os.waitpid(speaker, os.WNOHANG)[0] or time.monotonic() > end:
-                    raise SandboxError("a program that entered the box ended at once") from None
-                time.sleep(0.01)
-                continue
-            with connection.makefile("rb") as file:
-                told: dict[str, str] = json.load(file)
-                return told
-
-
 def main(arguments: list[str]) -> None:
     """Measure a level, or be the program in the box that bubblewrap has made."""
     if arguments[0] == "--inside":
-        box = enter_and_tell(int(arguments[1]), arguments[2], int(arguments[3]))
-        try_all(json.loads(Path(box.inside, "bait.json").read_text()))
+        descriptor = int(arguments[1])
+        enter_and_tell(int(arguments[2]), arguments[3], int(arguments[4]), keep=[descriptor])
+        try_all(descriptor)
         return
     try:
         told = {"error": "", "results": measure(arguments[0])}

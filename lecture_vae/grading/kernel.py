@@ -1,14 +1,20 @@
-"""The Jupyter kernel of a box: ipykernel's, without what a graded notebook has no use for."""
+"""The Jupyter kernel of a box: ipykernel's shell, ready before the fork, behind one socket."""
 
+import asyncio
+import builtins
+import getpass
 import importlib
-import json
 import os
 import random
+import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from lecture_vae.grading.frames import Kind, read_exactly
 
 __all__ = ["serve", "warm_up"]
 
@@ -24,88 +30,107 @@ ROOMS = (
     "grading.inside",
 )
 WARM = (
-    "numpy.random", "torch", "torch.nested._internal.nested_tensor", "ipykernel.kernelapp",
-    "ipykernel.debugger", "IPython.core.completerlib", "IPython.core.debugger",
-    "IPython.core.logger", "IPython.core.oinspect", "faulthandler", "tornado.platform.asyncio",
+    "numpy.random", "torch", "torch.nested._internal.nested_tensor", "IPython.core.completerlib",
+    "IPython.core.debugger", "IPython.core.logger", "IPython.core.oinspect", "faulthandler",
     "stack_data", "pygments.formatters.terminal256",
 )  # fmt: skip
+MAX_CAPTURED = 100_000  # bytes of what a cell's child processes print
+
+_shell: Any = None
+_channel: Any = None
 
 
 def warm_up(preload: Sequence[str] = ()) -> None:
-    """Import what a kernel and an exercise need, and compute nothing.
+    """Import what a kernel and an exercise need, make the shell, and compute nothing.
 
     Threads and CUDA do not survive a fork, so none may come into being here.
 
     Args:
         preload: Further modules.
     """
+    global _shell, _channel
     # The debugger of ipykernel takes longer to import than all the rest of a kernel's start.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
     for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
         importlib.import_module(name)
+    from lecture_vae.grading.shell import Channel, make_shell
+
+    _channel = Channel()
+    _shell = make_shell(_channel)
 
 
-def serve(connection_file: str, folder: str, inside: str) -> None:
-    """Be a kernel until it is shut down.
+def serve(descriptor: int) -> None:
+    """Be a kernel until the owner's end is closed.
 
     Args:
-        connection_file: As seen from outside.
-        folder: The box, which holds the file and the sockets that it names.
-        inside: The folder's name in the box.
+        descriptor: The socket on which requests come and frames go.
     """
     import numpy.random
     import torch
-    from ipykernel import kernelapp
-    from ipykernel.iostream import IOPubThread
-    from traitlets.config import Config
 
-    def seen(path: str) -> str:
-        return inside + path.removeprefix(folder)
+    from lecture_vae.grading.shell import Stream
 
-    connection = json.loads(Path(seen(connection_file)).read_text(encoding="utf-8"))
-    connection["ip"] = seen(connection["ip"])
+    owner = socket.socket(fileno=descriptor)
+    _channel.open(owner.sendall)
     tempfile.tempdir = None  # chosen anew: this process has another TMPDIR than its parent
-
-    class Publisher(IOPubThread):
-        """Without the TCP port for what forked children print, which is lost."""
-
-        def __init__(self, socket: Any, **keywords: Any) -> None:
-            super().__init__(socket, **{**keywords, "pipe": False})
-
-        def schedule(self, f: Any) -> None:
-            if self._is_master_process():  # the thread that would send it is not in a child
-                super().schedule(f)
-
-    class Application(kernelapp.IPKernelApp):
-        """Takes its connection from the caller and reads no one's settings."""
-
-        def init_connection_file(self) -> None:
-            self.load_connection_info(connection)
-
-        def write_connection_file(self, **_: Any) -> None:
-            pass
-
-        def load_config_file(self, *_: Any, **__: Any) -> None:
-            pass
-
-        def init_extensions(self) -> None:
-            pass
-
-        def init_code(self) -> None:
-            pass
-
-    kernelapp.IOPubThread = Publisher  # type: ignore[misc, assignment]
-    config = Config()
-    config.HistoryManager.enabled = False
-    app = Application.instance(config=config)
-    app.initialize([])
-    shell: Any = app.shell
-    shell.system = shell.system_raw  # else a line with "!" asks for a terminal
+    sys.path.insert(0, "")  # a module that a cell writes can be imported
+    _capture()
+    sys.stdout, sys.stderr = Stream(_channel, Kind.STDOUT), Stream(_channel, Kind.STDERR)
+    builtins.input = getpass.getpass = _no_input
     # Unseeded noise is the same in every kernel, so that a result can be repeated.
     random.seed(0)
     numpy.random.seed(0)  # noqa: NPY002 (students may use it)
     torch.manual_seed(0)
-    app.start()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between two cells
+    streams = sys.stdout, sys.stderr
+    _channel.send(Kind.READY)
+    with suppress(EOFError):
+        while True:
+            _, _channel.number, code = read_exactly(owner)
+            reply = _run(loop, code.decode())
+            for stream in streams:
+                stream.flush()
+            _send_captured()
+            _channel.send_json(Kind.REPLY, reply)
+
+
+def _run(loop: asyncio.AbstractEventLoop, code: str) -> Any:
+    task = loop.create_task(_shell.run(code))
+    try:
+        signal.signal(signal.SIGINT, _channel.interrupt)
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except BaseException as error:  # met where no code of the cell ran
+        task.cancel()
+        return _shell.reply(error)
+
+
+def _no_input(prompt: object = "", *_: Any, **__: Any) -> NoReturn:
+    from IPython.core.error import StdinNotImplementedError
+
+    raise StdinNotImplementedError(f"nobody is there to answer input({str(prompt)!r}).")
+
+
+def _capture() -> None:
+    """Let what child processes and C libraries print go into a file that has no name."""
+    with tempfile.TemporaryFile() as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    import fcntl
+
+    fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
+
+
+def _send_captured() -> None:
+    with suppress(OSError):  # a cell may have done anything to its descriptors
+        if os.fstat(1).st_size:
+            said = os.pread(1, MAX_CAPTURED, 0)
+            os.ftruncate(1, 0)
+            _channel.send(Kind.STDOUT, said.decode(errors="replace").encode())
 
 
 if __name__ == "__main__":
@@ -114,8 +139,8 @@ if __name__ == "__main__":
     code = 1
     try:
         warm_up()  # before its memory counts, as for a kernel that is forked
-        box = enter_and_tell(int(sys.argv[-3]), sys.argv[-2], int(sys.argv[-1]))
-        serve(sys.argv[1], str(box.folder), box.inside)
+        enter_and_tell(int(sys.argv[-3]), sys.argv[-2], int(sys.argv[-1]), keep=[int(sys.argv[1])])
+        serve(int(sys.argv[1]))
         code = 0
     finally:
         os._exit(code)  # threads that go on would keep the box

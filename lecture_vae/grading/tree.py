@@ -8,7 +8,7 @@ from pathlib import Path
 import lecture_vae
 from lecture_vae.grading import linux
 
-__all__ = ["build", "places"]
+__all__ = ["bound_entries", "build", "places"]
 
 LINKED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")  # in / often links into /usr
 SYSTEM = (*(f"/{name}" for name in LINKED), *(f"/usr/{name}" for name in LINKED), "/nix/store")
@@ -19,6 +19,7 @@ OF_A_PREFIX = ("bin", "etc", "include", "lib", "lib64", "pyvenv.cfg", "share")
 STAGE = "/sys"  # the new root is put together here, where nothing lies that goes into it
 PASSWD, GROUP = "student:x:1000:1000::/tmp:/bin/sh\n", "student:x:1000:\n"
 SHARED_MB = 64  # size of /dev/shm
+ENTRIES, SHARED = 800, 200  # files, folders, links and sockets in /tmp and in /dev/shm
 
 
 def places() -> list[str]:
@@ -40,11 +41,10 @@ def places() -> list[str]:
     return kept
 
 
-def build(folder: str, owner: int, disk_mb: int) -> None:
+def build(owner: int, disk_mb: int) -> None:
     """Give this process, alone in its mount namespace, a root of its own with :func:`places` in it.
 
     Args:
-        folder: The box, shown as /box.
         owner: User and group of /tmp and /dev/shm, which are file systems in memory.
         disk_mb: Size of /tmp in MiB.
 
@@ -56,9 +56,9 @@ def build(folder: str, owner: int, disk_mb: int) -> None:
     private = linux.MS_NOSUID | linux.MS_NODEV
     linux.mount("box", STAGE, "tmpfs", private, "size=1m,mode=0755")
     # Before the binds: Python's environment may itself lie below /tmp.
-    for place, size in (("/tmp", f"size={disk_mb}m"), ("/dev/shm", f"size={SHARED_MB}m")):
+    for place, size_mb, entries in (("/tmp", disk_mb, ENTRIES), ("/dev/shm", SHARED_MB, SHARED)):
         os.makedirs(STAGE + place)
-        options = f"{size},nr_inodes=20k,mode=0700,uid={owner},gid={owner}"
+        options = f"size={size_mb}m,nr_inodes={entries},mode=0700,uid={owner},gid={owner}"
         linux.mount("none", STAGE + place, "tmpfs", private, options)
     for place in places():
         if os.path.islink(place) and place in SYSTEM:
@@ -70,7 +70,6 @@ def build(folder: str, owner: int, disk_mb: int) -> None:
         _show(f"/dev/{name}", f"/dev/{name}")
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{target}", f"{STAGE}/dev/{name}")
-    _show(folder, "/box")
     Path(f"{STAGE}/etc").mkdir(exist_ok=True)
     Path(f"{STAGE}/etc/passwd").write_text(PASSWD)
     Path(f"{STAGE}/etc/group").write_text(GROUP)
@@ -82,6 +81,13 @@ def build(folder: str, owner: int, disk_mb: int) -> None:
     linux.unmount(".")
     os.chdir("/")
     linux.set_read_only("/", recursive=False)
+
+
+def bound_entries() -> None:
+    """Bound how much /tmp and /dev/shm hold where bubblewrap, which cannot, has mounted them."""
+    for place, entries in (("/tmp", ENTRIES), ("/dev/shm", SHARED)):
+        flags = linux.MS_REMOUNT | linux.MS_NOSUID | linux.MS_NODEV
+        linux.mount("none", place, "tmpfs", flags, f"nr_inodes={entries}")
 
 
 def _show(place: str, at: str, flags: int = 0) -> None:

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def guard(
     program: Callable[[], Any],
     command: list[str] | None,
     tell: Callable[[int, int], Any],
+    keep: Sequence[int] = (),
 ) -> str:
     """Run `program` in `box` and wait for its end.
 
@@ -35,6 +36,7 @@ def guard(
         program: What runs.
         command: As for :func:`~lecture_vae.grading.box.start`.
         tell: Called with the program's pid, and a pidfd of it, once it is in the box.
+        keep: As for :func:`~lecture_vae.grading.box.start`.
 
     Returns:
         Why it ended: "exit N", "signal N" or "memory".
@@ -42,7 +44,7 @@ def guard(
     Raises:
         SandboxError: If the box could not be entered.
     """
-    started = start(box, program, command)
+    started = start(box, program, command, keep)
     before = _anonymous(started.pid)
     pidfd = os.pidfd_open(started.pid)
     tell(started.pid, pidfd)

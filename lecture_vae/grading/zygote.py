@@ -13,12 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from lecture_vae.grading.box import prepare, with_home
 from lecture_vae.grading.confine import Box, Limits, SandboxError
 from lecture_vae.grading.sandbox import Sandbox
 from lecture_vae.grading.warden import guard
@@ -26,7 +29,6 @@ from lecture_vae.grading.warden import guard
 __all__ = ["Kernel", "Zygote"]
 
 PATIENCE = 120.0  # seconds for a reply, which the first time waits for the imports too
-LONGEST = 107  # bytes in the path of a Unix socket
 ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "OMP_NUM_THREADS": "1",
@@ -39,6 +41,10 @@ ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "TQDM_DISABLE": "1",
     "CUDA_VISIBLE_DEVICES": "",
+    "TORCHDYNAMO_DISABLE": "1",  # there is no compiler: what is compiled runs as it is
+    "PIP_NO_INDEX": "1",  # there is no network: what asks for it fails at once
+    "PIP_RETRIES": "0",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
 
 
@@ -58,14 +64,15 @@ class Kernel:
     @property
     def alive(self) -> bool:
         """Whether the kernel runs."""
-        return self._wait(0.0) is None
+        return self.wait(0.0) is None
 
     @property
     def reason(self) -> str | None:
         """Why the kernel ended: "exit N", "signal N" or "memory"; None while it runs."""
-        return self._wait(0.0)
+        return self.wait(0.0)
 
-    def _wait(self, seconds: float) -> str | None:
+    def wait(self, seconds: float) -> str | None:
+        """Why the kernel ended, if it does so within some seconds."""
         if self._reason is None and _readable(self._report, seconds):
             # A warden that was killed reports nothing, and has taken its kernel along.
             self._reason = os.read(self._report, 100).decode() or f"signal {int(signal.SIGKILL)}"
@@ -90,7 +97,7 @@ class Kernel:
             SandboxError: If it does not go within 10 seconds.
         """
         self._signal(signal.SIGKILL)
-        if self._wait(10.0) is None:
+        if self.wait(10.0) is None:
             raise SandboxError(f"a killed box ends within 10 seconds; process {self.pid} has not.")
 
     def _signal(self, number: int) -> None:
@@ -126,8 +133,12 @@ class Zygote:
         self, sandbox: Sandbox, limits: Limits | None = None, preload: Sequence[str] = ()
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT}
-        told = Box(sandbox.level, Path("/"), limits or Limits()).as_json()
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "TMPDIR": tempfile.gettempdir(),  # for homes, where a box has no files of its own
+            **ENVIRONMENT,
+        }
+        told = Box(sandbox.level, limits or Limits()).as_json()
         python = [sys.executable, "-s", "-P", "-B", "-m", "lecture_vae.grading.zygote"]
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             [*python, str(theirs.fileno()), told, *preload],
@@ -152,18 +163,19 @@ class Zygote:
         """The descriptor to hand on to a process that forks kernels. One at a time may do so."""
         return self._socket.fileno()
 
-    def fork(self, box: Path, connection_file: Path) -> Kernel:
-        """A new kernel in `box`, a private folder that holds `connection_file`.
+    def fork(self, descriptor: int) -> Kernel:
+        """A new kernel that serves a socket.
+
+        Args:
+            descriptor: The kernel's end of it, which the caller closes.
 
         Raises:
-            SandboxError: If the connection is not one over Unix sockets in the box, or the kernel
-                cannot be shut in.
+            SandboxError: If the kernel cannot be shut in.
         """
-        _check_connection(box, connection_file)
         self._asked += 1
-        request = {"number": self._asked, "box": str(box), "connection": str(connection_file)}
+        request = json.dumps({"number": self._asked}).encode()
         try:
-            self._socket.send(json.dumps(request).encode())
+            socket.send_fds(self._socket, [request], [descriptor])
             end = time.monotonic() + PATIENCE
             while _readable(self.fileno(), max(0.0, end - time.monotonic())):
                 answer, descriptors, _, _ = socket.recv_fds(self._socket, 65536, 2)
@@ -197,32 +209,13 @@ class Zygote:
         self.close()
 
 
-def _check_connection(box: Path, connection_file: Path) -> None:
-    try:
-        told: dict[str, Any] = json.loads(connection_file.read_text(encoding="utf-8"))
-        here = told.get("transport") == "ipc" and Path(told["ip"]).parent == box
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SandboxError(f"{connection_file} is no connection file: {error!r}") from error
-    if not here or connection_file.parent != box:
-        raise SandboxError(
-            f"a boxed kernel is reached by Unix sockets in its box {box}; {connection_file} says "
-            f"transport {told.get('transport')!r} and ip {told.get('ip')!r}."
-        )
-    ports = [port for name, port in told.items() if name.endswith("_port")]
-    longest = max((len(os.fsencode(f"{told['ip']}-{port}")) for port in ports), default=0)
-    if len(ports) != 5 or not all(ports) or longest > LONGEST:
-        raise SandboxError(
-            f"a connection file names five ports other than 0 and socket paths of at most "
-            f"{LONGEST} bytes; {connection_file} names {len(ports)} and {longest} bytes. "
-            "A shorter path for the box helps."
-        )
-
-
 def main(descriptor: int, told: str, *preload: str) -> None:
     """Fork kernels on request until the owner's end is closed."""
     from lecture_vae.grading import kernel
 
     plan = Box.from_json(told)
+    if plan.level == "namespaces":
+        prepare()
     if plan.level != "bubblewrap":
         kernel.warm_up(preload)
     gc.collect()
@@ -230,21 +223,22 @@ def main(descriptor: int, told: str, *preload: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
     with socket.socket(fileno=descriptor) as control:
         while True:
-            request = control.recv(65536)
-            if not request and _hung_up(control):
+            request, descriptors, _, _ = socket.recv_fds(control, 65536, 16)
+            if not request and not descriptors and _hung_up(control):
                 return
             number = 0
             try:
-                asked = json.loads(request)
-                number = int(asked["number"])
-                box = Box(plan.level, Path(asked["box"]), plan.limits)
-                connection = str(asked["connection"])
+                number = int(json.loads(request)["number"])
+                (serve_on,) = descriptors
                 owner = os.getpid()
                 if os.fork() == 0:
-                    _be_warden(owner, control, number, box, connection)
+                    _be_warden(owner, control, number, plan, serve_on)
             except (ValueError, KeyError, TypeError, OSError) as error:
                 reply = {"number": number, "error": f"a request is refused: {error!r}"}
                 control.send(json.dumps(reply).encode())
+            finally:
+                for each in descriptors:
+                    os.close(each)
 
 
 def _hung_up(control: socket.socket) -> bool:
@@ -253,7 +247,7 @@ def _hung_up(control: socket.socket) -> bool:
     return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
-def _be_warden(owner: int, control: socket.socket, number: int, box: Box, connection: str) -> None:
+def _be_warden(owner: int, control: socket.socket, number: int, plan: Box, serve_on: int) -> None:
     from lecture_vae.grading import kernel
 
     try:
@@ -265,13 +259,13 @@ def _be_warden(owner: int, control: socket.socket, number: int, box: Box, connec
             socket.send_fds(control, [reply], [pidfd, read])
             control.close()
             os.close(read)
+            os.close(serve_on)  # the kernel's alone, so that its end is seen
 
-        def program() -> None:
-            kernel.serve(connection, str(box.folder), box.inside)
-
-        command = ["-s", "-P", "-B", "-m", "lecture_vae.grading.kernel", connection]
+        command = ["-s", "-P", "-B", "-m", "lecture_vae.grading.kernel", str(serve_on)]
         try:
-            reason = guard(owner, box, program, command, tell)
+            with with_home(plan.level, plan.limits) as box:
+                program = partial(kernel.serve, serve_on)
+                reason = guard(owner, box, program, command, tell, [serve_on])
         except Exception as error:
             what = str(error) if isinstance(error, SandboxError) else f"the warden: {error!r}"
             control.send(json.dumps({"number": number, "error": what}).encode())

@@ -1,0 +1,56 @@
+"""A kernel in a box and what a test says to it."""
+
+import time
+from queue import Empty
+
+from lecture_vae.grading.boxed import BoxedKernel, Stopped
+
+
+class Talk:
+    """A kernel of a zygote."""
+
+    def __init__(self, zygote, cpu_limit=20.0):
+        BoxedKernel.zygote, BoxedKernel.left = zygote, 0
+        self.boxed = BoxedKernel("python3")
+        self.boxed.cpu_limit = cpu_limit
+        self.kernel = self.boxed.process
+
+    def run(self, code, wait=True):
+        """What a cell prints and the name of its exception, or why it was stopped."""
+        request = self.boxed.execute_cell_input(code)
+        if not wait:
+            self.boxed._exchange(0)
+            return None
+        try:
+            self.boxed.await_reply(request)
+        except Stopped as error:
+            return f"{error.reason}: {error}"
+        said = []
+        for message in self.messages():
+            content = message["content"]
+            said.append(content.get("text") or content.get("ename") or "")
+        return "".join(said).strip()
+
+    def messages(self):
+        """What nbval would read of the last cell."""
+        found = []
+        while True:
+            try:
+                found.append(self.boxed.get_message("iopub", 1))
+            except Empty:
+                return found
+
+    def end(self, seconds=5.0):
+        """Why the kernel ended, which it does within some seconds."""
+        return self.kernel.wait(seconds)
+
+    def close(self):
+        self.boxed.stop()
+
+
+def until(condition, seconds=5.0):
+    """Whether something comes true within some seconds."""
+    stop = time.monotonic() + seconds
+    while not condition() and time.monotonic() < stop:
+        time.sleep(0.01)
+    return condition()
