@@ -53,7 +53,7 @@ GRADING = [
     "warden", "zygote", "exercises", "values", "selfcheck", "trial", "release", "syntax",
     "scopes", "names", "needs", "submission", "cells", "answers", "archives", "parsing", "reading",
     "listing", "lms", "intake", "inside", "boxed", "plugin", "observe", "verdict", "markup",
-    "pages", "gradebook", "task", "grade",
+    "pages", "summary", "gradebook", "task", "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
