@@ -19,7 +19,7 @@ from lecture_vae.grading.gradebook import (
     summarize,
     write_gradebook,
 )
-from lecture_vae.grading.pages import MARKS
+from lecture_vae.grading.summary import MARKS
 from lecture_vae.grading.verdict import OUTCOMES, Result
 
 RESULT = Result(
@@ -175,8 +175,7 @@ def test_no_cell_is_a_formula_and_names_survive(tmp_path, name):
     for row in rows:
         for cell in row:
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝"))
-    shown = markup.plain(name)
-    assert rows[2][3] in (shown, f"'{shown}")
+    assert rows[2][3].replace("'", "") == markup.plain(name).replace("'", "")
     assert rows[2][0].replace("Points_Possible", "Points Possible") == rows[2][3]
     # Canvas would take such a row for the points possible, and the student would lose them.
     assert sum("Points Possible" in row[0] for row in rows) == 1
@@ -318,7 +317,8 @@ def test_results_hold_every_field_but_the_long_ones(tmp_path):
             for result in results
             if (result.student, result.number) == (row["student"], row["number"])
         ]
-        assert row | {"answer": whole.answer, "printed": whole.printed} == whole.__dict__
+        long = {"answer": whole.answer, "printed": whole.printed}
+        assert row | long | {"remarks": tuple(row["remarks"])} == whole.__dict__
 
 
 def test_students_come_in_natural_order():

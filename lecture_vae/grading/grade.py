@@ -87,7 +87,9 @@ def grade(
                 grading.store(task.submission, results[task.submission.student])
                 progress.update()
     lines = [line for student in sorted(results) for line in results[student]]
-    write_gradebook(grading.assignment.title, grading.assignment.name, lines, out)
+    write_gradebook(
+        grading.assignment.title, grading.assignment.name, lines, out, collected.not_graded
+    )
     return lines
 
 

@@ -8,10 +8,13 @@ gradebook.csv is what Canvas imports (its own importer was read for these rules)
     Student, ID, SIS User ID, SIS Login ID, Section, one column an exercise, Final Points
 
 The second row holds the points possible. Canvas looks a student up by ID, SIS User ID, SIS Login
-ID, then name, and asks where it finds none. What a file was called goes to Student and SIS Login
-ID. ID stays empty: Canvas reads it as a number of its own, and "12-anna" there is user 12. An
-exercise becomes an assignment of that name. Canvas ignores a column called Final Points, so that
-nothing counts twice. A cell is empty where the grading itself failed: Canvas leaves that alone.
+ID, then name, and asks where it finds none. ID is a number of Canvas's own ("12-anna" there is
+user 12), which the names of its downloads hold; for all other files it stays empty, and what the
+file was called goes to Student and SIS Login ID. An exercise becomes an assignment of that name.
+Canvas ignores a column called Final Points, so that nothing counts twice. A cell is empty where
+the grading itself failed: Canvas leaves that alone.
+
+All files are for their owner alone, whatever the umask.
 """
 
 import csv
@@ -29,7 +32,8 @@ from statistics import mean
 from typing import Any
 
 from lecture_vae.grading.markup import one_line, plain, shorten
-from lecture_vae.grading.pages import attention, feedback_page, graded, summary_page, total
+from lecture_vae.grading.pages import feedback_page, graded, total
+from lecture_vae.grading.summary import attention, summary_page
 from lecture_vae.grading.verdict import Result
 from lecture_vae.storage import write_atomically
 
@@ -37,12 +41,20 @@ __all__ = ["feedback_names", "figures", "summarize", "write_gradebook"]
 
 # OWASP, "CSV Injection": signs that make a spreadsheet take a cell for a formula, also full-width.
 # A carriage return is one too; plain() has made it a newline before we look.
+SIGNS = "=+\\-@\u2212\ufe62\ufe63\ufe66\ufe6b＝＋－＠"
 FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
+# Another spreadsheet may split a cell at other signs than the comma. So a formula's sign stands
+# only after a letter or a digit, as in Anne-Marie, after a dot, as in J.-P., or after itself.
+STARTS = re.compile(rf"(?<![^\W_])(?<![.)\]'])(?=([{SIGNS}]))(?<!\1)")
 STEM_BYTES = 60  # of a feedback page; shorter than a whole hash, see feedback_names
 
 
 def write_gradebook(
-    assignment_title: str, assignment_name: str, results: Sequence[Result], out: Path
+    assignment_title: str,
+    assignment_name: str,
+    results: Sequence[Result],
+    out: Path,
+    not_graded: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write all files of a graded assignment, each whole or not at all, the summary last.
 
@@ -52,6 +64,7 @@ def write_gradebook(
         results: One for each student and exercise, in any order.
         out: Folder to write to; it need not exist. Feedback on students who are not among the
             results stays as it is.
+        not_graded: Files that are nobody's, and why, for the summary.
 
     Raises:
         ValueError: If a student lacks an exercise or has one twice, or if the results are of two
@@ -62,9 +75,11 @@ def write_gradebook(
     links = feedback_names(students)
     for student, row in students.items():
         _write(out / "feedback" / links[student], feedback_page(assignment_title, row))
+    if students:
+        (out / "feedback").chmod(0o700)  # an earlier run may have left it open
     _write(out / "results.jsonl", "".join(map(_json_line, _flat(students))))
     _write(out / "gradebook.csv", _table(assignment_name, students))
-    _write(out / "summary.html", summary_page(assignment_title, students, links))
+    _write(out / "summary.html", summary_page(assignment_title, students, links, not_graded))
 
 
 def figures(results: Sequence[Result]) -> dict[str, Any]:
@@ -207,17 +222,23 @@ def _table(assignment_name: str, students: Mapping[str, Sequence[Result]]) -> st
         # Canvas takes any row that says "Points Possible" for the second one.
         name = student.replace("Points Possible", "Points_Possible")
         final = "" if reached is None else f"{reached:g}"
-        rows.append([name, "", "", student, "", *points, final])
+        number = row[0].id if re.fullmatch("[0-9]+", row[0].id) else ""
+        login = "" if number else student
+        rows.append([name, number, "", login, "", *points, final])
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([map(_cell, row) for row in rows])
     return text.getvalue()
 
 
 def _cell(text: str) -> str:
-    """The text without what could act: a formula gets a leading apostrophe, as OWASP advises."""
+    """The text without what could act: a formula gets a leading apostrophe, as OWASP advises.
+
+    So does what a spreadsheet that splits at another sign would take for one.
+    """
     clean = plain(text)  # first: cleaning may take away what stood before a formula's sign
-    return f"'{clean}" if clean.startswith(FORMULA) else clean
+    return STARTS.sub("'", f"'{clean}" if clean.startswith(FORMULA) else clean)
 
 
 def _write(path: Path, text: str) -> None:
-    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", newline="\n"))
+    write = partial(Path.write_text, data=text, encoding="utf-8", newline="\n")
+    write_atomically(path, write, private=True)

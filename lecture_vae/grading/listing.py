@@ -68,7 +68,7 @@ class _Lister:
                 raise
             node.problem = f"the folder cannot be read: {error.strerror}"
             return
-        if not found:
+        if not found and depth:
             node.problem = "the folder is empty"
         for entry in found:
             child = Node(entry.name, f"{node.shown}{entry.name}", Path(entry.path))

@@ -29,7 +29,7 @@ from lecture_vae.grading.submission import (
     Submission,
 )
 
-__all__ = ["Reader", "Unreadable"]
+__all__ = ["Reader", "Unreadable", "handed_out"]
 
 MAX_ANSWER = 16_000_000  # bytes: all code that is read, each sign as a JSON escape, fits twice
 
@@ -38,7 +38,7 @@ class Unreadable(Exception):
     """A file ended or stalled the process that read it, or its answer has not the agreed form."""
 
 
-def _handed_out(assignment: Assignment) -> HandedOut:
+def handed_out(assignment: Assignment) -> HandedOut:
     """An assignment as plain text, which is all that reading needs."""
     return HandedOut(
         assignment.name,
@@ -58,7 +58,7 @@ class Reader:
     """
 
     def __init__(self, assignment: Assignment | None = None):
-        self.handed_out = None if assignment is None else _handed_out(assignment)
+        self.handed_out = None if assignment is None else handed_out(assignment)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Reader":
