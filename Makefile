@@ -2,13 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LOWEST := _build/lowest
+OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning
 LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.
 export TQDM_DISABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench notebooks lint format clean
+.PHONY: help book test lowest bench notebooks lint format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -22,6 +24,15 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest -m site
+
+# Without the tests that ask for the site, the chapters or much time, but with a whole grading. Old
+# libraries call each other's deprecated functions, which is not our affair.
+lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml allows
+	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python \
+	  --resolution lowest-direct --editable '.[book,cluster,dev,grading]'
+	$(OLDEST) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py
+	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
 
 bench: $(READY)  ## measure everything (about an hour, nothing else running), write results/, print the table
 	$(MAKE) book $(LIGHTHOUSE)

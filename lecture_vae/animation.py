@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from html import escape
 from io import BytesIO
 from math import ceil
@@ -39,7 +39,7 @@ from lecture_vae.drawing import (
     place_names,
     shared_limits,
 )
-from lecture_vae.storage import write_atomically
+from lecture_vae.storage import write_together
 
 __all__ = ["Video", "latent_evolution", "record"]
 
@@ -87,9 +87,18 @@ class Video:
             f"<p>{description}</p></video>"
         )
 
-    def save(self, path: str | Path) -> None:
-        """Writes the mp4; a reader never meets a half-written one."""
-        write_atomically(Path(path), lambda file: file.write_bytes(self.mp4))
+    def save(self, path: str | Path, poster: str | Path | None = None) -> None:
+        """Writes the mp4 and, if its place is named, the poster: both or, on a full disk, neither.
+
+        A reader never meets a half-written one.
+
+        Raises:
+            OSError: The folder cannot be written or the disk is full.
+        """
+        files = {Path(path): partial(Path.write_bytes, data=self.mp4)}
+        if poster is not None:
+            files[Path(poster)] = partial(Path.write_bytes, data=self.poster)
+        write_together(files)
 
 
 def record(animation: Animation, *, fps: int = 10, description: str) -> Video:
@@ -248,7 +257,8 @@ class _Stage:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf"), size)
+    # As text: Pillow 10 takes no path.
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size)
 
 
 def _encode(frames: Iterator[UInt8[np.ndarray, "H W 4"]], size: tuple[int, int], fps: int) -> bytes:

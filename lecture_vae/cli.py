@@ -4,12 +4,47 @@ Modules are imported inside the verbs, so that `lecture-vae --help` answers at o
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+
+# What is wrong with the words of a call; some versions of typer bring a click of their own.
+UsageError: Any = typer.BadParameter.__base__
+
+
+class _OneLine(TyperGroup):
+    """Verbs whose wrong words, too, are told in one line."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], *more: Any, **options: Any
+    ) -> Any:
+        if not args:  # that is a call for help
+            return super().make_context(info_name, args, *more, **options)
+        with _in_one_line():
+            return super().make_context(info_name, args, *more, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _in_one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        message = error.format_message().rstrip(".")
+        verb = error.ctx.command_path if error.ctx else "lecture-vae"
+        _refuse(f"{message[:1].lower()}{message[1:]}; see {verb} --help.")
+
 
 app = typer.Typer(
+    name="lecture-vae",
+    cls=_OneLine,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -232,7 +267,6 @@ def animate(
 
     from lecture_vae.animation import latent_evolution
     from lecture_vae.diagnostics import principal_plane
-    from lecture_vae.storage import write_atomically
     from lecture_vae.store import StoreError, open_run
 
     _import(imports)
@@ -260,8 +294,7 @@ def animate(
             class_names=images.class_names,
             description=shown,
         )
-        video.save(path)
-        write_atomically(path.with_suffix(".png"), lambda file: file.write_bytes(video.poster))
+        video.save(path, path.with_suffix(".png"))
     except (ValueError, RuntimeError) as error:
         _refuse(error)
     except OSError as error:
@@ -318,10 +351,11 @@ def release(
 ) -> None:
     """Try every answer of an assignment and, if all fare as they should, write its files."""
     exercises, releasing = _grading("exercises"), _grading("release")
+    _check_out(out)
     rows: list[Any] = []
     try:
         files = releasing.release(assignment, out, tried=rows.append)
-    except (exercises.ExerciseError, OSError) as error:
+    except (exercises.ExerciseError, OSError, UnicodeDecodeError) as error:
         if rows:
             typer.echo(releasing.kill_table(rows))
         _refuse(error)
@@ -364,6 +398,7 @@ def grade(
     """Grade a folder of submissions: gradebook.csv, results.jsonl, feedback and a summary."""
     exercises, sandboxes = _grading("exercises"), _grading("sandbox")
     grading, gradebook = _grading("grade"), _grading("gradebook")
+    _check_out(out)
     try:
         results = grading.grade(
             assignment, submissions, out, jobs=jobs, timeout=timeout, memory_mb=memory,

@@ -9,7 +9,8 @@ import stat
 import sys
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 
 __all__ = [
     "absolute", "cache_folder", "check_writable", "data_folder", "keep_if_possible", "say",
-    "write_atomically",
+    "write_atomically", "write_together",
 ]  # fmt: skip
 
 
@@ -79,6 +80,33 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, private: bo
         OSError: The folder cannot be written or the disk is full.
         Exception: Whatever else `write` raises.
     """
+    write_together({path: write}, private=[path] if private else ())
+
+
+def write_together(
+    files: Mapping[Path, Callable[[Path], object]], *, private: Collection[Path] = ()
+) -> None:
+    """Writes files that belong together: none is renamed before all are on the disk.
+
+    Args:
+        files: Each path with what writes it, as for :func:`write_atomically`.
+        private: The paths among them that nobody else may read.
+
+    Raises:
+        OSError, Exception: As :func:`write_atomically`.
+    """
+    with ExitStack() as stack:
+        finished = {
+            path: stack.enter_context(_finished(path, write, path in private))
+            for path, write in files.items()
+        }
+        for path, temporary in finished.items():
+            temporary.replace(path)
+
+
+@contextmanager
+def _finished(path: Path, write: Callable[[Path], object], private: bool) -> Iterator[Path]:
+    """A temporary file beside `path`, filled and on the disk; removed unless it was renamed."""
     if private:
         _make_private(path.parent)
     else:
@@ -101,7 +129,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, private: bo
         # Without this a power cut could keep the new name and lose the content.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
     except SafetensorError as error:  # its writer's word for a full disk
         raise OSError(f"{path}: {error}") from error
     finally:

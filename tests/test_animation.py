@@ -232,7 +232,7 @@ def test_evolution_refuses_what_does_not_fit(walk):
 
 def camera_animation(**keywords):
     """Three snaps of a line that rises, in a figure of odd size in pixels."""
-    figure, ax = plt.subplots(figsize=(3.01, 2.01))
+    figure, ax = plt.subplots(figsize=(3.25, 2.25))
     camera = Camera(figure)
     for height in range(3):
         ax.plot([0, 1], [height, height], color=PALETTE[0], linewidth=8)
@@ -245,7 +245,7 @@ def test_record_makes_a_video_of_a_celluloid_camera(keywords, tmp_path):
     video = record(camera_animation(**keywords), fps=4, description="A line rises.")
     frames, about = decode(video.mp4, tmp_path)
     assert len(frames) == 3
-    assert "Video: h264" in about and "yuv420p" in about and " 302x202" in about
+    assert "Video: h264" in about and "yuv420p" in about and " 326x226" in about
     assert " 4 fps" in about
     rows = [centers(frame, 0)[:, 0].mean() for frame in frames]
     assert rows[0] > rows[1] + 30 > rows[2] + 60
@@ -261,8 +261,8 @@ def test_record_depends_on_no_setting_and_leaves_none_and_no_figure_behind(tmp_p
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
     poster = Image.open(BytesIO(video.poster)).convert("RGB")
-    assert decode(video.mp4, tmp_path)[0].shape == (3, 202, 302, 3)
-    assert poster.size == (301, 201) and poster.getpixel((1, 1)) == (255, 255, 255)
+    assert decode(video.mp4, tmp_path)[0].shape == (3, 226, 326, 3)
+    assert poster.size == (325, 225) and poster.getpixel((1, 1)) == (255, 255, 255)
 
 
 def test_record_takes_any_matplotlib_animation(tmp_path):

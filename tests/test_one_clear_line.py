@@ -77,9 +77,11 @@ def read_only(patch):
 
 
 def full_disk(patch):
-    for room in ("store", "animation", "web", "reproduction"):
-        where = f"lecture_vae.{room}.write_atomically"
-        refuse(patch, where, OSError(28, "No space left on device"))
+    for where in (
+        "store.write_atomically", "animation.write_together", "web.write_atomically",
+        "reproduction.write_atomically",
+    ):  # fmt: skip
+        refuse(patch, f"lecture_vae.{where}", OSError(28, "No space left on device"))
 
 
 def full_disk_as_safetensors_says_it(patch):

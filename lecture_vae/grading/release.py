@@ -14,7 +14,7 @@ from typing import Any
 
 from lecture_vae.grading.exercises import Assignment, Exercise, ExerciseError, read_assignment
 from lecture_vae.grading.trial import Row, check_cell, kill_matrix
-from lecture_vae.storage import write_atomically
+from lecture_vae.storage import write_together
 
 __all__ = [
     "Released",
@@ -82,16 +82,19 @@ def release(
         files.rubric: f"# {assignment.title}: rubric\n\n{rubric(assignment)}",
         files.manifest: _json(manifest(assignment)),
     }
-    for old in files.rehearsal.glob("*.ipynb"):  # of wrong answers that are no more
-        old.unlink()
     for name, answers in rehearsal(assignment).items():
         texts[files.rehearsal / f"{name}.ipynb"] = _json(student_notebook(assignment, answers))
-    for path, text in texts.items():
-        write_atomically(
-            path,
-            partial(Path.write_text, data=text, encoding="utf8"),
-            private=path != files.notebook,
-        )
+    write_together(
+        {
+            path: partial(Path.write_text, data=text, encoding="utf8")
+            for path, text in texts.items()
+        },
+        private=texts.keys() - {files.notebook},
+    )
+    for old in (
+        set(files.rehearsal.glob("*.ipynb")) - texts.keys()
+    ):  # wrong answers that are no more
+        old.unlink()
     return files
 
 
