@@ -516,8 +516,8 @@ class Measured:
 
     results: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
-    main: int = 0  # peak resident memory of the process that called grade(), in bytes
-    others: dict[str, int] = field(default_factory=dict)  # of the grader's others, by module
+    main: int = 0  # most anonymous memory of the process that called grade(), in bytes
+    others: dict[str, int] = field(default_factory=dict)  # peak resident memory, by module
     entries: int = 0  # most that lay below the temporary folder at a time
     disk: int = 0  # most bytes of them
     left: list[str] = field(default_factory=list)  # processes and entries after the end
@@ -584,10 +584,12 @@ def _look(main: int, family: dict[int, str], temporary: Path, found: Measured) -
         members += children.get(pid, [])
     for pid in members:
         family[pid] = family.get(pid) or _born(pid)
-    found.main = max(found.main, _peak(main))
+    # What it imports is larger than what it works with, so its peak would hide what it read.
+    found.main = max(found.main, _bytes(main, "RssAnon"))
     for pid in members[1:]:
-        if _outside(pid):
-            found.others[_command(pid)] = max(found.others.get(_command(pid), 0), _peak(pid))
+        module = _module(pid) if _outside(pid) else ""
+        if module:
+            found.others[module] = max(found.others.get(module, 0), _bytes(pid, "VmHWM"))
     entries = list(_entries(temporary))
     found.entries = max(found.entries, len(entries))
     sizes = 0
@@ -619,12 +621,12 @@ def _alive(family: dict[int, str]) -> list[int]:
     ]
 
 
-def _peak(pid: int) -> int:
+def _bytes(pid: int, field: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def _outside(pid: int) -> bool:
@@ -635,10 +637,13 @@ def _outside(pid: int) -> bool:
         return False
 
 
-def _command(pid: int) -> str:
+def _module(pid: int) -> str:
+    """What a process runs; nothing for one that has yet to start or has ended."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
+        return ""
+    if "-c" in words[:6]:  # a child of the process that called grade(), which still is its copy
         return ""
     return words[words.index("-m") + 1] if "-m" in words else words[0].rpartition("/")[2]
 
