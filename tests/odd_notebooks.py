@@ -91,6 +91,7 @@ OUR_WORDS = (
     "report", "probe", "check", "known", "KnownCases", "values", "cases", "case", "setup",
     "display", "encode", "decode", "json", "clean_slate", "grade", "grader", "answer", "_probe",
     "In", "Out", "get_ipython", "exit", "quit", "inspect", "result", "namespace", "expected", "key",
+    "mean", "variance",
 )  # fmt: skip
 
 
@@ -301,6 +302,48 @@ def everything_in_one_letter(notebook: Notebook) -> None:
                 x = torch.exp((logits - logits.amax(n, keepdim=True)) / temperature)
                 return x / x.sum(n, keepdim=True)
             [x for x in range(10)]
+        """,
+    )
+
+
+@odd
+def namespace_with_nothing_but_their_own(notebook: Notebook) -> None:
+    for name in CORRECT:
+        notebook.remove(f"{name}-check")  # which bring names of their own
+    answer(
+        notebook,
+        scaled_sum=r"""
+            import re
+
+            theirs = {"In", "Out", "get_ipython", "exit", "quit", "open", "display"}
+            mine = {"math", "np", "torch", "re", "theirs", "mine", "scaled_sum"}
+            mine |= {"mean_and_variance", "softmax", "standardize"}
+
+            def scaled_sum(x, scale):
+                others = {name for name in globals() if not re.fullmatch(r"_+\w*", name)}
+                assert others <= mine | theirs, others - mine - theirs
+                return scale * x.sum()
+        """,
+    )
+
+
+@odd
+def results_in_other_clothes(notebook: Notebook) -> None:
+    answer(
+        notebook,
+        scaled_sum="def scaled_sum(x, scale):\n    return np.float64(scale * x.sum())",
+        mean_and_variance="""
+            from collections import namedtuple
+
+            Moments = namedtuple("Moments", "mean variance")
+
+            def mean_and_variance(x):
+                return Moments(x.mean(dim=1).double(), torch.nn.Parameter(x.var(1, correction=0)))
+        """,
+        standardize="""
+            def standardize(x):
+                x = x.clone().requires_grad_()
+                return ((x - x.mean(1, keepdim=True)) / x.std(1, correction=0, keepdim=True)).T.T
         """,
     )
 

@@ -57,6 +57,7 @@ import json, math, os, select, signal, sys, tempfile, time
 from pathlib import Path
 
 import torch
+import torch._dynamo
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -92,7 +93,7 @@ CALLS = {
 
 
 def near(wanted, got):
-    if type(got) is tuple:
+    if isinstance(got, tuple):
         return len(got) == len(wanted) and all(map(near, wanted, got))
     got = got.tolist() if hasattr(got, "tolist") else got
     if type(wanted) is list:
@@ -135,7 +136,7 @@ def watched(cells, skipped):
     os.close(writer)
     said, waits, begun = "", 0, time.monotonic()
     while True:
-        if select.select([reader], [], [], 10)[0]:
+        if select.select([reader], [], [], 25)[0]:
             got = os.read(reader, 1000).decode()
             said, waits = said + got, 0
             if not got or said.endswith("end\n"):
