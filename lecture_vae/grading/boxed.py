@@ -22,7 +22,8 @@ __all__ = ["BoxedKernel", "Stopped"]
 
 START_SECONDS = 60.0
 GRACE_SECONDS = 2.0  # between an interrupt and the kill
-WALL = 3.0  # wall time allowed for each CPU second, because machines are shared
+# Wall time of a cell for each CPU second that it has, and at least: machines are shared.
+WALL, LEAST_WALL = 3.0, 10.0
 LOOK_SECONDS = 0.1  # between two looks at the limits of a cell
 MAX_OUTPUT = 8_000_000  # bytes of one cell, a trained model's weights included
 MAX_TOTAL = 64_000_000  # bytes of all cells of a notebook
@@ -75,7 +76,6 @@ class BoxedKernel:
     def __init__(self, kernel_name: str, cwd: str | None = None, startup_timeout: float = 60):
         self.cpu_limit = 20.0
         self.ends_at = inf
-        self.played: list[str] = []  # what to run again after a death
         self.start()
         BoxedKernel.left -= 1
         if BoxedKernel.left > 0:
@@ -126,15 +126,15 @@ class BoxedKernel:
             Stopped: The kernel died, or the cell used up its time or its output.
         """
         begun, cpu = time.monotonic(), self.process.cpu_seconds()
-        looked = begun
+        looked, most = begun, max(WALL * self.cpu_limit, LEAST_WALL)
         while not self.reply:
-            self._exchange(begun + WALL * self.cpu_limit)
+            self._exchange(begun + most)
             now = time.monotonic()
             if self.reply or now - looked < LOOK_SECONDS:
                 continue
             looked = now
             used = self.process.cpu_seconds() - cpu
-            if used > self.cpu_limit or now - begun > WALL * self.cpu_limit:
+            if used > self.cpu_limit or now - begun > most:
                 self._interrupt()
                 what = "CPU time" if used > self.cpu_limit else "time, most of it waiting"
                 raise Stopped("timeout", f"more than {self.cpu_limit:g} s of {what}")
@@ -269,20 +269,6 @@ class BoxedKernel:
     def interrupt(self) -> None:
         """Interrupts the kernel; only nbval's own timeout, which never comes, would ask for it."""
         self.process.interrupt()
-
-    def revive(self) -> None:
-        """After a death: a new kernel, in which the answers that ran before run again."""
-        self._renew()
-        for source in list(self.played):
-            try:
-                self.await_reply(self.execute_cell_input(source))
-            except Stopped:
-                if not self.is_alive():
-                    self._renew()
-
-    def _renew(self) -> None:
-        self.line.end()
-        self.start()
 
     def _end(self) -> None:
         self.process.kill()

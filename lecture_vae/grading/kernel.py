@@ -34,6 +34,7 @@ WARM = (
     "IPython.core.debugger", "IPython.core.logger", "IPython.core.oinspect", "faulthandler",
     "stack_data", "pygments.formatters.terminal256",
 )  # fmt: skip
+LEAST_RECURSION = 1_000  # calls within each other; Python's own default
 MAX_CAPTURED = 100_000  # bytes of what a cell's child processes print
 
 _shell: Any = None
@@ -54,6 +55,9 @@ def warm_up(preload: Sequence[str] = ()) -> None:
     for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
         importlib.import_module(name)
     from lecture_vae.grading.shell import Channel, make_shell
+    from lecture_vae.grading.values import tensor_maker
+
+    tensor_maker()
 
     _channel = Channel()
     _shell = make_shell(_channel)
@@ -89,11 +93,18 @@ def serve(descriptor: int) -> None:
     with suppress(EOFError):
         while True:
             _, _channel.number, code = read_exactly(owner)
+            _restore(*streams)
             reply = _run(loop, code.decode())
             for stream in streams:
                 stream.flush()
             _send_captured()
             _channel.send_json(Kind.REPLY, reply)
+
+
+def _restore(output: Any, errors: Any) -> None:
+    """Give back what IPython itself cannot do without, whatever the cell before did to it."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), LEAST_RECURSION))
+    sys.stdout, sys.stderr = sys.stdout or output, sys.stderr or errors
 
 
 def _run(loop: asyncio.AbstractEventLoop, code: str) -> Any:

@@ -115,10 +115,9 @@ def _observation(item: Any, call: pytest.CallInfo[None]) -> dict[str, Any]:
         elif isinstance(out.data, dict) and MIME in out.data:
             values = out.data[MIME]
     item.test_outputs = None  # a batch is many notebooks
-    reply = getattr(item.parent.kernel, "reply", None) or {}
+    reply = item.parent.kernel.reply if item.parent.kernel is not None else {}
     if outcome == "ok" and reply.get("status") == "error":  # its own message was kept back
-        outcome, name = "error", str(reply.get("ename", ""))[:200]
-        message = str(reply.get("evalue", ""))[:MAX_TEXT]
+        outcome, name, message = "error", reply["ename"][:200], reply["evalue"][:MAX_TEXT]
     probes = item.cell.metadata["lecture_vae"]["probes"]
     return {
         "cell": item.cell.id,

@@ -16,7 +16,7 @@ from typing import Any
 
 import lecture_vae
 from lecture_vae.grading.exercises import Assignment, Exercise, ExerciseError, read_assignment
-from lecture_vae.grading.notebook import AGAIN, WHOLE, Notebook, Rebuilding
+from lecture_vae.grading.notebook import AGAIN, UP_TO, WHOLE, Notebook, Rebuilding
 from lecture_vae.grading.observe import Conditions
 from lecture_vae.grading.sandbox import Limits, SandboxError, choose
 from lecture_vae.grading.submission import Answer, Submission
@@ -197,10 +197,8 @@ class Grading:
         if verdict is None or way == WHOLE:
             return verdict is None
         if verdict.outcome in ("error", "wrong"):
-            # Who gets the values of a named mistake on every case has made it, unless another
-            # cell says otherwise.
-            cells = next(a.cells for a in task.submission.answers if a.exercise == exercise.name)
-            if verdict.resembles and len(cells) == 1:
+            # Who gets the values of a named mistake on every case, alone as well, has made it.
+            if verdict.resembles and way == UP_TO:
                 return False
             return self.rebuilding.differs(task.submission, exercise, way)
         if verdict.outcome in STOPS:  # alone, too, and then by nothing but itself
