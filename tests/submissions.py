@@ -489,9 +489,9 @@ MALFORMED: dict[str, bytes] = {
     "deeply-nested-objects": b'{"cells":' * 100_000 + b"1" + b"}" * 100_000,
     "long-number": b'{"cells": [' + b"9" * 100_000 + b"]}",
     "not-utf-8": b'{"cells": [], "name": "\xff\xfe"}',
-    "utf-16": '{"cells": []}'.encode("utf-16"),
 }
 NO_ANSWERS: dict[str, bytes] = {
+    "utf-16": '{"cells": []}'.encode("utf-16"),
     "no-cells": b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
     "no-code-cells": b'{"cells": [{"cell_type": "markdown", "source": "Hello."}], "nbformat": 4}',
     "cells-that-are-none": b'{"cells": [null, 1, "a", [], {}, {"cell_type": "code"}]}',

@@ -26,8 +26,8 @@ from lecture_vae.grading import grade as grading
 from lecture_vae.grading.grade import grade
 from lecture_vae.grading.gradebook import FORMULA, feedback_names
 from lecture_vae.grading.observe import rebuild
+from lecture_vae.grading.reading import Reader
 from lecture_vae.grading.sandbox import choose
-from lecture_vae.grading.submission import read_submission
 from lecture_vae.grading.task import Grading
 from lecture_vae.grading.verdict import Result
 
@@ -154,7 +154,8 @@ def test_a_planted_answer_cannot_spoil_a_later_one(tmp_path):
     submissions, out = some(tmp_path, ["honest-uses-an-earlier-answer"])
     task = Grading(SOURCE, out)
     path = submissions / "honest-uses-an-earlier-answer.ipynb"
-    submission = read_submission("anna", path, task.assignment)
+    with Reader(task.assignment) as reader:
+        submission = reader.notebook("anna", path)
     for exercise in task.assignment.exercises:
         notebook = rebuild("key", task.assignment, submission, task.checks, exercise.name)
         planted = [cell.id.startswith("canary") for cell in notebook.cells]

@@ -1,7 +1,10 @@
 import csv
 import json
+import os
 import random
 import re
+import stat
+import unicodedata
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -183,6 +186,113 @@ def test_no_cell_is_a_formula_and_names_survive(tmp_path, name):
     assert frame.shape == (2, 8) and frame["SIS Login ID"][1] == rows[2][3]
 
 
+SEPARATORS = [*',;\t| \n:/#^~!?*&%$(<>{["\\_', "\xa0", "；", "，", "", "a;b\t", '";', "; ", "--"]
+SIGNS = [*"=+-@", "＝", "＋", "－", "＠", "﹢", "﹦", "﹣", "﹫", "−"]
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_no_separator_makes_a_formula_of_a_part_of_a_cell(tmp_path, separator):
+    names = [f"ada{separator}{sign}1+2" for sign in SIGNS]
+    names = [name for name in names if separator or name.startswith("ada")]
+    write(tmp_path, [replace(RESULT, student=name, title="x;=1") for name in names])
+    text = (tmp_path / "gradebook.csv").read_text(encoding="utf-8")
+    # As somebody splits the lines who knows nothing of quotes, and as somebody who does.
+    parts = [part for row in read_csv(tmp_path) for cell in row for part in [cell]]
+    parts += text.splitlines()
+    for by in (*',;\t| \n:/#^~!?*&%$<>{"\\_\xa0；，', '","', '"\n"'):
+        split = [part.strip('"') for whole in parts for part in whole.split(by)]
+        acting = [part for part in split if part.startswith(tuple(SIGNS))]
+        # a sign itself is no separator: "a--b" is a name
+        assert not [part for part in acting if part.strip("".join(SIGNS))], (by, acting)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Anne-Marie", "J.-P. Sartre", "Zoë Müller-Lüdenscheidt", "O'Neil, Sean", "ada@x.example",
+     "a+b@c.d",
+     "lovelace_ada", "李 小龙", "elbo-and-gap--sign-flipped", "Doe (2nd), Jane", "x=1", "s-01"],
+)  # fmt: skip
+def test_ordinary_names_stay_as_they_are(tmp_path, name):
+    write(tmp_path, [replace(RESULT, student=name)])
+    assert read_csv(tmp_path)[2][0] == read_csv(tmp_path)[2][3] == name
+
+
+def test_the_number_of_canvas_goes_to_its_column_and_nothing_else_does(tmp_path):
+    ids = {"ada": "12345", "ben": "", "cem": "=1", "dan": "12-a", "eve": "１２"}
+    write(tmp_path, [replace(RESULT, student=name, id=number) for name, number in ids.items()])
+    assert [row[:4] for row in read_csv(tmp_path)[2:]] == [
+        ["ada", "12345", "", ""], ["ben", "", "", "ben"], ["cem", "", "", "cem"],
+        ["dan", "", "", "dan"], ["eve", "", "", "eve"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277])
+def test_all_files_are_private_whatever_the_umask(tmp_path, umask):
+    out = tmp_path / "new" / "marks"
+    (tmp_path / "new").mkdir()
+    before = os.umask(umask)
+    try:
+        write_gradebook("Divergences", "divergences", graded_class(), out)
+        (out / "feedback").chmod(0o755)  # as an earlier version left it
+        write_gradebook("Divergences", "divergences", graded_class(), out)
+    finally:
+        os.umask(before)
+    rights = {path: stat.S_IMODE(path.stat().st_mode) for path in (out, *out.rglob("*"))}
+    assert len(rights) == 9
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in rights.items())
+
+
+def summary_of(out):
+    return BeautifulSoup((out / "summary.html").read_text(encoding="utf-8"), "html.parser")
+
+
+@pytest.mark.parametrize("students", [graded_class(), []])
+def test_the_summary_says_what_was_not_graded_and_why(tmp_path, students):
+    lines = [("ben/a.pdf", "a notebook is needed"), ("<script>\x1b[0m.py", "<b>no</b>")]
+    write_gradebook("Divergences", "divergences", students, tmp_path, lines)
+    assert_harmless((tmp_path / "summary.html").read_text(encoding="utf-8"))
+    heading = summary_of(tmp_path).find("h2", string="Not graded, and why (2)")
+    items = [item.get_text() for item in heading.find_next("ul").select("li")]
+    assert items == ["ben/a.pdf: a notebook is needed", "<script>.py: <b>no</b>"]
+    write(tmp_path, students)
+    assert "Not graded, and why" not in summary_of(tmp_path).get_text()
+
+
+def test_who_needs_attention_and_of_whom_there_is_only_a_remark(tmp_path):
+    other, late = "This is the notebook of x, not of y.", "Handed in late, as the file says."
+    several, own = "2 notebooks: graded a; not b.", "The cell is a Markdown cell."
+    missing = {"outcome": "missing", "points": 0.0, "answer": ""}
+    results = [
+        replace(result, student=name, **changes)
+        for name, changes in {
+            "ada": {"remarks": (several,)}, "ben": missing | {"remarks": (other, several)},
+            "cem": {"remarks": (late,)}, "dan": missing, "eve": {},
+        }.items()
+        for result in (RESULT, SECOND)
+    ]  # fmt: skip
+    results[-1] = replace(results[-1], remarks=(own,))
+    write(tmp_path, results)
+    wrong_file = "missing (all exercises): usually this is the wrong file"
+    assert figures(results)["attention"] == {
+        "ben": f"this is the notebook of x, not of y, {wrong_file}",
+        "cem": "handed in late, as the file says", "dan": wrong_file,
+    }  # fmt: skip
+    soup = summary_of(tmp_path)
+    heading = soup.find("h2", string="Remarks (2)")
+    items = [item.get_text() for item in heading.find_next("ul").select("li")]
+    assert items == [f"ada: {several}", f"ben: {several}"]
+    page = BeautifulSoup((tmp_path / "feedback" / "ben.html").read_text("utf-8"), "html.parser")
+    assert page.get_text().count(other) == page.get_text().count(several) == 1
+    page = BeautifulSoup((tmp_path / "feedback" / "eve.html").read_text("utf-8"), "html.parser")
+    assert own not in page.header.get_text() and own in page.select("section")[1].get_text()
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_sentence_is_printed_once(tmp_path, outcome):
+    soup = feedback(tmp_path, outcome=outcome, message=OUTCOMES[outcome])
+    assert soup.get_text().count(OUTCOMES[outcome]) == 1
+
+
 def test_a_name_that_was_no_formula_gets_no_apostrophe(tmp_path):
     write(tmp_path, [replace(RESULT, student='a,b"c\nZoë'), replace(SECOND, student='a,b"c\nZoë')])
     assert read_csv(tmp_path)[2][3] == 'a,b"c\nZoë'
@@ -293,6 +403,19 @@ def test_names_that_would_be_one_file_get_a_hash():
         assert all(re.search(r"-[0-9a-f]{8}\.html$", name) for name in names.values())
         assert len({name.casefold() for name in names.values()}) == 2
     assert feedback_names(["../..", "..."])["..."].startswith("student-")
+
+
+def test_names_that_differ_only_by_case_or_signs_have_a_page_each(tmp_path):
+    pick = random.Random(0)
+    signs = [*"aAäÄßſK\u212a\u0131iİI.-_ /!\u0301\u0308①1１\ufb01", "ss", "fi", "\u1fd3", "\u0390"]
+    for _ in range(300):
+        names = {"".join(pick.choices(signs, k=pick.randint(1, 3))) for _ in range(30)}
+        pages = feedback_names(names).values()
+        for form in ("NFC", "NFD", "NFKC", "NFKD"):
+            same = {unicodedata.normalize(form, unicodedata.normalize(form, page).casefold())
+                    for page in pages}  # fmt: skip
+            assert len(same) == len(names)
+            assert len({unicodedata.normalize(form, page.upper()) for page in pages}) == len(names)
 
 
 def test_nobody_gets_the_page_of_somebody_else_by_name():

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from machine import strongest
 
+from lecture_vae.grading.cells import MAX_BYTES
+from lecture_vae.grading.intake import collect
+from lecture_vae.grading.parsing import MEMORY_MB, SECONDS
 from lecture_vae.grading.sandbox import choose
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +41,34 @@ def test_the_page_has_the_commands_of_the_whole_way():
     commands = " ".join(command for command, _ in transcripts(PAGE.read_text(encoding="utf8")))
     assert "lecture-vae release" in commands
     assert commands.count("lecture-vae grade") == 2
+
+
+def test_the_page_names_the_limits_that_hold():
+    page = " ".join(PAGE.read_text(encoding="utf8").split())
+    assert f"may use {SECONDS} seconds and {MEMORY_MB} MB for one file" in page
+    assert f"has more than {MAX_BYTES // 10**6} MB, is unreadable" in page
+
+
+def test_the_names_in_the_table_are_read_as_it_says(tmp_path):
+    table = re.findall(r"^\| (\w+|anything else) \| (`.*?) \| (.*?) \| (.*?) ?\|$",
+                       PAGE.read_text(encoding="utf8"), re.MULTILINE)  # fmt: skip
+    assert [row[0] for row in table] == [
+        "Canvas", "Moodle", "Gradescope", "Blackboard", "anything else",
+    ]  # fmt: skip
+    for platform, shown, students, number in table:
+        for place, (name, student) in enumerate(
+            zip(re.findall(r"`([^`]*ipynb)`", shown), students.split(", "), strict=False)
+        ):
+            path = tmp_path / f"{platform}{place}" / name
+            path.parent.mkdir(parents=True)
+            path.touch()
+            if platform == "Gradescope":
+                listed = "submission_123456:\n  :submitters:\n  - :name: Jane\n"
+                (path.parents[1] / "submission_metadata.yml").write_text(listed)
+                student = "Jane"
+            (hand_in,) = collect(tmp_path / f"{platform}{place}").found.values()
+            assert (hand_in.student, hand_in.id) == (student, number.strip())
+            assert any("late" in remark for remark in hand_in.remarks) == ("late" in students)
 
 
 @pytest.mark.slow

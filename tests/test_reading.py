@@ -1,122 +1,231 @@
-"""The site in a real browser, as a reader has it: its search, and its pages on paper."""
+"""The process in which students' files are parsed: its limits, and what is taken from it."""
 
-import re
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import BROWSER
-from flatten import toc_pages
+from test_submission import SMALL, Notebook
 
-ROOT = Path(__file__).resolve().parents[1]
-PAPER = {"width": 718, "height": 1047}  # A4 in CSS pixels, less a margin of one centimeter
+from lecture_vae.grading import reading
+from lecture_vae.grading.cells import MAX_BYTES
+from lecture_vae.grading.reading import Reader, Unreadable
+from lecture_vae.grading.submission import HandIn, NotebookFile
 
-pytestmark = [
-    pytest.mark.site,
-    pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)"),
-]
+BEYOND = "the file could not be read within 10 s and 300 MB"
 
 
-@pytest.fixture(scope="module")
-def page(browser, origin):
-    """A page of a browser in which addresses are those of the site."""
-    context = browser.new_context(base_url=origin, viewport=PAPER, color_scheme="dark")
-    yield context.new_page()
-    context.close()
+def put(path, content):
+    path.write_bytes(content if type(content) is bytes else json.dumps(content.document).encode())
+    return path
 
 
-# ---------------------------------------------------------------------------- search
+@pytest.fixture
+def reader():
+    with Reader(SMALL) as opened:
+        yield opened
 
 
-def found(page, words: str) -> set[str]:
-    """The pages that the search lists, asked through its field."""
-    page.emulate_media(media="screen")
-    page.goto("/book/index.html")
-    page.keyboard.press("Control+k")
-    page.keyboard.type(words)
-    page.keyboard.press("Enter")
-    page.get_by_text(re.compile("Search finished|did not match any")).wait_for()
-    links = page.locator("ul.search a").evaluate_all("links => links.map(link => link.pathname)")
-    return {Path(link).stem for link in links}
+@pytest.fixture
+def good(tmp_path):
+    return put(tmp_path / "good.ipynb", Notebook())
+
+
+def test_a_file_is_read_as_it_would_be_here(reader, good):
+    from lecture_vae.grading.answers import read_notebook
+
+    here = read_notebook("anna", good.read_bytes(), reading.handed_out(SMALL))
+    assert reader.notebook("anna", good) == here
+    hand_in = HandIn("anna", (NotebookFile("good.ipynb", good, (), 0.0),), "77", ("Late.",))
+    found = reader.read(hand_in)
+    assert (found.id, found.remarks, found.answers) == ("77", ("Late.",), here.answers)
+
+
+def test_the_process_imports_neither_torch_nor_jupytext():
+    source = (
+        "import sys, lecture_vae.grading.parsing\n"
+        "print([m for m in ('torch', 'jupytext', 'numpy', 'IPython') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_file_too_large_is_not_read(reader, tmp_path):
+    path = tmp_path / "huge.ipynb"
+    path.touch()
+    os.truncate(path, 10**12)  # of which nothing is on the disk
+    found = reader.notebook("huge", path)
+    assert found.problem.startswith(f"the file has 1,000,000,000,000 bytes; at most {MAX_BYTES:,}")
+    assert (found.answers, len(found.digest)) == ((), 16)
+    assert "cannot be read" in reader.notebook("none", tmp_path / "none.ipynb").problem
+
+
+def test_what_took_the_place_of_a_file_is_not_opened(reader, good, tmp_path):
+    (tmp_path / "link.ipynb").symlink_to(good)
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    for name in ("link.ipynb", "pipe.ipynb"):
+        assert "cannot be read" in reader.notebook("eve", tmp_path / name).problem
+    assert reader.notebook("ada", good).problem is None
+
+
+def test_names_of_files_need_not_be_unicode(reader, tmp_path):
+    path = tmp_path / os.fsdecode(b"\xe9.ipynb")
+    assert reader.notebook("\udce9", put(path, Notebook())).problem is None
+
+
+def resident_mb(process):
+    fields = Path(f"/proc/{process.pid}/status").read_text().split()
+    return int(fields[fields.index("VmHWM:") + 1]) / 1024
+
+
+# Each takes hundreds of megabytes or minutes where nothing stops it.
+GREEDY = {
+    "lists": b'{"cells": [' + b"[]," * 6_000_000 + b"0]}",
+    "objects": b'{"cells": [' + b'{"a":{}},' * 2_000_000 + b"0]}",
+    "depth": b'{"cells":' * 2_000_000,
+    "wide signs": b'{"cells": "' + b"a" * 19_000_000 + "\U0001f600".encode() + b'"}',
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_what_would_fill_the_memory_is_a_problem_and_the_next_is_read(reader, good, tmp_path, name):
+    path = put(tmp_path / "greedy.ipynb", GREEDY[name])
+    peak = []
+
+    def watch():
+        while not done.wait(0.01):
+            if (process := reader.process) is not None:
+                with suppress(OSError, ValueError):
+                    peak.append(resident_mb(process))
+
+    done = threading.Event()
+    watching = threading.Thread(target=watch)
+    watching.start()
+    found = reader.notebook("eve", path)
+    done.set()
+    watching.join()
+    assert found.problem
+    assert max(peak) < 400
+    assert reader.notebook("ada", good).problem is None
 
 
 @pytest.mark.parametrize(
-    ("words", "pages"),
-    [
-        ("reparameterization", {"04_gaussian_kl", "05_linear_vae"}),
-        ("KL", {"02_divergence", "03_elbo", "04_gaussian_kl", "05_linear_vae", "errata"}),
-        ("fetch_run", {"api"}),
+    "source",
+    ["from " + "." * 40_000 + " import x", "from " + ". " * 60_000 + " import x", "a:" * 80_000,
+     "f" + '"{' * 50_000, "@a\n" * 60_000 + "def f(): pass", "[[]," * 45_000, "9" * 190_000,
+     "if 1:\n" + "".join(" " * n + "if 1:\n" for n in range(1, 300)), "(.1j" * 40_000],
+    ids=lambda source: source[:6],
+)  # fmt: skip
+def test_code_that_takes_parsers_memory_costs_no_other_cell(reader, tmp_path, source):
+    notebook = Notebook()
+    notebook.add(source)
+    found = reader.notebook("eve", put(tmp_path / "eve.ipynb", notebook))
+    assert found.problem is None
+    assert [answer.alone for answer in found.answers] == [(0,), (1,)]
+
+
+def stand_in(monkeypatch, script):
+    """In place of the process with limits one that runs a script."""
+    start = subprocess.Popen
+
+    def popen(command, **options):
+        return start([sys.executable, "-c", script], **options)
+
+    monkeypatch.setattr(reading.subprocess, "Popen", popen)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "import time; time.sleep(99)",
+     "import os, time; os.write(1, b'\\0'); time.sleep(99)",  # a part of a length
+     "import os, time; os.write(1, b'\\xff' * 9); time.sleep(99)",  # more than is taken
+     "import os; os.write(1, b'\\0\\0\\0\\4null')", "import os; os.write(1, b'\\0\\0\\0\\2{]')"],
+)  # fmt: skip
+def test_a_process_that_ends_stalls_or_babbles_is_a_problem(monkeypatch, good, script):
+    monkeypatch.setattr(reading, "SECONDS", 1)
+    stand_in(monkeypatch, script)
+    with Reader(SMALL) as reader:
+        begun = time.monotonic()
+        assert "could not be read" in reader.notebook("eve", good).problem
+        assert time.monotonic() - begun < 60
+        monkeypatch.undo()
+        assert reader.notebook("ada", good).problem is None
+
+
+RIGHT = {
+    "digest": "0" * 16, "problem": None, "assignment": "small",
+    "cells": [{"source": "x", "exercise": "first", "matched_by": "id"}],
+    "answers": [
+        {"exercise": name, "cells": [0], "alone": [0], "matched_by": "id", "unanswered": False,
+         "remark": ""} for name in ("first", "second")
     ],
-)
-def test_the_search_finds_the_pages_of_a_word(page, words, pages):
-    assert pages <= found(page, words)
+}  # fmt: skip
 
 
-def test_the_search_finds_nothing_where_there_is_nothing(page):
-    assert found(page, "xylophone") == set()
+def changed(path, value):
+    answer = json.loads(json.dumps(RIGHT))
+    *way, last = path
+    place = answer
+    for key in way:
+        place = place[key]
+    place[last] = value
+    return answer
 
 
-# ---------------------------------------------------------------------------- paper
-
-# The elements that show, and those of which a part lies beyond the edge of the paper.
-SHOWN = "all => all.filter(each => each.getClientRects().length).map(each => each.className)"
-CUT = """all => all.filter(each => each.getClientRects().length && (
-    each.scrollWidth > each.clientWidth + 1 && each.matches("pre, .output")
-    || each.getBoundingClientRect().right > innerWidth + 1
-)).map(each => each.textContent.trim().slice(0, 60) || each.outerHTML.slice(0, 60))"""
-# What a reader can click, and what moves.
-LIVELY = (
-    ".bd-header, .bd-header-article, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-footer,"
-    ".prev-next-footer, .bd-content :is(button, select, input, summary, video, canvas)"
-)
-
-
-def printed(page, docname: str) -> None:
-    """Open a page as it comes to paper."""
-    page.emulate_media(media="print")
-    page.goto(f"/{docname}.html")
-    page.evaluate("window.MathJax?.startup?.promise")
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["digest"], 3), (["cells"], {}), (["cells", 0], []), (["cells", 0, "source"], None),
+        (["cells", 0, "more"], ""), (["answers"], []), (["answers", 0, "exercise"], "other"),
+        (["answers", 0, "cells"], [1]), (["answers", 0, "alone"], [-1]),
+        (["answers", 0, "cells"], [True]),
+        (["answers", 0, "unanswered"], 0), (["problem"], 7), (["assignment"], None), (["more"], 1),
+        (["answers", 1, "remark"], ["x"]), (["answers", 1], None),
+    ],
+)  # fmt: skip
+def test_an_answer_of_another_form_is_refused(monkeypatch, good, path, value):
+    with Reader(SMALL) as reader:
+        monkeypatch.setattr(reader, "_ask", lambda *_: json.loads(json.dumps(RIGHT)))
+        assert reader.notebook("ada", good).problem is None
+        monkeypatch.setattr(reader, "_ask", lambda *_: changed(path, value))
+        assert "could not be read" in reader.notebook("ada", good).problem
 
 
-@pytest.mark.parametrize("docname", [docname for docname, _ in toc_pages(ROOT)])
-def test_a_page_on_paper_is_whole_and_only_what_can_be_read(page, docname):
-    printed(page, docname)
-    assert page.locator(LIVELY).evaluate_all(SHOWN) == []
-    wide = page.locator("article :is(pre, table, img, mjx-math, mjx-mtable, .output)")
-    assert wide.evaluate_all(CUT) == []
+@pytest.mark.parametrize("members", [3, [[1]], [["0", "a", 1, 1.0, False]], [[0, "a", 1, 1.0, 0]]])
+def test_a_list_of_members_of_another_form_is_refused(monkeypatch, good, members):
+    with Reader() as reader:
+        monkeypatch.setattr(reader, "_ask", lambda *_: {"members": members})
+        with pytest.raises(Unreadable, match="agreed form"):
+            reader.members(good)
 
 
-def test_every_picture_comes_to_paper_though_nobody_scrolled_to_it(page):
-    page.emulate_media(media="screen")
-    page.goto("/book/06_latent_space.html")
-    there = "all => all.length > 10 && all.every(image => image.naturalWidth > 0)"
-    page.wait_for_function(f"({there})([...document.querySelectorAll('article img')])")
+def test_the_limits_hold_in_the_process(good):
+    with Reader(SMALL) as reader:
+        reader.notebook("ada", good)
+        lines = Path(f"/proc/{reader.process.pid}/limits").read_text().splitlines()
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
+        assert limits["Max data size"] == [str(300 << 20)] * 2
+        assert limits["Max file size"] == ["0", "0"]
+        assert int(limits["Max cpu time"][0]) <= 10 + 1 + 10
+        assert Path(f"/proc/{reader.process.pid}/cwd").resolve() == Path("/")
+        process = reader.process
+    assert process.poll() is not None
 
 
-@pytest.mark.parametrize("docname", ["book/02_divergence", "book/06_latent_space"])
-def test_on_paper_a_still_stands_in_for_what_moves(page, docname):
-    printed(page, docname)
-    moving = page.locator("article :is(video, figure.live)").count()
-    assert moving >= 1
-    stills = page.locator("article img.on-paper")
-    assert stills.count() == moving
-    loaded = "all => all.every(image => image.naturalWidth && image.getClientRects().length)"
-    page.wait_for_function(f"({loaded})([...document.querySelectorAll('img.on-paper')])")
-    page.emulate_media(media="screen")
-    assert stills.evaluate_all(SHOWN) == []
-
-
-def test_what_is_read_in_the_dark_is_printed_dark_on_white(page):
-    page.emulate_media(media="screen", color_scheme="dark")
-    page.goto("/book/06_latent_space.html")
-    page.evaluate("""() => {
-        const gray = selector => Math.max(...getComputedStyle(document.querySelector(selector))
-            .color.match(/[\\d.]+/g).slice(0, 3).map(Number));
-        const look = () => ["article p", "article pre"].map(gray);
-        window.seen = [look()];
-        addEventListener("beforeprint", () => seen.push(look()));
-    }""")
-    page.pdf()
-    page.evaluate("seen.push([document.documentElement.dataset.theme])")
-    before, printed, [after] = page.evaluate("seen")
-    assert min(before) > 128 > max(printed)
-    assert after == "dark"
+def test_one_process_reads_many_files_and_its_end_is_nobodys_fault(monkeypatch, good, tmp_path):
+    large = Notebook()
+    large.cells += [{"cell_type": "raw", "source": "x" * 1000} for _ in range(900)]
+    with Reader(SMALL) as reader:
+        reader.notebook("ada", good)
+        first = reader.process
+        reader.notebook("ada", put(tmp_path / "large.ipynb", large))
+        assert reader.process is first  # an honest notebook is nothing
+        monkeypatch.setattr(reading, "SECONDS", 60)
+        reader.process.kill()  # whoever ended it, the next file is not to blame
+        assert reader.notebook("ada", good).problem is None
+        assert reader.process is not first

@@ -119,7 +119,8 @@ def test_then_by_tag_then_by_the_name_that_they_define():
 def test_a_stub_is_no_answer_and_formatting_and_comments_do_not_make_it_one():
     stub = FIRST.stub
     for same in (stub, f"# my idea\n\n{stub}  # later\n", f"%%time\n{stub}", "", " \n\n",
-                 f"%matplotlib inline\n{stub}", stub.replace("    ", "  ").replace('"', "'")):  # fmt: skip
+                 f"%matplotlib inline\n{stub}",
+                 stub.replace("    ", "  ").replace('"', "'")):  # fmt: skip
         answer = first(Notebook(first=same))
         assert (answer.unanswered, answer.sources, answer.matched_by) == (True, [], "id")
         assert [cell.exercise for cell in answer.submission.cells] == ["second"]
@@ -267,7 +268,8 @@ def test_cells_and_code_are_counted():
 @pytest.mark.parametrize(
     "source",
     ["(" * 90 + ")" * 90, "-" * 100_000 + "1", "[" * 100_000, "a." * 60_000 + "b", "\0", "\ud800",
-     "from " + "." * 40_000 + " import x", "x+" * 60_000 + "1", "not " * 50_000 + "x", "1,\n" * 66_000, "lambda:" * 20_000 + "1"],
+     "from " + "." * 40_000 + " import x", "x+" * 60_000 + "1", "not " * 50_000 + "x",
+     "1,\n" * 66_000, "lambda:" * 20_000 + "1"],
     ids=lambda source: source[:4].encode("unicode_escape").decode(),
 )  # fmt: skip
 def test_code_that_breaks_parsers_is_an_answer_like_any_other(source):

@@ -172,12 +172,20 @@ def feedback_names(students: Iterable[str]) -> dict[str, str]:
     stems = {student: _stem(student) for student in students}
     names = dict(stems)
     for digits in (8, 64):
-        met = Counter(name.casefold() for name in names.values())
+        met = Counter(map(_alike, names.values()))
         for student, name in names.items():
-            if met[name.casefold()] > 1:
+            if met[_alike(name)] > 1:
                 raw = student.encode("utf-8", "surrogatepass")
                 names[student] = f"{stems[student]}-{hashlib.sha256(raw).hexdigest()[:digits]}"
     return {student: f"{name}.html" for student, name in names.items()}
+
+
+def _alike(name: str) -> str:
+    """Equal for names that are one file somewhere: where case or the form of a sign is the same.
+
+    The dotless i has the capital I of the ordinary one, so both cases have a say.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.upper()).casefold())
 
 
 def _stem(student: str) -> str:

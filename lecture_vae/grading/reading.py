@@ -114,6 +114,7 @@ class Reader:
             answer = self._ask("notebook", path, inside)
             return replace(_submission(answer, self.handed_out), student=student)
         except Unreadable as error:
+            self._end()
             return Submission(student, "", problem=str(error))
 
     def members(self, path: Path, inside: Sequence[int] = ()) -> list[Member]:
@@ -149,14 +150,20 @@ class Reader:
     # -- the process
 
     def _ask(self, what: str, path: Path, inside: Sequence[int]) -> dict[str, Any]:
-        end = time.monotonic() + SECONDS
+        if self.process is not None:
+            with suppress(Unreadable):  # it may be the fault of a file that came before
+                return self._ask_once(what, path, inside)
+        return self._ask_once(what, path, inside)
+
+    def _ask_once(self, what: str, path: Path, inside: Sequence[int]) -> dict[str, Any]:
         try:
             if self.process is None:
                 self.process = _start()
                 self._send(asdict(self.handed_out) if self.handed_out else None)
-                end = time.monotonic() + SECONDS
             self._send([what, os.fspath(path), list(inside)])
-            answer = json.loads(self._receive(end))
+            answer = json.loads(self._receive(time.monotonic() + SECONDS))
+            if type(answer) is not dict:
+                raise ValueError("an answer is an object")
         except (OSError, EOFError, ValueError, RecursionError, MemoryError) as error:
             self._end()
             raise Unreadable(
@@ -165,8 +172,6 @@ class Reader:
         except BaseException:
             self._end()
             raise
-        if type(answer) is not dict:
-            raise Unreadable("the file could not be read: what came of it is no answer")
         if answer.pop("last", False):
             self._end()
         return answer
