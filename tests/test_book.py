@@ -49,9 +49,9 @@ ORDER = [
     "diagnostics", "reproduction", "drawing", "plots", "animation", "web", "cli",
 ]  # fmt: skip
 GRADING = [
-    "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "frames",
-    "shell", "kernel", "warden", "zygote", "exercises", "values", "selfcheck", "trial", "release",
-    "submission", "inside", "boxed", "plugin", "observe", "verdict", "markup", "pages",
+    "signals", "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox",
+    "frames", "shell", "kernel", "warden", "zygote", "exercises", "values", "selfcheck", "trial",
+    "release", "submission", "inside", "boxed", "plugin", "observe", "verdict", "markup", "pages",
     "gradebook", "task", "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
