@@ -1,6 +1,7 @@
 """A kernel in a box and what a test says to it."""
 
 import time
+from contextlib import suppress
 from queue import Empty
 
 from lecture_vae.grading.boxed import BoxedKernel, Stopped
@@ -25,20 +26,12 @@ class Talk:
             self.boxed.await_reply(request)
         except Stopped as error:
             return f"{error.reason}: {error}"
-        said = []
-        for message in self.messages():
-            content = message["content"]
-            said.append(content.get("text") or content.get("ename") or "")
-        return "".join(said).strip()
-
-    def messages(self):
-        """What nbval would read of the last cell."""
-        found = []
-        while True:
-            try:
-                found.append(self.boxed.get_message("iopub", 1))
-            except Empty:
-                return found
+        self.heard = []  # what nbval would read
+        with suppress(Empty):
+            while True:
+                self.heard.append(self.boxed.get_message("iopub", 1))
+        contents = [message["content"] for message in self.heard]
+        return "".join(each.get("text") or each.get("ename") or "" for each in contents).strip()
 
     def end(self, seconds=5.0):
         """Why the kernel ended, which it does within some seconds."""

@@ -49,7 +49,7 @@ ORDER = [
     "diagnostics", "reproduction", "drawing", "plots", "animation", "web", "cli",
 ]  # fmt: skip
 GRADING = [
-    "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "frames",
+    "signals", "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "frames",
     "shell", "kernel", "warden", "zygote", "exercises", "values", "selfcheck", "trial", "release",
     "syntax", "scopes", "names", "needs", "submission", "cells", "answers", "archives", "parsing",
     "reading", "listing", "lms", "intake", "inside", "boxed", "plugin", "notebook", "observe",

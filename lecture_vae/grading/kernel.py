@@ -54,13 +54,21 @@ def warm_up(preload: Sequence[str] = ()) -> None:
     sys.modules["debugpy"] = None  # type: ignore[assignment]
     for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
         importlib.import_module(name)
+    import torch
+
     from lecture_vae.grading.shell import Channel, make_shell
     from lecture_vae.grading.values import tensor_maker
 
     tensor_maker()
 
+    torch.compile = _as_it_is
     _channel = Channel()
     _shell = make_shell(_channel)
+
+
+def _as_it_is(model: Any = None, **_: Any) -> Any:
+    """``torch.compile`` where there is no compiler: what is compiled gives the same without."""
+    return model if model is not None else _as_it_is
 
 
 def serve(descriptor: int) -> None:

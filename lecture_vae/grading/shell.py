@@ -138,6 +138,9 @@ class BoxedShell(ZMQInteractiveShell):
         self.channel = Channel()
         self.tracebacks: list[list[str]] = []  # shown in this cell, not yet sent
 
+    def init_ipython_dir(self, ipython_dir: Any) -> None:
+        """Have no folder of settings: this is called outside of the box."""
+
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
         """Keep it: whether the cell has failed is known at its end."""
         self.tracebacks.append([str(line) for line in stb])

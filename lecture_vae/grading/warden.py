@@ -27,6 +27,7 @@ def guard(
     command: list[str] | None,
     tell: Callable[[int, int], Any],
     keep: Sequence[int] = (),
+    listener: int = -1,
 ) -> str:
     """Run `program` in `box` and wait for its end.
 
@@ -37,6 +38,7 @@ def guard(
         command: As for :func:`~lecture_vae.grading.box.start`.
         tell: Called with the program's pid, and a pidfd of it, once it is in the box.
         keep: As for :func:`~lecture_vae.grading.box.start`.
+        listener: The end of a pipe to write to; the box ends when nobody can read from the other.
 
     Returns:
         Why it ended: "exit N", "signal N" or "memory".
@@ -48,20 +50,26 @@ def guard(
     before = _anonymous(started.pid)
     pidfd = os.pidfd_open(started.pid)
     tell(started.pid, pidfd)
-    return watch(owner, started, pidfd, before + box.limits.memory_mb * MB)
+    return watch(owner, started, pidfd, before + box.limits.memory_mb * MB, listener)
 
 
-def watch(owner: int, started: Started, pidfd: int, most: int) -> str:
+def watch(owner: int, started: Started, pidfd: int, most: int, listener: int = -1) -> str:
     """Wait for the end of `started`.
 
-    It comes from here when its processes hold more than `most` bytes, or `owner` has ended.
+    It comes from here when its processes hold more than `most` bytes, or `owner` has ended, or
+    nobody listens any more.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
+    if listener >= 0:
+        poll.register(listener, 0)  # an error alone is told
     reason = ""
-    while not poll.poll(EVERY * 1000):
-        if os.getppid() != owner:
+    while pidfd not in (happened := dict(poll.poll(EVERY * 1000))):
+        if os.getppid() != owner or happened:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            if happened:
+                poll.unregister(listener)
+            continue
         family = descendants(started.waited)
         if sum(map(_anonymous, family)) > most and sum(map(_share, family)) > most:
             reason = "memory"

@@ -42,7 +42,7 @@ ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "TQDM_DISABLE": "1",
     "CUDA_VISIBLE_DEVICES": "",
-    "TORCHDYNAMO_DISABLE": "1",  # there is no compiler: what is compiled runs as it is
+    "TORCHDYNAMO_DISABLE": "1",  # there is no compiler
     "PIP_NO_INDEX": "1",  # there is no network: what asks for it fails at once
     "PIP_RETRIES": "0",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -266,12 +266,13 @@ def _be_warden(owner: int, control: socket.socket, number: int, plan: Box, serve
         try:
             with with_home(plan.level, plan.limits) as box:
                 program = partial(kernel.serve, serve_on)
-                reason = guard(owner, box, program, command, tell, [serve_on])
+                reason = guard(owner, box, program, command, tell, [serve_on], write)
         except Exception as error:
             what = str(error) if isinstance(error, SandboxError) else f"the warden: {error!r}"
             control.send(json.dumps({"number": number, "error": what}).encode())
         else:
-            os.write(write, reason.encode())
+            with suppress(BrokenPipeError):  # nobody listens any more
+                os.write(write, reason.encode())
     finally:
         os._exit(0)
 
