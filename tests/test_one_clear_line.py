@@ -5,6 +5,7 @@ import stat
 import sys
 from pathlib import Path
 
+import build
 import imageio_ffmpeg
 import pytest
 import torch
@@ -225,6 +226,100 @@ def test_where_nothing_can_be_written_is_said_before_the_work(here, monkeypatch,
     for work in ("lecture_vae.data.load_images", "lecture_vae.store.open_run"):
         monkeypatch.setattr(work, lambda *_, **__: pytest.fail("it works"))
     assert CliRunner().invoke(app, words).exit_code == 2
+
+
+# ---------------------------------------------------------------------------- the book
+
+
+def data_at(place):
+    def spoil(patch):
+        patch.setenv("LECTURE_VAE_DATA", place)
+
+    return spoil
+
+
+def budget_of_nobody(patch):
+    patch.setenv("LECTURE_VAE_BUDGET", "huge")
+
+
+def an_exercise_in_latin_1(patch):
+    Path("exercises").mkdir()
+    Path("exercises/odd.md").write_bytes(b"# na\xefve\n")
+
+
+def output_is_a_file(patch):
+    Path("_build").touch()
+
+
+def output_on_a_full_disk(patch):
+    refuse(patch, "build.write_stamp", OSError(28, "No space left on device", "_build/x"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (data_at("nowhere"), "LECTURE_VAE_DATA=nowhere cannot be used"),
+        (data_at("file"), "LECTURE_VAE_DATA=file cannot be used"),
+        (data_at("~nobody-such/x"), "no home folder that ~ could stand for"),
+        (data_at("odd"), f"{MNIST} must be a file, got a folder"),
+        (no_home, "Set LECTURE_VAE_RUNS"),
+        (store_of_nobody, "no home folder that ~ could stand for"),
+        (budget_of_nobody, "LECTURE_VAE_BUDGET must be quick or full, got 'huge'"),
+        (an_exercise_in_latin_1, "'utf-8' codec can't decode byte 0xef"),
+        (output_is_a_file, "File exists: "),
+        (output_on_a_full_disk, "No space left on device: '_build/x'"),
+    ],
+)
+def test_a_book_that_cannot_be_built_is_one_clear_line(here, monkeypatch, capsys, spoil, message):
+    monkeypatch.setattr(build, "ROOT", Path.cwd())
+    monkeypatch.setattr(build, "run_jupyter_book", lambda *_: pytest.fail("it builds"))
+    monkeypatch.setattr(sys, "argv", ["build.py"])
+    Path("_config.yml").touch()
+    monkeypatch.setenv("LECTURE_VAE_DATA", "digits")
+    with monkeypatch.context() as patch:
+        spoil(patch)
+        assert build.main() == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("The book cannot be built: ")
+    assert message in told.err
+    assert len(told.err.splitlines()) == 1, told.err
+
+
+# ---------------------------------------------------------------------------- video and still
+
+
+@pytest.mark.parametrize("full_for", [".mp4", ".png"])
+@pytest.mark.parametrize("fails", ["write", "fsync"])
+def test_a_full_disk_leaves_the_video_and_the_still_that_belong_together(
+    here, monkeypatch, full_for, fails
+):
+    words = ["animate", here.key, "--data", "digits", "--out", "x.mp4"]
+    for name in ("x.mp4", "x.png"):
+        Path(name).write_text("old")
+    full = OSError(28, "No space left on device")
+    write, sync = Path.write_bytes, os.fsync
+
+    def write_half(path, data):
+        if fails == "write" and path.suffix == full_for:
+            write(path, data[: len(data) // 2])
+            raise full
+        return write(path, data)
+
+    def sync_none(descriptor):
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if fails == "fsync" and name.endswith(full_for):
+            raise full
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_half)
+        patch.setattr(os, "fsync", sync_none)
+        result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "No space left on device" in result.stderr
+    assert [Path(name).read_text() for name in ("x.mp4", "x.png")] == ["old", "old"]
+    assert sorted(path.name for path in Path().iterdir() if "x" in path.name) == ["x.mp4", "x.png"]
 
 
 def test_an_animation_leaves_a_still_of_another_video_alone(here):

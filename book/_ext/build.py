@@ -23,7 +23,9 @@ from exercise_pages import solutions_wanted
 from recorded import STAMP
 from solutions import complaint, found_in, hidden_cells
 
+from lecture_vae.data import DataError
 from lecture_vae.grading.exercises import ExerciseError
+from lecture_vae.store import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = (
@@ -143,18 +145,22 @@ def run_jupyter_book(root: Path, output: Path, environment: dict[str, str]) -> i
 
 
 def build_book(root: Path, output: Path) -> int:
-    """Build `root` into `output/_build`; the exit status."""
-    build = output / "_build"
-    from lecture_vae import budget
-
+    """Build `root` into `output/_build`; the exit status. What cannot be used is told in a line."""
     try:
-        hidden = [] if solutions_wanted() else hidden_cells(root)
-    except ExerciseError as error:
-        print(error, file=sys.stderr)
+        return _build_book(root, output / "_build")
+    except (DataError, ExerciseError, OSError, StoreError, ValueError) as error:
+        print(f"The book cannot be built: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 
+
+def _build_book(root: Path, build: Path) -> int:
+    from lecture_vae import budget
+
+    hidden = [] if solutions_wanted() else hidden_cells(root)
+    steps = budget()
     source, data = choose_data()
-    stamp = {"execution": execution_key(data, budget()), "reading": reading_key(root)}
+    environment = kernel_environment(source)
+    stamp = {"execution": execution_key(data, steps), "reading": reading_key(root)}
     before = read_stamp(build)
     if before.get("execution") != stamp["execution"]:
         forget(build / ".jupyter_cache")
@@ -164,7 +170,7 @@ def build_book(root: Path, output: Path) -> int:
     # Before the build, so that a file saved while it runs makes the site stale.
     sources = sources_digest(root)
     write_stamp(build, stamp | {"sources": None})
-    status = run_jupyter_book(root, output, kernel_environment(source))
+    status = run_jupyter_book(root, build.parent, environment)
     # A failed build leaves pages, too.
     if found := found_in(build / "html", hidden):
         forget(build / "html")
