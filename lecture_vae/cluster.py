@@ -5,7 +5,7 @@ called twice with it; whoever calls stores what comes back.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
@@ -25,7 +25,8 @@ def run_tasks(
     *,
     jobs: int | None = None,
     scheduler: str | None = None,
-) -> Iterator[tuple[Any, Any]]:
+    stop: Callable[[], object] = lambda: None,
+) -> Generator[tuple[Any, Any]]:
     """Calls a function on every task and yields each of its results with the task, as they come.
 
     A task that fails yields its exception last and leaves the others alone.
@@ -38,19 +39,24 @@ def run_tasks(
         jobs: How many at a time on this machine; the number of cores if None.
         scheduler: Address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``. Its workers then
             run the tasks, and `jobs` is theirs to say. A task whose worker dies goes to another.
+        stop: Called if the caller goes away, be it by an interrupt, while tasks run on this
+            machine: it has the calls of `function` that go on come to their end.
 
     Raises:
         ImportError: A scheduler is named but Dask is not installed.
         OSError: The scheduler does not answer.
     """
     if scheduler is None:
-        yield from _here(function, tasks, jobs or cores())
+        yield from _here(function, tasks, jobs or cores(), stop)
     else:
         yield from _far(function, tasks, scheduler)
 
 
 def _here(
-    function: Callable[[Any], Iterable[Any]], tasks: Sequence[Any], jobs: int
+    function: Callable[[Any], Iterable[Any]],
+    tasks: Sequence[Any],
+    jobs: int,
+    stop: Callable[[], object],
 ) -> Iterator[tuple[Any, Any]]:
     found: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
 
@@ -64,8 +70,8 @@ def _here(
             found.put(None)
 
     with ThreadPoolExecutor(jobs) as pool:
+        open_tasks = len([pool.submit(work, task) for task in tasks])
         try:
-            open_tasks = len([pool.submit(work, task) for task in tasks])
             while open_tasks:
                 pair = found.get()
                 if pair is None:
@@ -73,6 +79,8 @@ def _here(
                 else:
                     yield pair
         finally:
+            if open_tasks:
+                stop()
             pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -49,11 +49,11 @@ ORDER = [
     "diagnostics", "reproduction", "drawing", "plots", "animation", "web", "cli",
 ]  # fmt: skip
 GRADING = [
-    "signals", "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox", "frames",
-    "shell", "kernel", "warden", "zygote", "exercises", "values", "selfcheck", "trial", "release",
-    "syntax", "scopes", "names", "needs", "submission", "cells", "answers", "archives", "parsing",
-    "reading", "listing", "lms", "intake", "inside", "boxed", "plugin", "notebook", "observe",
-    "verdict", "markup", "pages", "summary", "gradebook", "task", "grade",
+    "signals", "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox",
+    "frames", "shell", "kernel", "warden", "zygote", "exercises", "values", "selfcheck", "trial",
+    "release", "syntax", "scopes", "names", "needs", "submission", "cells", "answers", "archives",
+    "parsing", "reading", "listing", "lms", "intake", "inside", "boxed", "plugin", "notebook",
+    "observe", "verdict", "markup", "pages", "summary", "gradebook", "task", "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 

@@ -125,11 +125,12 @@ def _answers(
             answers.append(Answer(question.name, (), (), how, bool(how)))
             continue
         best = _that_counts(found, question)
+        others = {kept.index(place) for place, (name, _) in roles.items() if name != question.name}
         answers.append(
             Answer(
                 question.name,
                 tuple(kept.index(match.place) for match in found),
-                needed(kept.index(best.place), names, handed_out.given),
+                needed(kept.index(best.place), names, handed_out.given, others),
                 best.how,
                 unanswered=False,
                 remark=_remark(best, question),

@@ -5,7 +5,8 @@ on, and a run that is repeated does nothing but write the same gradebook.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from tqdm import tqdm
 
 from lecture_vae.cluster import cores, run_tasks
 from lecture_vae.grading.gradebook import write_gradebook
-from lecture_vae.grading.intake import collect
+from lecture_vae.grading.intake import Collected, collect
 from lecture_vae.grading.notebook import AGAIN, WHOLE, Notebook
-from lecture_vae.grading.observe import observe, warm_kernels
+from lecture_vae.grading.observe import observe, stop, warm_kernels
 from lecture_vae.grading.reading import Reader
 from lecture_vae.grading.sandbox import SandboxError
+from lecture_vae.grading.signals import ending_on_signals
 from lecture_vae.grading.submission import Submission
 from lecture_vae.grading.task import TRIAL, Grading, Task
 from lecture_vae.grading.verdict import Result
@@ -66,8 +68,19 @@ def grade(
         ExerciseError, SandboxError: As :class:`Grading`.
         OSError: A folder is missing, or cannot be written.
     """
-    collected = collect(submissions)
-    grading = Grading(source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox)
+    with ending_on_signals():
+        return _grade(
+            collect(submissions),
+            Grading(source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox),
+            jobs or cores(),
+            scheduler,
+            only_changed,
+        )
+
+
+def _grade(
+    collected: Collected, grading: Grading, jobs: int, scheduler: str | None, only_changed: bool
+) -> list[Result]:
     results: dict[str, list[Result]] = {}
     open_tasks: list[Submission] = []
     with Reader(grading.assignment) as reader:
@@ -78,26 +91,28 @@ def grade(
                 results[student] = known
             else:
                 open_tasks.append(submission)
-    with tqdm(
+    progress = tqdm(
         total=len(collected.found), initial=len(results), unit="student", desc="grading"
-    ) as progress:
-        if open_tasks:
-            for task in _graded(grading, open_tasks, jobs or cores(), scheduler):
-                results[task.submission.student] = grading.results(task)
-                grading.store(task.submission, results[task.submission.student])
-                progress.update()
-    lines = [line for student in sorted(results) for line in results[student]]
-    write_gradebook(
-        grading.assignment.title, grading.assignment.name, lines, out, collected.not_graded
     )
+    with progress, closing(_graded(grading, open_tasks, jobs, scheduler)) as tasks:
+        for task in tasks:
+            results[task.submission.student] = grading.results(task)
+            grading.store(task.submission, results[task.submission.student])
+            progress.update()
+    lines = [line for student in sorted(results) for line in results[student]]
+    assignment = grading.assignment
+    write_gradebook(assignment.title, assignment.name, lines, grading.out, collected.not_graded)
     return lines
 
 
 def _graded(
     grading: Grading, submissions: list[Submission], jobs: int, scheduler: str | None
-) -> Iterator[Task]:
+) -> Generator[Task]:
     """The task of each submission, as soon as its verdicts are final."""
+    if not submissions:
+        return
     tasks = [grading.begin(submission) for submission in submissions]
+    grading.warm_for(submissions)
     # The libraries are imported there while the checks are prepared here.
     with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
         for place, way in enumerate(WAYS):
@@ -132,17 +147,19 @@ def _observed(
     observe_here = partial(observe, conditions=grading.conditions)
     left = {notebook.key for notebook in notebooks}
     held: list[tuple[str, dict[str, Any] | None]] = []
-    for batch, found in run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler):
-        if isinstance(found, Exception):  # else nothing came: see what is left over
-            if TRIAL in left and batch[0].key == TRIAL:
-                raise SandboxError(f"notebooks cannot be run here: {found}. Nobody was graded.")
-            continue
-        left.remove(found["notebook"])
-        if found["notebook"] == TRIAL:
-            grading.check_trial(found)
-        else:
-            held.append((found["notebook"], found))
-        if TRIAL not in left:
-            yield from held
-            held.clear()
+    tasks = run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler, stop=stop)
+    with closing(tasks):
+        for batch, found in tasks:
+            if isinstance(found, Exception):  # else nothing came: see what is left over
+                if TRIAL in left and batch[0].key == TRIAL:
+                    raise SandboxError(f"notebooks cannot be run here: {found}. Nobody was graded.")
+                continue
+            left.remove(found["notebook"])
+            if found["notebook"] == TRIAL:
+                grading.check_trial(found)
+            else:
+                held.append((found["notebook"], found))
+            if TRIAL not in left:
+                yield from held
+                held.clear()
     yield from ((key, None) for key in left)

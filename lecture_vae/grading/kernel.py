@@ -35,6 +35,7 @@ WARM = (
     "stack_data", "pygments.formatters.terminal256",
 )  # fmt: skip
 LEAST_RECURSION = 1_000  # calls within each other; Python's own default
+MOST_THREADS = 4  # of torch: a pool that cannot start a thread ends the process
 MAX_CAPTURED = 100_000  # bytes of what a cell's child processes print
 
 _shell: Any = None
@@ -52,8 +53,11 @@ def warm_up(preload: Sequence[str] = ()) -> None:
     global _shell, _channel
     # The debugger of ipykernel takes longer to import than all the rest of a kernel's start.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
-    for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
-        importlib.import_module(name)
+    # Matplotlib writes a list of fonts where it is first imported.
+    with tempfile.TemporaryDirectory(prefix="lv-fonts-") as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
+            importlib.import_module(name)
     import torch
 
     from lecture_vae.grading.shell import Channel, make_shell
@@ -93,6 +97,8 @@ def serve(descriptor: int) -> None:
     random.seed(0)
     numpy.random.seed(0)  # noqa: NPY002 (students may use it)
     torch.manual_seed(0)
+    many = torch.set_num_threads
+    torch.set_num_threads = lambda nthreads: many(min(nthreads, MOST_THREADS))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between two cells

@@ -78,7 +78,9 @@ class Rebuilding:
         if way == UP_TO:
             cells += [self._student(submission, at) for at in range(max(answer.cells) + 1)]
         else:
-            cells += [self._student(submission, at, by_statement=True) for at in answer.alone]
+            needed = [self._student(submission, at, by_statement=True) for at in answer.alone]
+            # What an earlier cell made of a name of the set-up is not what the answer means.
+            cells += [*needed[:-1], self._setup("again"), needed[-1]]
         cells.append(self._probe(exercise))
         if not self.checks[exercise.name].judged:  # else the check is as long as the answer
             cells.append(Cell(f"e{exercise.number}-check", exercise.check, self._seconds(exercise)))
@@ -105,8 +107,8 @@ class Rebuilding:
     def _seconds(self, *exercises: Exercise) -> float:
         return self.timeout or max(exercise.timeout for exercise in exercises)
 
-    def _setup(self) -> Cell:
-        return Cell("setup", self.assignment.setup, OUR_SECONDS)
+    def _setup(self, stem: str = "setup") -> Cell:
+        return Cell(stem, self.assignment.setup, OUR_SECONDS)
 
     def _student(self, submission: Submission, place: int, by_statement: bool = False) -> Cell:
         cell = submission.cells[place]

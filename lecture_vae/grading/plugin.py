@@ -14,10 +14,11 @@ from typing import Any
 import nbval.plugin
 import pytest
 
-from lecture_vae.grading.boxed import BoxedKernel, Stopped
+from lecture_vae.grading.boxed import BoxedKernel, Stopped, bound_memory
 from lecture_vae.grading.inside import MIME
 from lecture_vae.grading.zygote import Zygote
 
+MEMORY_MB = 320  # of this process, of which a batch takes some 60
 MAX_TEXT = 4_000  # characters of printed text that are kept
 
 
@@ -28,7 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives nbval the boxed kernels."""
+    """Gives nbval the boxed kernels, and this process a limit on what it may hold."""
+    bound_memory(MEMORY_MB)
     BoxedKernel.zygote = Zygote.attach(config.getoption("--grading-zygote"))
     nbval.plugin.RunningKernel = BoxedKernel
     config.pluginmanager.register(_Reporter(config.getoption("--grading-out")))

@@ -57,7 +57,7 @@ class Answer:
 
     exercise: str
     cells: tuple[int, ...]  # places in Submission.cells of all that answer it, in order
-    alone: tuple[int, ...]  # places of the one cell that counts and of all that it needs by name
+    alone: tuple[int, ...]  # places of all that it needs by name, then of the cell that counts
     matched_by: str  # how it was found: "id", "tag", "source", or "" if there is none
     unanswered: bool  # it is the stub
     remark: str = ""  # a sentence for the student, if something about it was unusual

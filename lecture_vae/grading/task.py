@@ -6,7 +6,6 @@ Every submission is one task, named by a hash of all that its verdict depends on
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -100,6 +99,13 @@ class Grading:
             hashlib.sha256(self.seed.encode()).hexdigest()[:16],
         )
 
+    def warm_for(self, submissions: Sequence[Submission]) -> None:
+        """Has kernels start with what takes longest to import, if a submission speaks of it."""
+        sources = (cell.source for each in submissions for cell in each.cells)
+        if any("matplotlib" in source for source in sources):
+            preload = (*self.conditions.preload, "matplotlib.pyplot")
+            self.conditions = replace(self.conditions, preload=preload)
+
     @cached_property
     def checks(self) -> dict[str, HiddenCheck]:
         """What decides about each exercise, on cases from the secret seed."""
@@ -151,7 +157,7 @@ class Grading:
             return
         text = json.dumps([asdict(result) for result in results])
         path = self.out / STORE / f"{self.key(submission)}.json"
-        write_atomically(path, lambda file: file.write_text(text, encoding="utf8"))
+        write_atomically(path, lambda file: file.write_text(text, encoding="utf8"), private=True)
 
     def begin(self, submission: Submission) -> Task:
         """The task of a submission, with the verdicts on exercises that need no run."""
@@ -267,12 +273,9 @@ def _seed(path: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         seed = secrets.token_hex(16)
-
-        def write(file: Path) -> None:
-            os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-            file.write_text(seed + "\n", encoding="ascii")
-
-        write_atomically(path, write)
+        write_atomically(
+            path, lambda file: file.write_text(seed + "\n", encoding="ascii"), private=True
+        )
         return seed
 
 

@@ -32,7 +32,6 @@ PATIENCE = 120.0  # seconds for a reply, which the first time waits for the impo
 ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "OMP_NUM_THREADS": "1",
-    "OMP_THREAD_LIMIT": "4",  # whatever a cell asks for: the box allows few
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
