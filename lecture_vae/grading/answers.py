@@ -207,9 +207,9 @@ def _is_blank(cells: Sequence[Cell], question: Question) -> str:
 
 
 def _text(source: str) -> str:
-    """A cell but for line ends, trailing blanks and the known cases of a check."""
-    lines = KNOWN_CASES.sub('KnownCases("")', source).strip().splitlines()
-    return "\n".join(line.rstrip() for line in lines)
+    """A cell but for line ends, blank lines, trailing blanks and the known cases of a check."""
+    lines = KNOWN_CASES.sub('KnownCases("")', source).splitlines()
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _same(source: str, stub: str) -> bool:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import jupytext
@@ -64,15 +65,23 @@ class Exercise:
         """The heading of the statement."""
         return self.statement.splitlines()[0].lstrip("# ").strip()
 
-    def check_cell(self, known: str) -> str:
-        """The check as students get it: the author's asserts among those on known cases.
+    def check_cell(self, known: str | None) -> str:
+        """The check as students get it, a function, so that no name of ours is left with theirs.
 
         Args:
-            known: What :meth:`~lecture_vae.grading.selfcheck.KnownCases.pack` made of the cases.
+            known: What :meth:`~lecture_vae.grading.selfcheck.KnownCases.pack` made of the cases,
+                among which the author's asserts then stand; None for the asserts alone.
         """
+        lines = indent(self.check_lines(known), "    ")
+        return f"def _check():\n{lines}\n\n\ntry:\n    _check()\nfinally:\n    del _check"
+
+    def check_lines(self, known: str | None) -> str:
+        """What the check does. Until version 0.1 its cell held nothing else."""
+        if known is None:
+            return self.check
         return (
-            "from lecture_vae.grading.selfcheck import KnownCases\n\n\n"
-            f"{self.probe}\n\n\n"
+            "from lecture_vae.grading.selfcheck import KnownCases\n\n"
+            f"{self.probe}\n\n"
             f'known = KnownCases("{known}")\n'
             "known.look_for_mistakes(probe)\n"
             f"{self.check}\n"

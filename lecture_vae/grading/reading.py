@@ -44,7 +44,16 @@ def handed_out(assignment: Assignment) -> HandedOut:
         assignment.name,
         assignment.setup,
         tuple(
-            Question(each.name, each.answer, each.stub, (each.check, each.check_cell("")))
+            Question(
+                each.name,
+                each.answer,
+                each.stub,
+                tuple(
+                    cell(known)
+                    for cell in (each.check_cell, each.check_lines)
+                    for known in (None, "")
+                ),
+            )
             for each in assignment.exercises
         ),
     )
