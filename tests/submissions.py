@@ -423,21 +423,20 @@ WRONG_AND_SLOW: dict[str, tuple[str, set[str]]] = {
         import os
         import time
 
-        refused = 0
-
         def standardize(x):
-            global refused
-            for _ in range(300):
-                try:
-                    child = os.fork()
-                except OSError:
-                    refused += 1
-                    continue
-                if child == 0:
-                    time.sleep(2)
-                    os._exit(0)
-            print("refused", refused)
             return 0.0
+
+        refused = 0
+        for _ in range(300):
+            try:
+                child = os.fork()
+            except OSError:
+                refused += 1
+                continue
+            if child == 0:
+                time.sleep(2)
+                os._exit(0)
+        print("refused", refused)
         """),
         {"wrong", "error", "crashed"},
     ),

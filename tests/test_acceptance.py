@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,10 +26,8 @@ import lecture_vae
 from lecture_vae.grading import grade as grading
 from lecture_vae.grading.grade import grade
 from lecture_vae.grading.gradebook import FORMULA, feedback_names
-from lecture_vae.grading.observe import rebuild
-from lecture_vae.grading.reading import Reader
-from lecture_vae.grading.sandbox import choose
-from lecture_vae.grading.task import Grading
+from lecture_vae.grading.sandbox import SandboxError, choose
+from lecture_vae.grading.task import TRIAL, Grading
 from lecture_vae.grading.verdict import Result
 
 SEED = "5eed" * 8
@@ -150,18 +149,6 @@ def test_a_dead_kernel_is_noticed_within_two_seconds(graded, name):
     assert graded.of(name)["scaled-sum"].seconds < 2
 
 
-def test_a_planted_answer_cannot_spoil_a_later_one(tmp_path):
-    submissions, out = some(tmp_path, ["honest-uses-an-earlier-answer"])
-    task = Grading(SOURCE, out)
-    path = submissions / "honest-uses-an-earlier-answer.ipynb"
-    with Reader(task.assignment) as reader:
-        submission = reader.notebook("anna", path)
-    for exercise in task.assignment.exercises:
-        notebook = rebuild("key", task.assignment, submission, task.checks, exercise.name)
-        planted = [cell.id.startswith("canary") for cell in notebook.cells]
-        assert planted == [False] * (len(planted) - 3) + [True] * 3
-
-
 # ---------------------------------------------------------------------------- harm
 
 
@@ -192,17 +179,15 @@ def test_neither_right_values_nor_hidden_checks_are_in_the_box(graded):
 @pytest.mark.slow
 def test_a_fork_bomb_is_refused_most_of_its_forks(graded):
     printed = graded.of("wrong-fork-bomb")["standardize"].printed
-    refused = [int(number) for number in re.findall(r"refused (\d+)", printed)]
-    assert refused
-    assert min(refused) > 200  # of 300
+    (refused,) = re.findall(r"refused (\d+)", printed)
+    assert int(refused) > 200  # of 300
 
 
 @pytest.mark.slow
 def test_submissions_do_not_disturb_each_other(graded):
-    neighbors = [result for result in graded.results if "I am" in result.printed]
-    assert len(neighbors) == 30
-    assert len({result.printed.splitlines()[0] for result in neighbors}) == 30
-    assert all(len(set(result.printed.splitlines())) == 1 for result in neighbors)
+    first = [r for r in graded.results if r.exercise == "scaled-sum" and "I am" in r.answer]
+    assert len(first) == 30
+    assert {(result.outcome, result.attempts) for result in first} == {("correct", 1)}
 
 
 @pytest.mark.slow
@@ -255,8 +240,10 @@ def test_markup_of_students_does_not_reach_a_page(graded):
 def not_to_be_run(monkeypatch):
     """Grading that would open a kernel fails, and says for whom."""
 
-    def refuse(grading, open_tasks, *_):
-        raise AssertionError(sorted(task.student for task in open_tasks))
+    def refuse(grading, submissions, *_):
+        if submissions:
+            raise AssertionError(sorted(each.student for each in submissions))
+        yield from ()
 
     monkeypatch.setattr(grading, "_graded", refuse)
 
@@ -329,23 +316,46 @@ def test_another_seed_and_one_job_give_the_same_marks(graded, tmp_path):
 
 @pytest.mark.slow
 def test_a_failure_of_ours_is_repeated_alone_and_costs_no_points(tmp_path, monkeypatch):
-    def lost(grading, open_tasks, *_):
-        yield from ((task, None) for task in open_tasks)
+    observed, always = grading._observed, True
 
-    def fail(*_):
-        raise OSError("no space left")
+    def lost(task, notebooks, *more):
+        if always or notebooks[0].key == TRIAL:
+            yield from ((each.key, None) for each in notebooks if each.key != TRIAL)
+        else:
+            yield from observed(task, notebooks, *more)
 
     monkeypatch.setattr(grading, "_observed", lost)
     submissions, out = some(tmp_path, ["honest-uses-an-earlier-answer"])
-    with monkeypatch.context() as worse:
-        worse.setattr(grading, "observe", fail)
-        results = grade(SOURCE, submissions, out)
+    results = grade(SOURCE, submissions, out)
     assert {result.outcome for result in results} == {"infrastructure"}
     with (out / "gradebook.csv").open(encoding="utf8", newline="") as file:
         *_, row = csv.reader(file)
     assert row[-5:] == [""] * 5  # which says nothing, where 0 would say something
+    always = False
     results = grade(SOURCE, submissions, out)
     assert [(result.outcome, result.attempts) for result in results] == [("correct", 2)] * 4
+
+
+@pytest.mark.slow
+def test_what_would_stop_everybody_is_found_before_the_first_student(tmp_path, monkeypatch):
+    submissions, out = some(tmp_path, ["honest-as-it-should-be", "untouched"])
+
+    def fail(*_, **__):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as worse:
+        worse.setattr(grading, "observe", fail)
+        with pytest.raises(SandboxError, match=r"cannot be run here: no space.*Nobody was graded"):
+            grade(SOURCE, submissions, out)
+    text = SOURCE.read_text(encoding="utf8")
+    broken = tmp_path / "broken.md"
+    # As where a library is missing in the sandbox: the solution does not come out right there.
+    inside = "import os\nif os.environ.get('USER') == 'student':\n    import not_in_the_box\n"
+    broken.write_text(text.replace("import math\n", f"import math\n{inside}"), encoding="utf8")
+    with pytest.raises(SandboxError, match=r"solution of scaled-sum did not come out right"):
+        grade(broken, submissions, out)
+    assert {path.name for path in out.iterdir()} == {"seed"}
+    assert not list(Path(tempfile.gettempdir()).glob("lv-batch-*"))
 
 
 def rows_of(out: Path, names: list[str]) -> dict[str, object]:
