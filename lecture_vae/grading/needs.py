@@ -1,7 +1,7 @@
 """Needs: which cells of a notebook an answer stands on, by name."""
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lecture_vae.grading.names import Names
 
@@ -16,7 +16,12 @@ def given_names(setup: Names) -> dict[str, str]:
     return dict.fromkeys(dir(builtins), "") | setup.defines
 
 
-def needed(start: int, cells: Sequence[Names], given: Mapping[str, str]) -> tuple[int, ...]:
+def needed(
+    start: int,
+    cells: Sequence[Names],
+    given: Mapping[str, str],
+    answers: Collection[int] = (),
+) -> tuple[int, ...]:
     """The places of a cell and of all cells that it needs by name, transitively, in order.
 
     Args:
@@ -25,8 +30,10 @@ def needed(start: int, cells: Sequence[Names], given: Mapping[str, str]) -> tupl
         given: Names that are there without any cell, and how they are defined. One of them is
             needed from a cell only if that defines or imports another thing under its name:
             a variable of an experiment called ``sum`` is not what an answer means.
+        answers: Places of cells that answer exercises. What they change of a module, such as a
+            default of torch, is no concern of other answers.
     """
-    by_name = _suppliers(cells, given)
+    by_name = _suppliers(cells, given, answers)
     chosen, todo = {start}, [start]
     todo += [place for place, names in enumerate(cells) if names.anything]
     chosen |= set(todo)
@@ -45,7 +52,7 @@ def needed(start: int, cells: Sequence[Names], given: Mapping[str, str]) -> tupl
 
 
 def _suppliers(
-    cells: Sequence[Names], given: Mapping[str, str]
+    cells: Sequence[Names], given: Mapping[str, str], answers: Collection[int]
 ) -> dict[str, tuple[list[int], list[int]]]:
     """For every name the places that define it and the places that change its object."""
     found: dict[str, tuple[list[int], list[int]]] = {}
@@ -66,7 +73,7 @@ def _suppliers(
     for place, names in enumerate(cells):
         changes = names.changes.union(*(effects.get(called, ()) for called in names.calls))
         for name, method in changes:
-            if name not in modules or _matters(method):
+            if name not in modules or (_matters(method) and place not in answers):
                 found.setdefault(name, ([], []))[1].append(place)
     return found
 
