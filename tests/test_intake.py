@@ -163,6 +163,7 @@ def test_known_rubbish_gets_one_common_line(tmp_path, take):
         "Thumbs.db",
         "ben/.git/hooks/x.ipynb",
         "ben/__pycache__/a.pyc",
+        "ben/venv/x/y.ipynb",
         "~$report.docx",
     )
     put(tmp_path, "ada.ipynb", "ben/a.ipynb", *rubbish)
@@ -174,7 +175,7 @@ def test_known_rubbish_gets_one_common_line(tmp_path, take):
         "c": ["c.zip/c.ipynb"],
     }
     ((path, why),) = found.not_graded
-    assert why == LEFTOVER and path.endswith(" and 9 more")
+    assert why == LEFTOVER and path.endswith(" and 10 more")
 
 
 def test_an_empty_or_unreadable_file_is_a_row(tmp_path):
