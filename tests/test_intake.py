@@ -163,6 +163,7 @@ def test_known_rubbish_gets_one_common_line(tmp_path, take):
         "Thumbs.db",
         "ben/.git/hooks/x.ipynb",
         "ben/__pycache__/a.pyc",
+        "ben/venv/x/y.ipynb",
         "~$report.docx",
     )
     put(tmp_path, "ada.ipynb", "ben/a.ipynb", *rubbish)
@@ -174,7 +175,16 @@ def test_known_rubbish_gets_one_common_line(tmp_path, take):
         "c": ["c.zip/c.ipynb"],
     }
     ((path, why),) = found.not_graded
-    assert why == LEFTOVER and path.endswith(" and 9 more")
+    assert why == LEFTOVER and path.endswith(" and 10 more")
+
+
+def test_a_folder_may_be_named_as_from_here(monkeypatch, tmp_path):
+    put(tmp_path / "in", "ada.zip", content=zipped("a.ipynb"))
+    put(tmp_path / "in", "ben.ipynb")
+    monkeypatch.chdir(tmp_path)
+    found = collect(Path("in")).found
+    with Reader(SMALL) as reader:
+        assert [reader.read(each).problem for each in found.values()] == [None, None]
 
 
 def test_an_empty_or_unreadable_file_is_a_row(tmp_path):

@@ -164,9 +164,14 @@ def test_a_function_that_fills_and_the_cell_that_calls_it():
 def test_a_module_is_changed_by_assignment_and_by_what_sets_defaults():
     answer = "def first(x): return torch.zeros(3) + np.pi + math.e"
     matter = ("torch.set_default_dtype(torch.float64)", "math.tau = 6", "np.seterr(all='raise')")
-    not_matter = ("torch.manual_seed(0)", "torch.add(x, x)", "np.sort(a)", "np.set_printoptions()")
+    not_matter = ("torch.manual_seed(0)", "torch.add(x, x)", "np.sort(a)", "np.set_printoptions()",
+                  "check(torch.float64, np)", "outer(torch.ones(2))")  # fmt: skip
     assert needs_of(answer, *not_matter, *matter[:2]) == [*matter[:2]]
     assert needs_of(answer, matter[2]) == [matter[2]]
+    cells = [*map(find_names, ("table = {}", f"{matter[0]}\ntable[0] = 1", f"{answer}, table"))]
+    assert needed(2, cells, GIVEN, {1, 2}) == (0, 1, 2)  # the other answer changes the table
+    assert needed(1, [*cells[1:], find_names(answer)], GIVEN, {0, 1}) == (0, 1)
+    assert needed(2, [*cells[1:], find_names(answer)], GIVEN, {0, 2}) == (2,)
 
 
 def test_a_star_may_define_anything_and_is_always_needed():

@@ -73,6 +73,11 @@ def test_what_took_the_place_of_a_file_is_not_opened(reader, good, tmp_path):
     assert reader.notebook("ada", good).problem is None
 
 
+def test_a_path_means_what_it_means_to_the_caller(monkeypatch, reader, good):
+    monkeypatch.chdir(good.parent)
+    assert reader.notebook("ada", Path(good.name)).problem is None
+
+
 def test_names_of_files_need_not_be_unicode(reader, tmp_path):
     path = tmp_path / os.fsdecode(b"\xe9.ipynb")
     assert reader.notebook("\udce9", put(path, Notebook())).problem is None
@@ -144,7 +149,9 @@ def stand_in(monkeypatch, script):
     ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "import time; time.sleep(99)",
      "import os, time; os.write(1, b'\\0'); time.sleep(99)",  # a part of a length
      "import os, time; os.write(1, b'\\xff' * 9); time.sleep(99)",  # more than is taken
-     "import os; os.write(1, b'\\0\\0\\0\\4null')", "import os; os.write(1, b'\\0\\0\\0\\2{]')"],
+     "import os; os.write(1, b'\\0\\0\\0\\4null')",
+     "import os, time; os.write(1, b'\\0\\0\\0\\2{}'); time.sleep(99)",
+     "import os; os.write(1, b'\\0\\0\\0\\2{]')"],
 )  # fmt: skip
 def test_a_process_that_ends_stalls_or_babbles_is_a_problem(monkeypatch, good, script):
     monkeypatch.setattr(reading, "SECONDS", 1)
@@ -153,6 +160,7 @@ def test_a_process_that_ends_stalls_or_babbles_is_a_problem(monkeypatch, good, s
         begun = time.monotonic()
         assert "could not be read" in reader.notebook("eve", good).problem
         assert time.monotonic() - begun < 60
+        assert reader.process is None
         monkeypatch.undo()
         assert reader.notebook("ada", good).problem is None
 

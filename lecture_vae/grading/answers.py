@@ -116,6 +116,7 @@ def _answers(
     student_cells = tuple(
         StudentCell(theirs[place].source, *roles.get(place, ("", ""))) for place in kept
     )
+    answering = {kept.index(place) for place in roles}
     answers = []
     for question in handed_out.questions:
         found = counted[question.name]
@@ -125,12 +126,11 @@ def _answers(
             answers.append(Answer(question.name, (), (), how, bool(how)))
             continue
         best = _that_counts(found, question)
-        others = {kept.index(place) for place, (name, _) in roles.items() if name != question.name}
         answers.append(
             Answer(
                 question.name,
                 tuple(kept.index(match.place) for match in found),
-                needed(kept.index(best.place), names, handed_out.given, others),
+                needed(kept.index(best.place), names, handed_out.given, answering),
                 best.how,
                 unanswered=False,
                 remark=_remark(best, question),

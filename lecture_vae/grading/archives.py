@@ -10,8 +10,8 @@ import stat
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,21 +43,17 @@ def members(path: Path, inside: Sequence[int]) -> list[Member]:
         ValueError: It is no archive, or too large.
         OSError: It cannot be read.
     """
-    with _opened(path, inside) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                infos = archive.infolist()
-                if len(infos) > MAX_MEMBERS:
-                    raise ValueError(
-                        f"it holds {len(infos):,} files; at most {MAX_MEMBERS:,} are looked at"
-                    )
-                return [
-                    (number, _name(info), info.file_size, _time(info), bool(info.flag_bits & 1))
-                    for number, info in enumerate(infos)
-                    if not info.is_dir()
-                ]
-        except DAMAGED as error:
-            raise ValueError(f"it is no zip file, or a damaged one ({error})") from error
+    try:
+        infos = _archive(path, inside).infolist()
+    except DAMAGED as error:
+        raise ValueError(f"it is no zip file, or a damaged one ({error})") from error
+    if len(infos) > MAX_MEMBERS:
+        raise ValueError(f"it holds {len(infos):,} files; at most {MAX_MEMBERS:,} are looked at")
+    return [
+        (number, _name(info), info.file_size, _time(info), bool(info.flag_bits & 1))
+        for number, info in enumerate(infos)
+        if not info.is_dir()
+    ]
 
 
 def content(path: Path, inside: Sequence[int], limit: int) -> bytes:
@@ -68,38 +64,51 @@ def content(path: Path, inside: Sequence[int], limit: int) -> bytes:
         ValueError: The archive is damaged or encrypted.
         OSError: It cannot be read.
     """
-    with _opened(path, inside[:-1]) as file:
-        if not inside:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise TooLarge(size, limit)
-            return file.read(limit + 1)[:limit]
-        return _member(file, inside[-1], limit)
+    if inside:
+        return _member(path, inside, limit)
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise TooLarge(size, limit)
+        return file.read(limit)
 
 
-@contextmanager
-def _opened(path: Path, inside: Sequence[int]) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> BinaryIO:
     # Neither a link nor a pipe that took the place of the file since it was found.
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(number, "rb") as file:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise OSError("it is no regular file")
-        yield io.BytesIO(_member(file, inside[0], MAX_INNER)) if inside else file
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError("it is no regular file")
+    return os.fdopen(number, "rb")
 
 
-def _member(file: BinaryIO, number: int, limit: int) -> bytes:
+def _archive(path: Path, inside: Sequence[int]) -> zipfile.ZipFile:
+    if inside:
+        return zipfile.ZipFile(io.BytesIO(_member(path, inside, MAX_INNER)))
+    with _opened(path) as file:
+        found = os.fstat(file.fileno())
+        return _listed(path, found.st_ino, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _listed(path: Path, *_: int) -> zipfile.ZipFile:
+    """The archive, kept open: to list that of a whole class for each student takes too long."""
+    return zipfile.ZipFile(_opened(path))
+
+
+def _member(path: Path, inside: Sequence[int], limit: int) -> bytes:
     try:
-        with zipfile.ZipFile(file) as archive:
-            info = archive.infolist()[number]
-            if info.flag_bits & 1:
-                raise ValueError("it is encrypted: no password is known here")
-            if info.file_size > limit:
-                raise TooLarge(info.file_size, limit)
-            with archive.open(info) as opened:
-                data = opened.read(limit + 1)
+        archive = _archive(path, inside[:-1])
+        info = archive.infolist()[inside[-1]]
+        if info.flag_bits & 1:
+            raise ValueError("it is encrypted: no password is known here")
+        if info.file_size > limit:
+            raise TooLarge(info.file_size, limit)
+        with archive.open(info) as opened:
+            data = opened.read(limit + 1)
     except TooLarge:
         raise
-    except DAMAGED as error:
+    except (*DAMAGED, IndexError) as error:
         raise ValueError(f"it cannot be unpacked ({error})") from error
     if len(data) > limit:
         raise TooLarge(len(data), limit)

@@ -24,7 +24,7 @@ NOTEBOOK = re.compile(r"\.ipynb(?:\.(?:ipynb|json|txt))*$", re.IGNORECASE)
 RUBBISH = re.compile(
     r"__MACOSX|__pycache__|\._.*|\.DS_Store|\.Spotlight-.*|\.Trashes|\.fseventsd|Thumbs\.db|"
     r"desktop\.ini|~\$.*|Icon\r|\.ipynb_checkpoints|\.git|\.gitignore|\.gitattributes|\.github|"
-    r"\.gitkeep|\.vscode|\.idea|\.venv|\.cache|\.virtual_documents",
+    r"\.gitkeep|\.vscode|\.idea|\.cache|\.virtual_documents|\.?venv|node_modules|site-packages",
     re.IGNORECASE | re.DOTALL,
 )
 LEFTOVER = "left by a system or a tool, nobody's work"

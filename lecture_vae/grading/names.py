@@ -208,7 +208,7 @@ class _Finder(ast.NodeVisitor):
                 self.names.calls.add(name)
         if name in CHANGES_ITS_ARGUMENTS or (name.endswith("_") and not name.endswith("__")):
             for argument in node.args:
-                self._change(argument)
+                self._change(argument, "argument")
         self.generic_visit(node)
 
     def _effect(self, call: ast.Call) -> None:
@@ -217,7 +217,7 @@ class _Finder(ast.NodeVisitor):
             self._change(call.func, call.func.attr)
         elif isinstance(call.func, ast.Name) and call.func.id not in CHANGES_NOTHING:
             for argument in call.args:
-                self._change(argument)
+                self._change(argument, "argument")
 
     # -- scopes
 

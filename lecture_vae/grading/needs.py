@@ -17,20 +17,23 @@ def given_names(setup: Names) -> dict[str, str]:
 
 
 def needed(
-    start: int, cells: Sequence[Names], given: Mapping[str, str], others: Collection[int] = ()
+    start: int,
+    cells: Sequence[Names],
+    given: Mapping[str, str],
+    answers: Collection[int] = (),
 ) -> tuple[int, ...]:
     """The places of all cells that a cell needs by name, transitively, in order; then its own.
 
     Args:
         start: The place of the cell.
         cells: The names of all cells, in order.
-        others: Places of cells that answer other exercises: what such a cell does to a module is
-            no reason to run it, only a name that it defines is.
         given: Names that are there without any cell, and how they are defined. One of them is
             needed from a cell only if that defines or imports another thing under its name:
             a variable of an experiment called ``sum`` is not what an answer means.
+        answers: Places of cells that answer exercises. What they change of a module, such as a
+            default of torch, is no concern of other answers.
     """
-    by_name = _suppliers(cells, given, others)
+    by_name = _suppliers(cells, given, answers)
     chosen, todo = {start}, [start]
     todo += [place for place, names in enumerate(cells) if names.anything]
     chosen |= set(todo)
@@ -49,7 +52,7 @@ def needed(
 
 
 def _suppliers(
-    cells: Sequence[Names], given: Mapping[str, str], others: Collection[int]
+    cells: Sequence[Names], given: Mapping[str, str], answers: Collection[int]
 ) -> dict[str, tuple[list[int], list[int]]]:
     """For every name the places that define it and the places that change its object."""
     found: dict[str, tuple[list[int], list[int]]] = {}
@@ -70,7 +73,7 @@ def _suppliers(
     for place, names in enumerate(cells):
         changes = names.changes.union(*(effects.get(called, ()) for called in names.calls))
         for name, method in changes:
-            if name not in modules or (_matters(method) and place not in others):
+            if name not in modules or (_matters(method) and place not in answers):
                 found.setdefault(name, ([], []))[1].append(place)
     return found
 

@@ -169,7 +169,7 @@ class Reader:
             if self.process is None:
                 self.process = _start()
                 self._send(asdict(self.handed_out) if self.handed_out else None)
-            self._send([what, os.fspath(path), list(inside)])
+            self._send([what, os.fspath(path.absolute()), list(inside)])
             answer = json.loads(self._receive(time.monotonic() + SECONDS))
             if type(answer) is not dict:
                 raise ValueError("an answer is an object")
