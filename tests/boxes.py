@@ -10,6 +10,7 @@ from lecture_vae.grading.confine import Box, Limits
 LIMITS = Limits(cpu_s=20, memory_mb=64, processes=32, open_files=64, file_mb=2, disk_mb=4)
 REPORT = """
 import json, os, sys, tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from lecture_vae.grading import box, confine, linux, seccomp, tree, warden
 
@@ -17,7 +18,8 @@ shut_in = confine.Box.from_json(sys.argv[1])
 exec(sys.argv[3])
 try:
     code = compile(sys.argv[2], "<boxed>", "exec")
-    with box.with_home(shut_in.level, shut_in.limits) as shut_in:
+    made = box.with_home(shut_in.level, shut_in.limits)
+    with made if shut_in.home == "/tmp" else nullcontext(shut_in) as shut_in:
         said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
 except confine.SandboxError as error:
     said = f"SandboxError: {error}"

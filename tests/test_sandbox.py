@@ -185,9 +185,7 @@ def test_what_fails_on_the_way_in_ends_it(box, step, tmp_path):
 
 
 def test_a_home_that_is_not_there_is_refused():
-    gone = "shut_in = confine.Box('none', shut_in.limits, '/nowhere/home')"
-    spoil = f"{gone}\nbox.with_home = lambda *_: __import__('contextlib').nullcontext(shut_in)"
-    said = guarded(Box("none", LIMITS), "pass", spoil)
+    said = guarded(Box("none", LIMITS, "/nowhere/home"), "pass")
     assert said.startswith("SandboxError: a home is a private folder of its own")
 
 
@@ -196,7 +194,7 @@ def test_a_program_sees_only_what_it_needs(box):
     code = (
         "import os\n"
         "assert os.getcwd() == os.environ['HOME'] == os.environ['TMPDIR'] == '/tmp'\n"
-        "assert os.listdir('/tmp') == os.listdir('/dev/shm') == []\n"
+        "assert os.listdir('/dev/shm') == []\n"
         "others = {'box', 'home', 'mnt', 'opt', 'run', 'srv', 'sys', 'var'}\n"
         "assert not set(os.listdir('/')) & others\n"
         "assert os.getpid() == 1 and os.getuid() == 1000\n"

@@ -232,6 +232,17 @@ def test_the_death_of_the_zygote_ends_everything(start):
     zygote.close()
 
 
+def test_a_kernel_to_which_nobody_listens_is_ended(start):
+    """The process that asked for it was killed in the middle of a cell; the zygote lives on."""
+    talk = start()
+    talk.run("while True: pass", wait=False)
+    kernel = talk.kernel
+    for mine in (kernel._report, kernel._pidfd):
+        os.close(mine)
+    kernel._report = kernel._pidfd = -1
+    assert gone(kernel.pid)
+
+
 def test_a_killed_warden_takes_its_kernel_along(start):
     talk = start()
     stat = Path(f"/proc/{talk.kernel.pid}/stat").read_text()

@@ -23,7 +23,7 @@ from typing import Any
 from lecture_vae.grading import linux, tree
 from lecture_vae.grading.confine import INNER_ID, Box, Limits, SandboxError, enter
 
-__all__ = ["Started", "enter_and_tell", "prepare", "reap", "spare_id", "start", "with_home"]
+__all__ = ["Started", "enter_and_tell", "prepare", "reap", "start", "with_home"]
 
 FIRST_SPARE_ID = 1_900_000_000  # above the ranges that distributions hand out
 PATIENCE = 60.0  # seconds for one step of entering; bubblewrap's imports everything in it
@@ -40,9 +40,11 @@ def with_home(level: str, limits: Limits) -> Iterator[Box]:
     try:
         yield replace(box, home=home)
     finally:
-        for folder, _, _ in os.walk(home):  # what a program has closed can be removed as well
-            with suppress(OSError):
-                os.chmod(folder, 0o700)
+        for folder, folders, _ in os.walk(home):  # what a program has closed is removed as well
+            for place in (os.path.join(folder, name) for name in folders):
+                with suppress(OSError):
+                    if not os.path.islink(place):
+                        os.chmod(place, 0o700)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -68,7 +70,7 @@ def start(
         SandboxError: If entering fails; nothing is left running then.
     """
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    user = None if box.level == "none" else spare_id(os.getpid())
+    user = None if box.level == "none" else _spare_id(os.getpid())
     try:
         if not box.has_own_files:
             os.chmod(box.home, 0o700)
@@ -220,20 +222,23 @@ def _start_in_bubblewrap(
         for parent in reversed(Path(place).parents[:-1]):  # bubblewrap makes them private
             mounts += ["--perms", "0755", "--dir", str(parent)]
         mounts += ["--ro-bind", place, place]
+    # With its own "--dev", which has terminals, bubblewrap allows no remount to an ordinary user.
+    for name in tree.DEVICES:
+        mounts += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in tree.DEVICE_LINKS.items():
+        mounts += ["--symlink", target, f"/dev/{name}"]
     inner = [str(theirs.fileno()), box.as_json(), str(-1 if user is None else user)]
     needed = ["SYS_ADMIN"]  # to bound the entries of /tmp
     users: list[str] = []
     if user is not None:  # then without a user namespace, in which that user would not exist
         needed += ["CHOWN", "SETUID", "SETGID", "SETPCAP"]
     else:
-        users = ["--unshare-user"]
-        if os.geteuid() == 0:  # root of a namespace; bubblewrap then allows no remount
-            users += ["--uid", str(INNER_ID), "--gid", str(INNER_ID)]
+        users = ["--unshare-user", "--uid", str(INNER_ID), "--gid", str(INNER_ID)]
     users += [word for name in needed for word in ("--cap-add", f"CAP_{name}")]
     wrapped = [
         "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", *users,
         "--die-with-parent", "--new-session", "--as-pid-1", "--info-fd", str(write), *mounts,
-        "--proc", "/proc", "--dev", "/dev",
+        "--proc", "/proc",
         "--size", str(tree.SHARED_MB << 20), "--tmpfs", "/dev/shm",
         "--chdir", "/tmp", sys.executable, *command, *inner,
     ]  # fmt: skip
@@ -264,7 +269,7 @@ def _enter_and_run(
     program()
 
 
-def spare_id(pid: int) -> int | None:
+def _spare_id(pid: int) -> int | None:
     """A user and group that nobody has, one per warden, if this process may change to it."""
     if os.geteuid() != 0:
         return None

@@ -16,7 +16,7 @@ from queue import Empty
 from select import POLLIN, POLLOUT, poll
 from typing import Any
 
-from lecture_vae.grading.frames import FrameError, Kind, Reader, pack, well_formed
+from lecture_vae.grading.frames import FrameError, FrameSizeError, Kind, Reader, pack, well_formed
 from lecture_vae.grading.zygote import Kernel, Zygote
 
 __all__ = ["BoxedKernel", "Stopped", "bound_memory"]
@@ -195,6 +195,9 @@ class BoxedKernel:
         try:
             for kind, _, payload in self.line.reader.read(self._is_wanted):
                 self._take(kind, payload)
+        except FrameSizeError as error:
+            self._end()
+            raise Stopped("output", str(error)) from error
         except (ValueError, RecursionError) as error:  # a student's code can send anything
             self._end()
             raise Stopped("crashed", f"the kernel sent what no kernel sends: {error}") from error

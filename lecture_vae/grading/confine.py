@@ -104,8 +104,7 @@ def enter(box: Box, user: int | None, channel: socket.socket, keep: Iterable[int
             with suppress(FileNotFoundError):  # without a /proc, the filter alone forbids it
                 Path("/proc/sys/user/max_user_namespaces").write_text("0")
         elif box.level == "bubblewrap":
-            with suppress(PermissionError):  # it is then not promised
-                tree.bound_entries()
+            tree.bound_entries()
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         if linux.landlock_abi() if box.has_own_files else box.level == "landlock":
             linux.landlock_restrict(_rights(box))
@@ -169,11 +168,13 @@ def _amounts(box: Box, user: int | None) -> dict[int, int]:
     # Linux counts processes by user. A box's user is its own, in its namespace or altogether;
     # else whatever runs already for this user has to be allowed for.
     alone = box.has_own_files or user is not None
+    # The warden of a box in namespaces is in its user namespace, and the same user if not root's.
+    beside = int(box.level == "namespaces" and user is None)
     held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     return {
         resource.RLIMIT_CPU: limits.cpu_s,
         resource.RLIMIT_FSIZE: limits.file_mb << 20,
-        resource.RLIMIT_NPROC: limits.processes + (0 if alone else _threads_of(os.getuid())),
+        resource.RLIMIT_NPROC: limits.processes + (beside if alone else _threads_of(os.getuid())),
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_DATA: held + (limits.memory_mb + STACKS_MB << 20),
         resource.RLIMIT_CORE: 0,

@@ -10,7 +10,16 @@ import struct
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 
-__all__ = ["MAX_JSON", "FrameError", "Kind", "Reader", "pack", "read_exactly", "well_formed"]
+__all__ = [
+    "MAX_JSON",
+    "FrameError",
+    "FrameSizeError",
+    "Kind",
+    "Reader",
+    "pack",
+    "read_exactly",
+    "well_formed",
+]
 
 HEAD = struct.Struct("!BII")  # kind, number of the request, bytes that follow
 MAX_JSON = 65_536  # bytes of a frame that is parsed as JSON
@@ -30,7 +39,11 @@ class Kind(IntEnum):
 
 
 class FrameError(ValueError):
-    """What came is no frame, or a larger one than is allowed."""
+    """What came is no frame."""
+
+
+class FrameSizeError(FrameError):
+    """A frame is larger than allowed."""
 
 
 def pack(kind: Kind, number: int, payload: bytes = b"") -> bytes:
@@ -85,7 +98,8 @@ class Reader:
             wanted: Whether a frame of this kind and number is to be held.
 
         Raises:
-            FrameError: If a frame is none, or larger than allowed.
+            FrameError: If a frame is none.
+            FrameSizeError: If it is larger than allowed.
         """
         try:
             part = self.source.recv(CHUNK)
@@ -105,7 +119,9 @@ class Reader:
                 raise FrameError(f"a frame of an unknown kind, {kind}")
             most = MAX_JSON if kind in (Kind.ERROR, Kind.REPLY) else self.max_frame
             if size > most:
-                raise FrameError(f"a frame has at most {most:,} bytes; one of {size:,} was sent")
+                raise FrameSizeError(
+                    f"a frame has at most {most:,} bytes; one of {size:,} was sent"
+                )
             end = at + HEAD.size + size
             if not wanted(kind, number):
                 self.frames += 1

@@ -15,6 +15,9 @@ SYSTEM = (*(f"/{name}" for name in LINKED), *(f"/usr/{name}" for name in LINKED)
 SYSTEM += ("/usr/libexec", "/usr/share")  # not all of /usr: courses have been seen in /usr/src
 ETC = ("alternatives", "fonts", "ld.so.cache", "localtime")
 DEVICES = ("null", "zero", "full", "urandom", "random")
+DEVICE_LINKS = {"fd": "/proc/self/fd"} | {
+    name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))
+}
 OF_A_PREFIX = ("bin", "etc", "include", "lib", "lib64", "pyvenv.cfg", "share")
 STAGE = "/sys"  # the new root is put together here, where nothing lies that goes into it
 PASSWD, GROUP = "student:x:1000:1000::/tmp:/bin/sh\n", "student:x:1000:\n"
@@ -68,8 +71,8 @@ def build(owner: int, disk_mb: int) -> None:
             linux.set_read_only(STAGE + place)
     for name in DEVICES:
         _show(f"/dev/{name}", f"/dev/{name}")
-    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        os.symlink(f"/proc/self/fd{target}", f"{STAGE}/dev/{name}")
+    for name, target in DEVICE_LINKS.items():
+        os.symlink(target, f"{STAGE}/dev/{name}")
     Path(f"{STAGE}/etc").mkdir(exist_ok=True)
     Path(f"{STAGE}/etc/passwd").write_text(PASSWD)
     Path(f"{STAGE}/etc/group").write_text(GROUP)
