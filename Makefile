@@ -26,12 +26,14 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	$(BIN)/python -m pytest -m site
 
 # Without the tests that ask for the site, the chapters or much time, but with a whole grading. Old
-# libraries call each other's deprecated functions, which is not our affair.
+# libraries call each other's deprecated functions, which is not our affair. Recorded runs are of the
+# torch that they were trained with.
 lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml allows
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python \
 	  --resolution lowest-direct --editable '.[book,cluster,dev,grading]'
-	$(OLDEST) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py
+	$(OLDEST) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
+	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
 
 bench: $(READY)  ## measure everything (about an hour, nothing else running), write results/, print the table

@@ -4,6 +4,7 @@ Modules are imported inside the verbs, so that `lecture-vae --help` answers at o
 """
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -376,10 +377,12 @@ def grade(
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0.1, help="CPU seconds for a cell; each exercise's own if not given."),
+        typer.Option(
+            min=0.1, max=86_400, help="CPU seconds for a cell; each exercise's own if not given."
+        ),
     ] = None,
     memory: Annotated[
-        int, typer.Option(min=64, help="MB for a notebook, beyond the libraries.")
+        int, typer.Option(min=64, max=2**20, help="MB for a notebook, beyond the libraries.")
     ] = 1024,
     sandbox: Annotated[
         str, typer.Option(help="auto, namespaces, bubblewrap, landlock or none.")
@@ -399,6 +402,8 @@ def grade(
     exercises, sandboxes = _grading("exercises"), _grading("sandbox")
     grading, gradebook = _grading("grade"), _grading("gradebook")
     _check_out(out)
+    if timeout is not None and math.isnan(timeout):  # which some versions of click let pass
+        _refuse("invalid value for '--timeout': a number of seconds was expected, got nan.")
     try:
         results = grading.grade(
             assignment, submissions, out, jobs=jobs, timeout=timeout, memory_mb=memory,

@@ -45,6 +45,11 @@ def here(stored, tmp_path, monkeypatch):
         Path("mnist/MNIST/raw", name).touch()
     Path("mnist/MNIST/raw/t10k-labels-idx1-ubyte").touch()
     Path("odd/MNIST/raw", MNIST).mkdir(parents=True)
+    for name in ("empty", "folder.md", "handed-in", "kept/seed"):
+        Path(name).mkdir(parents=True)
+    Path("handed-in/ada.ipynb").write_text("{}")
+    Path("text.md").write_text("no exercises")
+    Path("latin-1.md").write_bytes(b"# na\xefve")
     return run
 
 
@@ -123,6 +128,24 @@ def ffmpeg_fails(patch):
     patch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
 
 
+def unreadable_folder(patch):
+    error = PermissionError(13, "Permission denied", "handed-in")
+    for method in ("iterdir", "glob", "rglob"):
+        refuse(patch, f"pathlib.Path.{method}", error)
+    refuse(patch, "os.scandir", error)
+
+
+def full_disk_for_grades(patch):
+    full = OSError(28, "No space left on device", "new/x")
+    for where in ("release.write_together", "task.write_atomically"):
+        refuse(patch, f"lecture_vae.grading.{where}", full)
+
+
+def no_extra(patch):
+    patch.setitem(sys.modules, "jupytext", None)
+    patch.delitem(sys.modules, "lecture_vae.grading.exercises", raising=False)
+
+
 def no_cuda(patch):
     patch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -131,6 +154,24 @@ TRAIN = ["train", "linear-ae", *SMALL]
 REPRODUCE = ["reproduce", "--data", "digits"]
 ANIMATE = ["animate", KEY, "--data", "digits"]
 EXPORT = ["export", KEY, "--data", "digits", "--out"]
+SOURCE = str(Path(__file__).with_name("exercises") / "small.md")
+RELEASE = ["release", SOURCE, "--out"]
+GRADE = ["grade", SOURCE, "handed-in", "--out"]
+NO_SOURCE = [
+    ("nowhere.md", "No such file or directory: 'nowhere.md'"),
+    ("*.md", "No such file or directory: '*.md'"),
+    ("~nobody-such/x.md", "No such file or directory: '~nobody-such/x.md'"),
+    ("folder.md", "Is a directory: 'folder.md'"),
+    ("empty", "an assignment is the .md source of the exercises, got a folder"),
+    ("file", "an assignment is the .md source of the exercises, got a folder or a file without"),
+    ("text.md", "text.md: the first cell must start with '# Title'"),
+    ("latin-1.md", "'utf-8' codec can't decode byte 0xef"),
+]
+NO_NUMBER = [
+    ("--jobs", "0"), ("--jobs", "-1"), ("--jobs", "1.5"), ("--jobs", "many"), ("--jobs", ""),
+    ("--timeout", "0"), ("--timeout", "-1"), ("--timeout", "inf"), ("--timeout", "nan"),
+    ("--timeout", "long"), ("--memory", "1"), ("--memory", "9" * 20), ("--memory", "much"),
+]  # fmt: skip
 NO_KEY = ["*", "[0-9a-f]*", "?", "../runs", "/", "."]
 
 BAD = [
@@ -191,7 +232,60 @@ BAD = [
     ([*EXPORT, "new"], no_home, "Set LECTURE_VAE_RUNS"),
     ([*EXPORT, "new"], store_is_a_file, "cannot be read: [Errno 20] Not a directory"),
     ([*EXPORT, "new"], unreadable, "may not be read: [Errno 13] Permission denied"),
+    *[(["release", name, "--out", "new"], None, message) for name, message in NO_SOURCE],
+    ([*RELEASE, "new"], unreadable, "[Errno 13] Permission denied"),
+    ([*RELEASE, "file"], None, "must be a folder, but is none: 'file'"),
+    ([*RELEASE, "file/x"], None, "must be a folder, but is none"),
+    ([*RELEASE, "new"], read_only, "the folder is read-only for you"),
+    ([*RELEASE, "new"], full_disk_for_grades, "No space left on device: 'new/x'"),
+    ([*RELEASE, "new"], no_extra, "jupytext is missing; releasing and grading need the grading"),
+    *[(["grade", name, "handed-in", "--out", "new"], None, message) for name, message in NO_SOURCE],
+    (["grade", SOURCE, "nowhere", "--out", "new"], None, "No such file or directory: 'nowhere'"),
+    (["grade", SOURCE, "*", "--out", "new"], None, "No such file or directory: '*'"),
+    (["grade", SOURCE, "file", "--out", "new"], None, "Not a directory: 'file'"),
+    (["grade", SOURCE, "empty", "--out", "new"], None, "empty holds no notebook"),
+    ([*GRADE, "new"], unreadable_folder, "Permission denied: 'handed-in'"),
+    ([*GRADE, "new"], unreadable, "[Errno 13] Permission denied"),
+    ([*GRADE, "file"], None, "must be a folder, but is none: 'file'"),
+    ([*GRADE, "file/x"], None, "must be a folder, but is none"),
+    ([*GRADE, "new"], read_only, "the folder is read-only for you"),
+    ([*GRADE, "new", "--sandbox", "none"], full_disk_for_grades, "No space left on device"),
+    ([*GRADE, "kept", "--sandbox", "none"], None, "Is a directory: 'kept/seed'"),
+    ([*GRADE, "new", "--sandbox", "jail"], None, "a sandbox is one of auto, namespaces"),
+    ([*GRADE, "new", "--sandbox", ""], None, "a sandbox is one of auto, namespaces"),
+    ([*GRADE, "new"], no_extra, "jupytext is missing; releasing and grading need the grading"),
+    *[([*GRADE, "new", *words], None, f"invalid value for '{words[0]}'") for words in NO_NUMBER],
 ]
+VERBS = {
+    "data": [],
+    "train": ["linear-ae"],
+    "reproduce": [],
+    "animate": [KEY],
+    "export": [KEY, "--out", "new"],
+    "release": [SOURCE, "--out", "new"],
+    "grade": [SOURCE, "handed-in", "--out", "new"],
+}  # with what each cannot do without
+WRONG_WORDS = [
+    *[([verb, *words, "--nonsense"], "no such option: --nonsense")
+      for verb, words in VERBS.items()],
+    *[([verb, *words[:-1]], "missing ") for verb, words in VERBS.items() if len(words) == 1],
+    *[([verb, *words, "b"], "unexpected extra argument") for verb, words in VERBS.items()
+      if verb not in ("data", "export")],
+    *[([verb, *words, "--data"], "option '--data' requires an argument")
+      for verb, words in VERBS.items() if verb not in ("data", "release", "grade")],
+    *[([verb, *VERBS[verb][:-2]], "missing option '--out'")
+      for verb in ("export", "release", "grade")],
+    (["export", "--out", "new"], "missing argument 'run...'"),
+    (["release", "--out", "new"], "missing argument"),
+    (["grade", SOURCE, "--out", "new"], "missing argument"),
+    (["data", "digits", "b"], "unexpected extra argument"),
+    (["train", "linear-ae", "--steps", "many"], "invalid value for '--steps'"),
+    (["train", "linear-ae", "--fresh=yes"], "option '--fresh' does not take a value"),
+    (["trian"], "no such command 'trian'"),
+    (["--nonsense"], "no such option: --nonsense"),
+    (["a\nb"], "no such command"),
+    (["--"], "missing command"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -210,7 +304,39 @@ def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     made = {str(path) for path in Path().rglob("*") if path.is_file()} - {"file", "ffmpeg"}
-    assert not [name for name in made if not name.startswith("mnist/")]
+    there = ("mnist/", "handed-in/", "text.md", "latin-1.md")
+    assert not [name for name in made if not name.startswith(there)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), WRONG_WORDS, ids=[repr(" ".join(words)) for words, _ in WRONG_WORDS]
+)
+def test_a_wrong_word_is_one_clear_line(here, words, message):
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert result.stdout == ""
+    assert result.stderr.startswith("lecture-vae: ")
+    assert message in result.stderr.lower()
+    assert "--help" in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def test_every_verb_is_in_the_tables():
+    assert sorted(VERBS) == sorted(command.callback.__name__ for command in app.registered_commands)
+    assert {words[0] for words, _, _ in BAD} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_is_what_it_was(verb):
+    result = CliRunner().invoke(app, [*([verb] if verb else []), "--help"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"Usage: lecture-vae {verb}" in result.stdout
+
+
+def test_no_word_at_all_is_a_call_for_help():
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 2
+    assert "Usage: lecture-vae" in result.output and "reproduce" in result.output
 
 
 @pytest.mark.parametrize(
@@ -220,10 +346,14 @@ def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil
         [*ANIMATE, "--out", "x.gif"],
         [*ANIMATE, "--out", "file/x.mp4"],
         [*EXPORT, "file"],
+        [*RELEASE, "file"],
+        [*GRADE, "file"],
     ],
 )
 def test_where_nothing_can_be_written_is_said_before_the_work(here, monkeypatch, words):
-    for work in ("lecture_vae.data.load_images", "lecture_vae.store.open_run"):
+    works = ("data.load_images", "store.open_run", "grading.release.kill_matrix")
+    works += ("grading.grade.find_submissions",)
+    for work in (f"lecture_vae.{work}" for work in works):
         monkeypatch.setattr(work, lambda *_, **__: pytest.fail("it works"))
     assert CliRunner().invoke(app, words).exit_code == 2
 
