@@ -32,7 +32,7 @@ def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def graded(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Result]]:
     """The results of each notebook."""
     strongest()
-    results = grade(SOURCE, submissions, tmp_path_factory.mktemp("out"), jobs=2)
+    results = grade(SOURCE, submissions, tmp_path_factory.mktemp("out"), jobs=2, timeout=10)
     return {name: [line for line in results if line.student == name] for name in ODD}
 
 
@@ -189,6 +189,7 @@ def plainly(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         "HOME": str(folder),
         "PIP_NO_INDEX": "1",
         "PYTHONWARNINGS": "ignore",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",  # as a kernel prints what is no Unicode
     }
     done = subprocess.run(
         [
