@@ -338,9 +338,10 @@ SOURCES = {
 
 
 def _parsed(source: str) -> Notebook:
-    """In a cell that the answer may need, and above the answer."""
+    """In a cell that the answer may need, and above the answer if so much code is read at all."""
     notebook = _beside([f"{source}\nneeded = a = 1"])
-    notebook.cell(f"{FIRST}-answer")["source"] = f"{source}\n\n{WRONG}\nneeded"
+    above = source if len(source) < 400_000 else ""
+    notebook.cell(f"{FIRST}-answer")["source"] = f"{above}\n\n{WRONG}\nneeded"
     return notebook
 
 
