@@ -171,8 +171,21 @@ def _late_answers(source: str) -> Notebook:
     return notebook
 
 
+def _needed(value: str) -> Notebook:
+    """Forty cells, each with a name that the answer uses."""
+    cells = [f"import time\n\nneeded_{number} = {value}" for number in range(40)]
+    notebook = _beside(cells)
+    total = " + ".join(f"needed_{number}" for number in range(40))
+    notebook.cell(f"{FIRST}-answer")["source"] = (
+        f"def scaled_sum(x, scale):\n    return scale * x.mean() + {total}"
+    )
+    return notebook
+
+
 _add("forty-cells-that-sleep", "cells", lambda: _beside([SLEEP] * 40))
 _add("forty-cells-that-compute", "cells", lambda: _beside([BURN] * 40))
+_add("forty-needed-cells-that-sleep", "cells", partial(_needed, "time.sleep(2.5) or 0"))
+_add("forty-needed-cells-that-compute", "cells", partial(_needed, "0 * sum(range(2 * 10**7))"))
 _add("forty-answers-that-sleep", "cells", partial(_late_answers, SLEEP))
 _add("cells-that-never-end", "cells", lambda: _beside(["while True:\n    pass"] * 20))
 _add(
@@ -325,9 +338,10 @@ SOURCES = {
 
 
 def _parsed(source: str) -> Notebook:
-    """In a cell that the answer may need, and above the answer."""
+    """In a cell that the answer may need, and above the answer if so much code is read at all."""
     notebook = _beside([f"{source}\nneeded = a = 1"])
-    notebook.cell(f"{FIRST}-answer")["source"] = f"{source}\n\n{WRONG}\nneeded"
+    above = source if len(source) < 400_000 else ""
+    notebook.cell(f"{FIRST}-answer")["source"] = f"{above}\n\n{WRONG}\nneeded"
     return notebook
 
 

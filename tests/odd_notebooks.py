@@ -1622,7 +1622,7 @@ def compiled_by_a_backend_of_python(notebook: Notebook) -> None:
     )
 
 
-@odd
+@odd(runs_here=False)  # not everybody has a compiler
 def compiled(notebook: Notebook) -> None:
     below(notebook, "standardize", "standardize = torch.compile(standardize)")
 

@@ -4,8 +4,10 @@ stands, whatever was tried before. The whole corpus is graded in one run.
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from odd_notebooks import HABITS, ODD
 from submissions import CORRECT, SOURCE
 
 from lecture_vae.grading.grade import grade
+from lecture_vae.grading.gradebook import feedback_names
 from lecture_vae.grading.verdict import Result
 
 HERE = [name for name, each in ODD.items() if each.runs_here]
@@ -28,23 +31,51 @@ def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Graded:
+    """A run over all notebooks."""
+
+    out: Path
+    results: list[Result]
+
+    def of(self, name: str) -> list[Result]:
+        """The results of a notebook."""
+        return [line for line in self.results if line.student == name]
+
+
 @pytest.fixture(scope="session")
-def graded(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Result]]:
-    """The results of each notebook."""
+def graded(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> Graded:
+    """The whole corpus, graded in one run with two jobs."""
     strongest()
-    results = grade(SOURCE, submissions, tmp_path_factory.mktemp("out"), jobs=2)
-    return {name: [line for line in results if line.student == name] for name in ODD}
+    out = tmp_path_factory.mktemp("out")
+    return Graded(out, grade(SOURCE, submissions, out, jobs=2, timeout=10))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_notebook_gets_its_marks(graded, name):
-    got = {line.exercise: line.outcome for line in graded[name]}
-    said = {line.exercise: (line.outcome, line.message) for line in graded[name]}
-    assert got.keys() == CORRECT.keys()
-    assert all(got[each] in allowed for each, allowed in ODD[name].outcomes.items()), said
-    for line in graded[name]:
+    results = graded.of(name)
+    said = {line.exercise: (line.outcome, line.message) for line in results}
+    assert said.keys() == CORRECT.keys()
+    assert all(said[each][0] in allowed for each, allowed in ODD[name].outcomes.items()), said
+    for line in results:
         assert line.points == (line.possible if line.outcome == "correct" else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("answer-turned-into-markdown", "Markdown"),
+        ("answer-turned-into-raw-text", "raw"),
+        ("attempt-in-the-cell-raises", "AttributeError"),
+        ("attempt-in-the-cell-missing-library", "ModuleNotFoundError"),
+        ("google-drive-above-the-answer", "ModuleNotFoundError"),
+    ],
+)
+def test_what_was_odd_is_said_on_the_page(graded, name, words):
+    page = graded.out / "feedback" / feedback_names(ODD)[name]
+    assert re.search(rf"\b{words}\b", page.read_text(encoding="utf8"), re.IGNORECASE)
 
 
 # ---------------------------------------------------------------------------- the corpus itself
@@ -156,8 +187,8 @@ def watched(cells, skipped):
     return right, None if lines[-1:] == ["end"] else cells[-1]
 
 
-habits = json.loads(sys.argv[1])
-for path in sys.argv[2:]:
+out, habits = open(sys.argv[1], "w"), json.loads(sys.argv[2])
+for path in sys.argv[3:]:
     document = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
     sheets = document.get("worksheets", [document])
     cells = [
@@ -175,7 +206,7 @@ for path in sys.argv[2:]:
         if ended is None and spoilt <= skipped:
             break
         skipped |= spoilt if spoilt - skipped else {ended}
-    print(json.dumps([Path(path).stem, sorted(right)]), file=sys.__stderr__, flush=True)
+    print(json.dumps([Path(path).stem, sorted(right)]), file=out, flush=True)
 """
 
 
@@ -189,12 +220,14 @@ def plainly(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         "HOME": str(folder),
         "PIP_NO_INDEX": "1",
         "PYTHONWARNINGS": "ignore",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",  # as a kernel prints what is no Unicode
     }
-    done = subprocess.run(
+    subprocess.run(
         [
             sys.executable,
             "-c",
             STUDENT,
+            str(folder / "right"),
             json.dumps([*HABITS.values()]),
             *(str(submissions / f"{name}.ipynb") for name in HERE),
         ],
@@ -202,14 +235,11 @@ def plainly(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
+        stderr=subprocess.DEVNULL,
         timeout=1800,
-        check=False,
+        check=True,
     )
-    found = [line for line in done.stderr.splitlines() if line.startswith('["')]
-    return dict(json.loads(line) for line in found)
+    return dict(json.loads(line) for line in (folder / "right").read_text().splitlines())
 
 
 @pytest.mark.slow
