@@ -356,7 +356,7 @@ def release(
     rows: list[Any] = []
     try:
         files = releasing.release(assignment, out, tried=rows.append)
-    except (exercises.ExerciseError, OSError, UnicodeDecodeError) as error:
+    except (exercises.ExerciseError, OSError) as error:
         if rows:
             typer.echo(releasing.kill_table(rows))
         _refuse(error)
@@ -381,6 +381,15 @@ def grade(
             min=0.1, max=86_400, help="CPU seconds for a cell; each exercise's own if not given."
         ),
     ] = None,
+    wall: Annotated[
+        float | None,
+        typer.Option(
+            min=10,
+            max=86_400,
+            help="Seconds for one submission, all its runs together; if not given, 60 and three "
+            "times the CPU seconds of its exercises.",
+        ),
+    ] = None,
     memory: Annotated[
         int, typer.Option(min=64, max=2**20, help="MB for a notebook, beyond the libraries.")
     ] = 1024,
@@ -402,11 +411,12 @@ def grade(
     exercises, sandboxes = _grading("exercises"), _grading("sandbox")
     grading, gradebook = _grading("grade"), _grading("gradebook")
     _check_out(out)
-    if timeout is not None and math.isnan(timeout):  # which some versions of click let pass
-        _refuse("invalid value for '--timeout': a number of seconds was expected, got nan.")
+    for name, seconds in (("--timeout", timeout), ("--wall", wall)):
+        if seconds is not None and math.isnan(seconds):  # which some versions of click let pass
+            _refuse(f"invalid value for '{name}': a number of seconds was expected, got nan.")
     try:
         results = grading.grade(
-            assignment, submissions, out, jobs=jobs, timeout=timeout, memory_mb=memory,
+            assignment, submissions, out, jobs=jobs, timeout=timeout, wall=wall, memory_mb=memory,
             sandbox=sandbox, scheduler=scheduler, only_changed=only_changed,
         )  # fmt: skip
     except (

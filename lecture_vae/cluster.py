@@ -11,12 +11,27 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-__all__ = ["cores", "run_tasks"]
+__all__ = ["check_scheduler", "cores", "run_tasks"]
 
 
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_scheduler(address: str) -> None:
+    """Find out before long work that an address could be none.
+
+    Raises:
+        ValueError: It is not PROTOCOL://HOST:PORT, or HOST:PORT.
+    """
+    _, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(
+            f"a scheduler is an address such as tcp://10.0.0.1:8786, as it prints when it starts; "
+            f"got {address!r}."
+        )
 
 
 def run_tasks(
@@ -45,10 +60,12 @@ def run_tasks(
     Raises:
         ImportError: A scheduler is named but Dask is not installed.
         OSError: The scheduler does not answer.
+        ValueError: As :func:`check_scheduler`.
     """
     if scheduler is None:
         yield from _here(function, tasks, jobs or cores(), stop)
     else:
+        check_scheduler(scheduler)
         yield from _far(function, tasks, scheduler)
 
 

@@ -53,7 +53,7 @@ GRADING = [
     "frames", "shell", "kernel", "warden", "zygote", "exercises", "values", "selfcheck", "trial",
     "release", "syntax", "scopes", "names", "needs", "submission", "cells", "answers", "archives",
     "parsing", "reading", "listing", "lms", "intake", "inside", "boxed", "plugin", "notebook",
-    "observe", "verdict", "markup", "pages", "summary", "gradebook", "task", "grade",
+    "observe", "verdict", "markup", "pages", "summary", "gradebook", "seed", "task", "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 

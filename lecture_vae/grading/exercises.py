@@ -135,7 +135,13 @@ def read_assignment(path: Path) -> Assignment:
             f"{path}: an assignment is the .md source of the exercises, got a "
             f"{path.suffix or 'folder or a file without suffix'}."
         )
-    text = path.read_text(encoding="utf8")
+    try:
+        text = path.read_text(encoding="utf8")
+    except UnicodeDecodeError as error:
+        raise ExerciseError(
+            f"{path}: an assignment is UTF-8 text; byte {error.start} is not. Was it saved in "
+            "another encoding?"
+        ) from error
     setup: list[str] = []
     introduction: list[str] = []
     drafts: list[_Draft] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lecture_vae.cluster import cores, run_tasks
+from lecture_vae.cluster import check_scheduler, cores, run_tasks
 from lecture_vae.grading.gradebook import write_gradebook
 from lecture_vae.grading.intake import Collected, collect
 from lecture_vae.grading.notebook import AGAIN, WHOLE, Notebook
@@ -67,7 +67,10 @@ def grade(
     Raises:
         ExerciseError, SandboxError: As :class:`Grading`.
         OSError: A folder is missing, or cannot be written.
+        ValueError: The scheduler's address is none.
     """
+    if scheduler is not None:
+        check_scheduler(scheduler)
     with ending_on_signals():
         return _grade(
             collect(submissions),

@@ -4,12 +4,10 @@ Every submission is one task, named by a hash of all that its verdict depends on
 """
 
 import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from lecture_vae.grading.exercises import Assignment, Exercise, ExerciseError, r
 from lecture_vae.grading.notebook import AGAIN, UP_TO, WHOLE, Notebook, Rebuilding
 from lecture_vae.grading.observe import Conditions
 from lecture_vae.grading.sandbox import Limits, SandboxError, choose
+from lecture_vae.grading.seed import number_from, read_seed
 from lecture_vae.grading.submission import Answer, Submission
 from lecture_vae.grading.trial import HiddenCheck
 from lecture_vae.grading.verdict import (
@@ -29,7 +28,7 @@ from lecture_vae.grading.verdict import (
     is_tampered,
     verdict,
 )
-from lecture_vae.storage import write_atomically
+from lecture_vae.storage import keep_if_possible, write_atomically
 
 __all__ = ["TRIAL", "Grading", "Run", "Task"]
 
@@ -91,7 +90,7 @@ class Grading:
         self.conditions = Conditions(
             chosen.level, Limits(memory_mb=memory_mb), ("torch._dynamo",) if trains else ()
         )
-        self.seed = _seed(out / SEED_FILE)
+        self.seed = read_seed(out / SEED_FILE)
         self.provenance = Provenance(
             self.assignment.version,
             _code_version(),
@@ -111,7 +110,9 @@ class Grading:
         """What decides about each exercise, on cases from the secret seed."""
         checks = {
             exercise.name: HiddenCheck(
-                self.assignment, exercise, _number(self.seed, self.assignment.name, exercise.name)
+                self.assignment,
+                exercise,
+                number_from(self.seed, self.assignment.name, exercise.name),
             )
             for exercise in self.assignment.exercises
         }
@@ -142,22 +143,28 @@ class Grading:
         """The results of a submission that was graded before, or None."""
         path = self.out / STORE / f"{self.key(submission)}.json"
         try:
-            return [
-                Result(**fields | {"remarks": tuple(fields["remarks"])})
-                for fields in json.loads(path.read_text(encoding="utf8"))
-            ]
-        except FileNotFoundError:
+            stored = json.loads(path.read_text(encoding="utf8"))
+            results = [Result(**(each | {"remarks": tuple(each["remarks"])})) for each in stored]
+        except OSError:  # there is none, or it cannot be had
             return None
-        except (ValueError, TypeError, KeyError):  # not ours, or of another version: graded again
+        except (ValueError, TypeError, KeyError):  # not ours, or of another version
             return None
+        names = [exercise.name for exercise in self.assignment.exercises]
+        return results if [result.exercise for result in results] == names else None
 
     def store(self, submission: Submission, results: list[Result]) -> None:
         """Keeps the results of a submission, whole or not at all; failures of ours are not kept."""
         if any(result.outcome == "infrastructure" for result in results):
             return
         text = json.dumps([asdict(result) for result in results])
-        path = self.out / STORE / f"{self.key(submission)}.json"
-        write_atomically(path, lambda file: file.write_text(text, encoding="utf8"), private=True)
+        name = f"{self.key(submission)}.json"
+
+        def write(folder: Path) -> None:
+            write_atomically(
+                folder / name, partial(Path.write_text, data=text, encoding="utf8"), private=True
+            )
+
+        keep_if_possible("what was graded", self.out / STORE, write)
 
     def begin(self, submission: Submission) -> Task:
         """The task of a submission, with the verdicts on exercises that need no run."""
@@ -232,7 +239,7 @@ class Grading:
         """The exercise of which a wrong answer is planted: one that is run, by the seed."""
         names = [exercise.name for exercise in wanted]
         cheap = [name for name in names if not self.checks[name].judged] or names
-        return cheap[_number(self.seed, submission.digest) % len(cheap)] if cheap else None
+        return cheap[number_from(self.seed, submission.digest) % len(cheap)] if cheap else None
 
     def trial(self) -> Notebook:
         """The right answers, run before the first student's in the same way."""
@@ -265,24 +272,6 @@ class Grading:
             )
             for exercise in self.assignment.exercises
         ]
-
-
-def _seed(path: Path) -> str:
-    """The secret that the cases are drawn from: made once, then kept."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        seed = secrets.token_hex(16)
-        write_atomically(
-            path, lambda file: file.write_text(seed + "\n", encoding="ascii"), private=True
-        )
-        return seed
-
-
-def _number(seed: str, *parts: str) -> int:
-    """A whole number that only the holder of the seed can tell."""
-    digest = hmac.new(seed.encode(), "/".join(parts).encode(), hashlib.sha256).digest()
-    return int.from_bytes(digest[:8], "big")
 
 
 def _code_version() -> str:
