@@ -108,13 +108,12 @@ class Grading:
     @cached_property
     def checks(self) -> dict[str, HiddenCheck]:
         """What decides about each exercise, on cases from the secret seed."""
+        assignment = self.assignment
         checks = {
             exercise.name: HiddenCheck(
-                self.assignment,
-                exercise,
-                number_from(self.seed, self.assignment.name, exercise.name),
+                assignment, exercise, number_from(self.seed, assignment.name, exercise.name)
             )
-            for exercise in self.assignment.exercises
+            for exercise in assignment.exercises
         }
         for name, check in checks.items():
             if check.survivors:
