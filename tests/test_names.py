@@ -98,6 +98,7 @@ def test_what_a_cell_defines(source, defines):
         ("f'{a} {b:{c}}'", "a b c"),
         ("del x", ""),
         ("print(x)", "print x"),
+        ("def f(x):\n    a = [q for q in x]\n    return q", "q"),
     ],
 )
 def test_what_a_cell_needs(source, needs):
