@@ -373,7 +373,7 @@ WRONG: dict[str, tuple[str, set[str]]] = {
         {"error", "crashed", "memory", "timeout"},
     ),
     "sys-exit": (BODY + "import sys\n    sys.exit(0)", {"error"}),
-    "quit": (BODY + "quit()", {"wrong", "crashed"}),
+    "quit": (BODY + "quit()", {"error"}),
     "os-exit": (BODY + "import os\n    os._exit(0)", {"crashed"}),
     "segfault": (BODY + "import ctypes\n    ctypes.string_at(0)", {"crashed"}),
     "loop": (BODY + "while True:\n        pass", {"timeout"}),

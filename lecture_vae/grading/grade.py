@@ -119,11 +119,10 @@ def _graded(
     # The libraries are imported there while the checks are prepared here.
     with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
         for place, way in enumerate(WAYS):
-            later, at_once = WAYS[place + 1 :], list[Task]()
+            later = WAYS[place + 1 :]
             runs = {run.notebook.key: run for task in tasks for run in grading.runs(task, way)}
             open_runs = Counter(run.task.key for run in runs.values())
-            at_once = [task for task in tasks if not open_runs[task.key]]
-            yield from (task for task in at_once if grading.is_done(task, later))
+            idle = [task for task in tasks if not open_runs[task.key]]
             notebooks = [run.notebook for run in runs.values()]
             if way == WHOLE and notebooks:
                 notebooks.insert(0, grading.trial())
@@ -133,6 +132,7 @@ def _graded(
                 open_runs[task.key] -= 1
                 if not open_runs[task.key] and grading.is_done(task, later):
                     yield task
+            yield from (task for task in idle if grading.is_done(task, later))
             tasks = [task for task in tasks if not grading.is_done(task, later)]
 
 
