@@ -10,7 +10,7 @@ LIGHTHOUSE := tests/browser/node_modules/.ready
 export TQDM_DISABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lowest bench notebooks lint format clean
+.PHONY: help book test nightly lowest bench notebooks lint format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -19,11 +19,14 @@ book: $(READY)  ## train what is missing, execute the chapters, build _build/htm
 	$(BIN)/python book/_ext/build.py
 
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
-	$(BIN)/python -m pytest -m "not site"
+	$(BIN)/python -m pytest -m "not site and not nightly"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
 	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest -m site
+
+nightly: $(READY)  ## the tests that take minutes each
+	$(BIN)/python -m pytest -m nightly
 
 # Without the tests that ask for the site, the chapters or much time, but with a whole grading. Old
 # libraries call each other's deprecated functions, which is not our affair. Recorded runs are of the

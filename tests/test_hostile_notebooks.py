@@ -100,7 +100,7 @@ def test_a_run_ends_in_time_and_leaves_nothing(run, honest, kind):
     assert run(kind).left == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SLOW)
 def test_no_submission_takes_longer_than_its_wall_time(honest, tmp_path, name):
     allowed = 2 * honest.seconds + WALL + GRACE  # twice, because a machine is not always as fast

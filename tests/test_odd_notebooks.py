@@ -242,7 +242,7 @@ def plainly(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return dict(json.loads(line) for line in (folder / "right").read_text().splitlines())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", HERE)
 def test_it_was_right_where_its_student_ran_it(plainly, name):
     due = {each for each, allowed in ODD[name].outcomes.items() if allowed == {"correct"}}

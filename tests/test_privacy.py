@@ -105,9 +105,11 @@ def test_another_user_who_looks_all_the_time_reads_nothing(place):
     try:
         grading = started(place, "000")
         assert grading.wait(300) == 0, (place / "said").read_text()
-    finally:
         end.touch()
         said, _ = spy.communicate(timeout=60)
+    finally:
+        spy.kill()
+        spy.communicate()
     rounds, *found = said.split()
     assert int(rounds) > 50
     assert found == [str(place / "temporary" / "open.txt")]
