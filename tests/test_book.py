@@ -53,7 +53,8 @@ GRADING = [
     "frames", "values", "shell", "kernel", "warden", "zygote", "exercises", "selfcheck", "trial",
     "release", "syntax", "scopes", "names", "needs", "submission", "cells", "answers", "archives",
     "parsing", "reading", "listing", "lms", "intake", "inside", "boxed", "plugin", "notebook",
-    "observe", "verdict", "markup", "pages", "summary", "gradebook", "seed", "task", "grade",
+    "observe", "observed", "verdict", "markup", "pages", "summary", "gradebook", "seed", "task",
+    "grade",
 ]  # fmt: skip
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 

@@ -278,7 +278,7 @@ def test_who_needs_attention_and_of_whom_there_is_only_a_remark(tmp_path):
         "cem": "handed in late, as the file says", "dan": wrong_file,
     }  # fmt: skip
     soup = summary_of(tmp_path)
-    heading = soup.find("h2", string="Remarks (2)")
+    heading = soup.find("summary", string="Remarks (2)")
     items = [item.get_text() for item in heading.find_next("ul").select("li")]
     assert items == [f"ada: {several}", f"ben: {several}"]
     page = BeautifulSoup((tmp_path / "feedback" / "ben.html").read_text("utf-8"), "html.parser")

@@ -148,6 +148,14 @@ def test_what_a_call_says_is_cut_because_it_may_show_the_hidden_cases():
     assert judge(observed(s1=failed("E", "7" * 3000), e1_probe=failed())).message.count("7") == 3000
 
 
+def test_numbers_of_a_hidden_case_are_not_told_and_a_cell_is_no_file():
+    call = judge(observed(e1_probe=failed("ValueError", "tensor([[ 2.0326, -0.2237e-05]]) of 3")))
+    assert call.message == "ValueError: tensor([[ ..., -...]]) of 3 (when your answer was called)"
+    cell = failed("SyntaxError", "invalid syntax (3257963144.py, line 2)")
+    own = judge(observed(s1=cell, e1_probe=failed("NameError", "x")))
+    assert own.message == "SyntaxError: invalid syntax (line 2)"
+
+
 @pytest.mark.parametrize(
     ("ended", "outcome"), [("timeout", "timeout"), ("crashed", "output"), ("", "output")]
 )

@@ -24,6 +24,7 @@ from lecture_vae.grading.signals import ending_on_signals
 from lecture_vae.grading.submission import Submission
 from lecture_vae.grading.task import TRIAL, Grading, Task
 from lecture_vae.grading.verdict import Result
+from lecture_vae.storage import say
 
 __all__ = ["grade"]
 
@@ -84,6 +85,9 @@ def grade(
 def _grade(
     collected: Collected, grading: Grading, jobs: int, scheduler: str | None, only_changed: bool
 ) -> list[Result]:
+    if collected.not_graded:
+        many = len(collected.not_graded)
+        say(f"{many} of the files there are not graded; summary.html will say why")
     results: dict[str, list[Result]] = {}
     open_tasks: list[Submission] = []
     with Reader(grading.assignment) as reader:

@@ -75,7 +75,7 @@ def summary_page(
         tag("h2", f"Need attention ({len(needy)})"),
         _listed(needy, hrefs) if needy else tag("p", "Nobody."),
         *passed_over,
-        *([tag("h2", f"Remarks ({len(remarked)})"), _listed(remarked, hrefs)] if remarked else []),
+        *([_folded(f"Remarks ({len(remarked)})", _listed(remarked, hrefs))] if remarked else []),
         tag("h2", "Exercises"),
         *[_exercise([row[place] for row in rows]) for place in range(len(rows[0]))],
         tag("h2", "Students", id="students"),
@@ -90,6 +90,11 @@ def _listed(said: Sequence[tuple[str, str]], hrefs: Mapping[str, str]) -> Markup
         tag("li", tag("a", shown_name(name), href=hrefs[name]), f": {text}") for name, text in said
     ]
     return tag("ul", *items)
+
+
+def _folded(title: str, content: Markup) -> Markup:
+    """What is there to look up: in a large class it is long."""
+    return tag("details", tag("summary", title), content)
 
 
 def _not_graded(files: Sequence[tuple[str, str]]) -> list[Markup]:

@@ -3,17 +3,14 @@
 A verdict reads numbers that a kernel printed. It never asks the kernel whether they are right.
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lecture_vae.grading.exercises import Exercise
 from lecture_vae.grading.notebook import Notebook
+from lecture_vae.grading.observed import CALLED, MAX_PARTS, failure, parts, remarks, values_of
 from lecture_vae.grading.submission import Answer, Submission, source_of
 from lecture_vae.grading.trial import HiddenCheck
-from lecture_vae.grading.values import decode
 
 __all__ = ["OUTCOMES", "Provenance", "Result", "Verdict", "better", "is_tampered", "verdict"]
 
@@ -33,10 +30,6 @@ OUTCOMES = {  # each with its meaning, in words for teacher and student
 }
 
 STOPS = ("timeout", "crashed", "memory", "output")  # a cell can be stopped for
-CALLED = " (when your answer was called)"
-CALL_TEXT = 200  # characters of an exception's message that are told then
-MAX_PARTS = 200_000  # separate values of a probe: each takes some 60 bytes here; arrays are one
-MAX_STOPPED = 4  # cells that are named as having stopped
 NOT_RUN: dict[str, Any] = {"outcome": "not run", "seconds": 0.0, "values": None, "printed": ""}
 
 
@@ -153,11 +146,11 @@ def verdict(
     probe = ran.get(f"e{exercise.number}-probe", NOT_RUN)
     seconds = sum(cell["seconds"] for cell in [*own, probe])
     printed = "".join(cell["printed"] for cell in own)[:4000]
-    remarks = _remarks(notebook, observation)
+    told = remarks(notebook, observation)
     called = probe["outcome"] != "not run" and all(cell["outcome"] == "ok" for cell in own)
 
     def say(outcome: str, message: str = "", **more: Any) -> Verdict:
-        facts = {"seconds": seconds, "printed": printed, "remarks": remarks, "called": called}
+        facts = {"seconds": seconds, "printed": printed, "remarks": told, "called": called}
         return Verdict(outcome, message, **facts | more)
 
     if probe["outcome"] == "not run":
@@ -167,13 +160,13 @@ def verdict(
         # the cell of the answer that stopped tells why.
         for cell, where in [*((each, "") for each in own), (probe, CALLED)]:
             if cell["outcome"] != "ok":
-                return say(*_failure(cell, where))
+                return say(*failure(cell, where))
     if probe["values"] is None:
         return say("error", "no values came back when your answer was called")
-    if _parts(probe) > MAX_PARTS:
+    if parts(probe) > MAX_PARTS:
         return say("output", f"more than {MAX_PARTS:,} separate values came back: return tensors")
     try:
-        values = _values(probe)
+        values = values_of(probe)
     except (ValueError, RecursionError) as error:
         return say("tampered", f"the probe of this exercise printed what no probe prints: {error}")
     objection = check.objection(values)
@@ -216,21 +209,11 @@ def is_tampered(check: HiddenCheck, observation: dict[str, Any] | None) -> bool:
             and cell["values"] is not None
         ):
             try:
-                values = _values(cell)
+                values = values_of(cell)
             except (ValueError, RecursionError):
                 return True
             return check.objection(values) is None
     return False
-
-
-def _failure(cell: dict[str, Any], where: str) -> tuple[str, str]:
-    """Outcome and message of a cell that failed."""
-    if cell["outcome"] != "error":
-        return cell["outcome"], f"{cell['message']}{where}"
-    # What a call says may show the hidden cases, so not all of it is told.
-    message = cell["message"][:CALL_TEXT] if where else cell["message"]
-    no_memory = cell["error"] == "MemoryError" or "DefaultCPUAllocator" in cell["message"]
-    return "memory" if no_memory else "error", f"{cell['error']}: {message}{where}"
 
 
 def _why_not_run(
@@ -240,59 +223,7 @@ def _why_not_run(
     stopped = [cell for cell in cells if cell["outcome"] in STOPS]
     if stopped:
         where = "" if stopped[-1] in own else " (in another cell, before your answer was called)"
-        return _failure(stopped[-1], where)
+        return failure(stopped[-1], where)
     if ended == "timeout":
         return "timeout", "your notebook used up all of its time before your answer was called"
     return "output", "your notebook sent more than can be read before your answer was called"
-
-
-def _remarks(notebook: Notebook, observation: dict[str, Any]) -> tuple[str, ...]:
-    """What the student should know about the run of their own cells."""
-    sources = {cell.id: cell.source for cell in notebook.cells if cell.id.startswith("s")}
-    cells, told = observation["cells"], list[str]()
-    ran = {cell["cell"] for cell in cells if cell["outcome"] != "not run"}
-    for cell in cells:
-        if cell["cell"] in sources and cell["cell"] in ran and cell["outcome"] != "ok":
-            said = _failure(cell, "")[1][:200]
-            told.append(
-                f"The cell that begins with {_start(sources[cell['cell']])} stopped: {said}"
-            )
-    if len(told) > MAX_STOPPED:
-        told[MAX_STOPPED:] = [f"{len(told) - MAX_STOPPED} more cells stopped."]
-    left = [source for name, source in sources.items() if name not in ran]
-    if left:
-        first = f"beginning with {_start(left[0])}"
-        which = f"{len(left)} cells, the first {first}," if len(left) > 1 else f"The cell {first}"
-        told.append(f"{which} could not run any more.")
-    return (*told, *_files(cells))
-
-
-def _start(source: str) -> str:
-    line = source.strip().partition("\n")[0]
-    return f"“{line[:60]}”" if line else "an empty line"
-
-
-def _files(cells: list[dict[str, Any]]) -> Iterator[str]:
-    for cell in cells:
-        with suppress(ValueError, TypeError, AttributeError, RecursionError):
-            if _parts(cell) > MAX_PARTS:
-                continue
-            files = json.loads(cell["values"] or "null").get("files")
-            if files and all(isinstance(name, str) for name in files):
-                names = ", ".join(name[:100] for name in files[:20])
-                yield f"Your cells wrote files, which are not kept: {names}."
-                return
-
-
-def _parts(cell: dict[str, Any]) -> int:
-    """How many values a text of JSON could hold at most, found without reading it."""
-    return sum(str(cell["values"]).count(sign) for sign in "[{,")
-
-
-def _values(cell: dict[str, Any]) -> list[Any]:
-    if _parts(cell) > MAX_PARTS:
-        raise ValueError("too many values")
-    payload = json.loads(cell["values"])
-    if type(payload) is not dict or type(payload.get("values")) is not list:
-        raise ValueError("no list of values")
-    return [decode(value) for value in payload["values"]]
