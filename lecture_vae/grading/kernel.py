@@ -53,11 +53,8 @@ def warm_up(preload: Sequence[str] = ()) -> None:
     global _shell, _channel
     # The debugger of ipykernel takes longer to import than all the rest of a kernel's start.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
-    # Matplotlib writes a list of fonts where it is first imported.
-    with tempfile.TemporaryDirectory(prefix="lv-fonts-") as folder:
-        os.environ["MPLCONFIGDIR"] = folder
-        for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
-            importlib.import_module(name)
+    for name in (*WARM, *(f"lecture_vae.{room}" for room in ROOMS), *preload):
+        importlib.import_module(name)
     import torch
 
     from lecture_vae.grading.shell import Channel, make_shell

@@ -133,7 +133,12 @@ class Zygote:
         self, sandbox: Sandbox, limits: Limits | None = None, preload: Sequence[str] = ()
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Matplotlib writes a list of fonts where it is first imported.
+        self._fonts: tempfile.TemporaryDirectory[str] | None = tempfile.TemporaryDirectory(
+            prefix="lv-fonts-"
+        )
         environment = {
+            "MPLCONFIGDIR": self._fonts.name,
             "PATH": os.environ.get("PATH", os.defpath),
             "TMPDIR": tempfile.gettempdir(),  # for homes, where a box has no files of its own
             **ENVIRONMENT,
@@ -155,7 +160,7 @@ class Zygote:
     def attach(cls, descriptor: int) -> Self:
         """The same zygote in another process, which has inherited :meth:`fileno`."""
         self = cls.__new__(cls)
-        self._process, self._asked = None, os.getpid() * 1000
+        self._process, self._fonts, self._asked = None, None, os.getpid() * 1000
         self._socket = socket.socket(fileno=descriptor)
         return self
 
@@ -201,6 +206,8 @@ class Zygote:
             except subprocess.TimeoutExpired:  # another process still holds the owner's end
                 self._process.kill()
                 self._process.wait()
+        if self._fonts:
+            self._fonts.cleanup()
 
     def __enter__(self) -> Self:
         return self
