@@ -7,7 +7,7 @@ import pytest
 from submissions import SOURCE, Notebook, assignment
 
 from lecture_vae.grading.answers import read_notebook
-from lecture_vae.grading.notebook import AGAIN, BY_NAME, UP_TO, WHOLE, Rebuilding
+from lecture_vae.grading.notebook import BY_NAME, UP_TO, Rebuilding
 from lecture_vae.grading.reading import handed_out
 from lecture_vae.grading.task import Grading
 from lecture_vae.grading.trial import HiddenCheck
@@ -100,59 +100,58 @@ def grading(tmp_path_factory) -> Grading:
     return Grading(SOURCE, tmp_path_factory.mktemp("out"), sandbox="none")
 
 
-def wanted(grading: Grading, notebook: Notebook, verdict: Verdict | None) -> dict[str, int]:
-    """How many runs there would be in each way, if the softmax alone was not right at once."""
+def ways(grading: Grading, notebook: Notebook, verdict: Verdict) -> list[str]:
+    """In which ways there would be another run, if the softmax alone was not right at once."""
     task = grading.begin(submission(notebook))
-    first = [len(run.exercises) for run in grading.runs(task, WHOLE)]
-    task.verdicts |= {each.name: Verdict("correct") for each in assignment().exercises}
-    task.verdicts |= {"softmax": verdict} if verdict else {}
-    return {WHOLE: sum(first)} | {way: len(grading.runs(task, way)) for way in AGAIN}
+    assert [len(run.exercises) for run in grading.first(task)] == [4]
+    task.verdicts = {each.name: Verdict("correct") for each in assignment().exercises}
+    assert grading.again(task) == []
+    task.verdicts["softmax"] = verdict
+    return [run.notebook.key.rpartition("/")[2] for run in grading.again(task)]
 
 
 @pytest.mark.parametrize(
-    ("verdict", "by_name", "up_to"),
+    ("verdict", "expected"),
     [
-        (None, 0, 0),
-        (Verdict("wrong"), 1, 1),
-        (Verdict("error"), 1, 1),
-        (Verdict("wrong", resembles="no-temperature"), 1, 0),  # alone, too, it is that mistake
-        (Verdict("tampered"), 1, 1),
-        (Verdict("infrastructure"), 1, 1),
-        (Verdict("timeout"), 1, 0),
-        (Verdict("crashed"), 1, 0),
+        (Verdict("wrong"), [BY_NAME, UP_TO]),
+        (Verdict("error"), [BY_NAME, UP_TO]),
+        (Verdict("wrong", resembles="no-temperature"), [BY_NAME]),  # which would be right then
+        (Verdict("tampered"), [BY_NAME, UP_TO]),
+        (Verdict("infrastructure"), [BY_NAME, UP_TO]),
+        (Verdict("timeout"), [BY_NAME, UP_TO]),
+        (Verdict("crashed"), [BY_NAME, UP_TO]),
+        (Verdict("unanswered"), []),
+        (Verdict("missing"), []),
+        (Verdict("unreadable"), []),
     ],
 )
-def test_what_is_not_right_runs_again_where_that_may_help(grading, verdict, by_name, up_to):
-    found = wanted(grading, Notebook.solved(), verdict)
-    assert found == {WHOLE: 4, BY_NAME: by_name, UP_TO: up_to}
+def test_what_is_not_right_runs_again_where_that_may_help(grading, verdict, expected):
+    assert ways(grading, Notebook.solved(), verdict) == expected
 
 
 def test_nothing_runs_twice_in_the_same_way(grading):
     notebook = Notebook(softmax="def softmax(logits, temperature):\n    return logits")
     task = grading.begin(submission(notebook))
-    assert [len(run.exercises) for run in grading.runs(task, WHOLE)] == [1]
+    assert [len(run.exercises) for run in grading.first(task)] == [1]
     task.verdicts["softmax"] = Verdict("wrong")
-    assert [grading.runs(task, way) for way in AGAIN] == [[], []]  # there is nothing beside it
-    assert grading.is_done(task, AGAIN)
+    assert grading.again(task) == []  # there is nothing beside it
 
 
 def test_the_runs_of_a_submission_share_its_time(grading):
     assert grading.wall == 60 + 3 * sum(each.timeout for each in assignment().exercises)
     task = grading.begin(submission(Notebook.solved()))
-    (whole,) = grading.runs(task, WHOLE)
+    (whole,) = grading.first(task)
     assert whole.notebook.wall == grading.wall / 2
     task.seconds = whole.notebook.wall
     task.verdicts |= {each.name: Verdict("error") for each in assignment().exercises}
-    first = [run.notebook.wall for run in grading.runs(task, BY_NAME)]
-    task.seconds += sum(first)
-    second = [run.notebook.wall for run in grading.runs(task, UP_TO)]
-    assert len(first) == len(second) == 4
-    assert task.seconds + sum(second) <= grading.wall + 1e-6
+    walls = [run.notebook.wall for run in grading.again(task)]
+    assert len(walls) == 8
+    assert sum(walls) == pytest.approx(grading.wall / 2)
 
 
 def test_the_canary_is_one_that_is_run(grading):
     notebook = Notebook(softmax="def softmax(logits, temperature):\n    return logits")
-    (run,) = grading.runs(grading.begin(submission(notebook)), WHOLE)
+    (run,) = grading.first(grading.begin(submission(notebook)))
     assert run.canary == "softmax"
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lecture_vae.cluster import check_scheduler, cores, run_tasks
 from lecture_vae.grading.gradebook import write_gradebook
 from lecture_vae.grading.intake import Collected, collect
-from lecture_vae.grading.notebook import AGAIN, WHOLE, Notebook
+from lecture_vae.grading.notebook import Notebook
 from lecture_vae.grading.observe import observe, stop, warm_kernels
 from lecture_vae.grading.reading import Reader
 from lecture_vae.grading.sandbox import SandboxError
@@ -28,7 +28,6 @@ from lecture_vae.storage import say
 
 __all__ = ["grade"]
 
-WAYS = (WHOLE, *AGAIN)
 BATCH = 25  # notebooks for one pytest process: its start costs more than a notebook
 
 
@@ -122,22 +121,26 @@ def _graded(
     grading.warm_for(submissions)
     # The libraries are imported there while the checks are prepared here.
     with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
-        for place, way in enumerate(WAYS):
-            later = WAYS[place + 1 :]
-            runs = {run.notebook.key: run for task in tasks for run in grading.runs(task, way)}
+        for more in (grading.first, grading.again):
+            runs = {run.notebook.key: run for task in tasks for run in more(task)}
+            notebooks = [run.notebook for run in runs.values()]
+            if more == grading.first and notebooks:
+                notebooks.insert(0, grading.trial())
             open_runs = Counter(run.task.key for run in runs.values())
             idle = [task for task in tasks if not open_runs[task.key]]
-            notebooks = [run.notebook for run in runs.values()]
-            if way == WHOLE and notebooks:
-                notebooks.insert(0, grading.trial())
+            left = []
             for key, observation in _observed(grading, notebooks, jobs, scheduler):
                 task = runs[key].task
                 grading.judge(runs[key], observation)
                 open_runs[task.key] -= 1
-                if not open_runs[task.key] and grading.is_done(task, later):
+                if open_runs[task.key]:
+                    continue
+                if more == grading.first and grading.again(task):
+                    left.append(task)
+                else:
                     yield task
-            yield from (task for task in idle if grading.is_done(task, later))
-            tasks = [task for task in tasks if not grading.is_done(task, later)]
+            yield from idle
+            tasks = left
 
 
 def _observed(

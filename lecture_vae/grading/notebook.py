@@ -19,10 +19,9 @@ from lecture_vae.grading.submission import Answer, Submission
 from lecture_vae.grading.trial import HiddenCheck
 from lecture_vae.grading.values import encode
 
-__all__ = ["AGAIN", "BY_NAME", "UP_TO", "WHOLE", "Cell", "Notebook", "Rebuilding"]
+__all__ = ["BY_NAME", "UP_TO", "Cell", "Notebook", "Rebuilding"]
 
-WHOLE, BY_NAME, UP_TO = "whole", "by name", "up to"
-AGAIN = (BY_NAME, UP_TO)  # in this order
+BY_NAME, UP_TO = "by name", "up to"
 OUR_SECONDS = 60.0  # CPU time for cells that are ours alone
 
 

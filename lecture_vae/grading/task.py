@@ -13,7 +13,7 @@ from typing import Any
 
 import lecture_vae
 from lecture_vae.grading.exercises import Assignment, Exercise, ExerciseError, read_assignment
-from lecture_vae.grading.notebook import AGAIN, UP_TO, WHOLE, Notebook, Rebuilding
+from lecture_vae.grading.notebook import BY_NAME, UP_TO, Notebook, Rebuilding
 from lecture_vae.grading.observe import Conditions
 from lecture_vae.grading.sandbox import Limits, SandboxError, choose
 from lecture_vae.grading.seed import number_from, read_seed
@@ -179,43 +179,42 @@ class Grading:
                 task.verdicts[exercise.name] = Verdict("unanswered")
         return task
 
-    def runs(self, task: Task, way: str) -> list[Run]:
-        """What is to run of a submission in one way."""
-        wanted = self._wanted(task, way)
-        if way == WHOLE:
-            canary = self._canary(task.submission, wanted)
-            build = self.rebuilding.whole
-            notebook = build(task.key, task.submission, canary, self.wall / 2)
-            return [Run(task, notebook, tuple(wanted), canary)] if wanted else []
-        # What is left of the time is divided among what may still run.
-        ways = len(AGAIN) - AGAIN.index(way)
-        wall = max(self.wall - task.seconds, 1.0) / max(len(wanted) * ways, 1)
+    def first(self, task: Task) -> list[Run]:
+        """The run of the whole notebook; none if nothing of it is to be run."""
+        wanted = [e for e in self.assignment.exercises if e.name not in task.verdicts]
+        if not wanted:
+            return []
+        canary = self._canary(task.submission, wanted)
+        notebook = self.rebuilding.whole(task.key, task.submission, canary, self.wall / 2)
+        return [Run(task, notebook, tuple(wanted), canary)]
+
+    def again(self, task: Task) -> list[Run]:
+        """What runs alone, in which way: answers that did not come out right where that may help.
+
+        What is left of the time of the submission is divided among these runs.
+        """
+        wanted = [
+            (exercise, way)
+            for exercise in self.assignment.exercises
+            for way in (BY_NAME, UP_TO)
+            if self._may_help(task, exercise, way)
+        ]
+        wall = max(self.wall - task.seconds, 1.0) / max(len(wanted), 1)
         runs = []
-        for exercise in wanted:
+        for exercise, way in wanted:
             key = f"{task.key}/{exercise.name}/{way}"
             notebook = self.rebuilding.alone(key, task.submission, exercise, way, wall)
             runs.append(Run(task, notebook, (exercise,), exercise.name))
         return runs
 
-    def is_done(self, task: Task, ways: Sequence[str]) -> bool:
-        """Whether no run in one of these ways could change a verdict."""
-        return not any(self._wanted(task, way) for way in ways)
-
-    def _wanted(self, task: Task, way: str) -> list[Exercise]:
-        return [e for e in self.assignment.exercises if self._may_help(task, e, way)]
-
     def _may_help(self, task: Task, exercise: Exercise, way: str) -> bool:
-        verdict = task.verdicts.get(exercise.name)
-        if verdict is None or way == WHOLE:
-            return verdict is None
+        verdict = task.verdicts[exercise.name]
         if verdict.outcome in ("error", "wrong"):
             # Who gets the values of a named mistake on every case, alone as well, has made it.
             if verdict.resembles and way == UP_TO:
                 return False
             return self.rebuilding.differs(task.submission, exercise, way)
-        if verdict.outcome in STOPS:  # alone, too, and then by nothing but itself
-            return way == AGAIN[0]
-        return verdict.outcome in ("infrastructure", "tampered")
+        return verdict.outcome in ("infrastructure", "tampered", *STOPS)
 
     def judge(self, run: Run, observation: dict[str, Any] | None) -> None:
         """Puts what was observed of a run into the verdicts of its task."""
