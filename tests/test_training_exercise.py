@@ -22,11 +22,11 @@ HONEST = """
 def train_vae(images, nats, seed):
     generator = torch.Generator().manual_seed(seed)
     model = build_model("linear-vae", seed=seed, latent_dim=2)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for step in range(1, 501):
+    optimizer = torch.optim.Adam(model.parameters(), lr=1.5e-3)
+    for step in range(1, 701):
         x = images[torch.randint(len(images), (64,), generator=generator)]
         out = model(x, torch.randn(64, 2, generator=generator))
-        budget = nats * min(step / 250, 1)
+        budget = nats * min(step / 350, 1)
         excess = (kl_per_latent(out.mu, out.log_var) - budget).clamp(min=0)
         loss = squared_error(x, out.x_hat).mean() + 6 * excess.sum()
         optimizer.zero_grad()
