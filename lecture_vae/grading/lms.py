@@ -1,7 +1,7 @@
 """LMS: whose a file is, by the names that learning platforms give to what they let one download.
 
-The names are facts of these programs, Moodle's and Gradescope's as found in public code, the others as their
-source is known to give them; a name that fits none is the name of a student:
+The names are facts of these programs: Moodle's and Gradescope's were found in public code, the
+others are as their source is known to give them. A name that fits none is the name of a student.
 
 Canvas (lib/content_zipper.rb)
     ``NAME[_LATE]_USERID_ATTACHMENTID_FILE``, where FILE ends in -1, -2, ... for later attempts.
