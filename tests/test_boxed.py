@@ -265,9 +265,10 @@ def test_the_end_of_the_time_comes_before_the_grace_after_an_interrupt(talk, mon
 
 def test_a_kernel_that_never_starts_ends_when_the_time_is_over(talk, monkeypatch):
     monkeypatch.setattr(BoxedKernel, "_take", lambda *_: None)  # its word that it is ready is lost
+    talk.boxed.line.end()
     talk.boxed.ends_at = time.monotonic() + 0.5
     with pytest.raises(Stopped, match="used up the time"):
-        talk.boxed._renew()
+        talk.boxed.start()
 
 
 def test_nbval_finds_all_outputs_there_and_then_idle(talk):

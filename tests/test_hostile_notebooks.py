@@ -21,6 +21,16 @@ ENTRIES = 1_000
 DISK = 100_000_000  # bytes
 NEIGHBORS = 4
 
+# A silent kernel costs its wall time: dozens of them take minutes.
+NIGHTLY = ("silence",)
+
+
+def nightly(names, kind_of=lambda name: HOSTILE[name].kind):
+    """Parameters of a test, those of a slow kind for the night."""
+    marks = {True: [pytest.mark.nightly], False: []}
+    return [pytest.param(name, marks=marks[kind_of(name) in NIGHTLY]) for name in names]
+
+
 SLOW = [name for name, each in HOSTILE.items() if each.kind in ("silence", "cells")]
 Run = Callable[[str], Measured]
 
@@ -57,7 +67,7 @@ def due(honest: Measured, number: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", nightly(HOSTILE))
 def test_a_hostile_notebook_gets_no_mark_for_a_wrong_formula(run, name):
     outcomes, each = run(HOSTILE[name].kind).outcomes(name), HOSTILE[name]
     assert outcomes.keys() == CORRECT.keys()
@@ -66,14 +76,14 @@ def test_a_hostile_notebook_gets_no_mark_for_a_wrong_formula(run, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", nightly(KINDS, str))
 def test_the_others_are_graded_meanwhile(run, kind):
     for name in neighbors():
         assert set(run(kind).outcomes(name).values()) == {"correct"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", nightly(KINDS, str))
 def test_the_memory_of_the_grader_is_bounded(run, honest, kind):
     # What imports torch is large from the start, and must not grow with what it is sent.
     allowed = {name: max(MEMORY, peak + GROWTH) for name, peak in honest.others.items()}
@@ -85,14 +95,14 @@ def test_the_memory_of_the_grader_is_bounded(run, honest, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", nightly(KINDS, str))
 def test_the_disk_of_the_grader_is_bounded(run, kind):
     assert 0 < run(kind).entries <= ENTRIES
     assert run(kind).disk < DISK
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", nightly(KINDS, str))
 def test_a_run_ends_in_time_and_leaves_nothing(run, honest, kind):
     number = sum(each.kind == kind for each in HOSTILE.values())
     assert run(kind).results

@@ -1,4 +1,5 @@
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -147,6 +148,7 @@ def test_a_trial_is_silent_repeatable_and_leaves_no_trace(capsys):
     noisy = """
 import random
 import warnings
+from contextlib import suppress
 
 
 def total(x, scale):
@@ -198,7 +200,9 @@ def test_the_public_check_has_asserts_and_known_cases(capsys):
 
 def test_the_public_check_of_a_judged_exercise_is_what_the_author_wrote():
     judged = replace(TOTAL, hidden=f"{HIDDEN}\n\ndef judge(case, value): ...")
-    assert check_cell(around(judged), judged) == TOTAL.check
+    cell = check_cell(around(judged), judged)
+    assert TOTAL.check in cell
+    assert "KnownCases" not in cell
 
 
 # ---------------------------------------------------------------------------- the kill matrix
@@ -244,3 +248,16 @@ SOMETIMES = (  # wrong on the known cases, which have 2, 1 and 4 numbers, and ri
 )  # fmt: skip
 def test_a_weak_exercise_is_not(changes, answers):
     assert bad(**changes) == answers
+
+
+def test_a_check_leaves_no_name_behind_whether_it_passes_or_not():
+    judged = replace(TOTAL, hidden=f"{TOTAL.hidden}\ndef judge(case, values):\n    return None")
+    for exercise in (TOTAL, judged):
+        cell = check_cell(around(exercise), exercise)
+        for answer in (exercise.solution, exercise.wrong[0].source):
+            names: dict = {}
+            exec(f"import numpy as np\nimport torch\n{answer}", names)
+            before = set(names)
+            with suppress(AssertionError):
+                exec(cell, names)
+            assert set(names) == before
