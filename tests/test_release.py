@@ -35,7 +35,7 @@ def written(folder):
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=() if path in QUICK else pytest.mark.slow) for path in PATHS],
+    [pytest.param(path, marks=() if path in QUICK else pytest.mark.nightly) for path in PATHS],
     ids=lambda path: path.stem,
 )
 def test_every_check_of_the_lecture_tells_right_from_wrong(path):
