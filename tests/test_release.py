@@ -4,6 +4,7 @@ import stat
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 
 import nbformat
 import pytest
@@ -237,7 +238,7 @@ def test_the_students_notebook_is_a_notebook_without_answers(path):
         assert answer["source"] == exercise.stub
         assert listed["defines"] == exercise.answer
         check = code[f"{exercise.name}-check"]
-        assert exercise.check in check["source"]
+        assert indent(exercise.check, "    ") in check["source"]
         assert check["metadata"]["tags"] == [f"check:{exercise.name}"]
 
 
