@@ -262,7 +262,7 @@ def test_cells_and_code_are_counted():
     assert "has 2,001 cells; at most 2,000" in read({"cells": [{}] * 2001}).problem
     notebook = Notebook()
     notebook.cells += [{"cell_type": "code", "source": "x" * 190_000}] * 6
-    assert "characters of code; at most 400,000 are read" in read(notebook).problem
+    assert "characters of code; at most 1,000,000 are read" in read(notebook).problem
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ __all__ = ["MAX_BYTES", "Cell", "assignment_of", "cells_of", "load_notebook"]
 
 MAX_BYTES = 20_000_000  # figures in the outputs of an honest notebook stay below
 MAX_CELLS = 2_000
-MAX_CODE = 400_000  # characters of all code, which stay in memory while a class is graded
+MAX_CODE = 1_000_000  # characters of all code, a picture or two as text included
 # A comment can switch nbval off for a cell, and a tag too: neither is copied.
 MARKER = re.compile(r"#[^\S\r\n]*(?:(?:nbval|pytest)\w*[^\S\r\n]*)+", re.IGNORECASE)
 SURROGATES = re.compile("[\ud800-\udfff]")

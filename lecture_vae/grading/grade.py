@@ -135,7 +135,7 @@ def _graded(
                 open_runs[task.key] -= 1
                 if open_runs[task.key]:
                     continue
-                if more == grading.first and grading.again(task):
+                if more == grading.first and grading.helpful(task):
                     left.append(task)
                 else:
                     yield task

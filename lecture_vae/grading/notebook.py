@@ -33,6 +33,12 @@ class Cell:
     source: str
     timeout: float  # CPU seconds
     probes: bool = False  # its values are wanted
+    by_statement: bool = False  # its statements are run one by one
+
+    @property
+    def code(self) -> str:
+        """What the kernel is asked to run. Made when it is needed: a source may be long."""
+        return _call("run_statements", self.source) if self.by_statement else self.source
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,8 @@ class Rebuilding:
     def _student(self, submission: Submission, place: int, by_statement: bool = False) -> Cell:
         cell = submission.cells[place]
         answered = [e for e in self.assignment.exercises if e.name == cell.exercise]
-        source = _call("run_statements", cell.source) if by_statement else cell.source
-        return Cell(f"s{place}", source, self._seconds(*answered or self.assignment.exercises))
+        seconds = self._seconds(*answered or self.assignment.exercises)
+        return Cell(f"s{place}", cell.source, seconds, by_statement=by_statement)
 
     def _probe(self, exercise: Exercise, planted: str = "", stem: str = "") -> Cell:
         others = [e.answer for e in self.assignment.exercises if e != exercise]

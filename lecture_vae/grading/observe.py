@@ -149,7 +149,7 @@ def _write(path: Path, notebook: Notebook) -> None:
                     "timeout": cell.timeout, "probes": cell.probes, "wall": notebook.wall,
                 }
             },
-            "source": cell.source,
+            "source": cell.code,
             "execution_count": None,
             "outputs": [],
         }

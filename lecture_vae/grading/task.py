@@ -193,12 +193,7 @@ class Grading:
 
         What is left of the time of the submission is divided among these runs.
         """
-        wanted = [
-            (exercise, way)
-            for exercise in self.assignment.exercises
-            for way in (BY_NAME, UP_TO)
-            if self._may_help(task, exercise, way)
-        ]
+        wanted = self.helpful(task)
         wall = max(self.wall - task.seconds, 1.0) / max(len(wanted), 1)
         runs = []
         for exercise, way in wanted:
@@ -206,6 +201,15 @@ class Grading:
             notebook = self.rebuilding.alone(key, task.submission, exercise, way, wall)
             runs.append(Run(task, notebook, (exercise,), exercise.name))
         return runs
+
+    def helpful(self, task: Task) -> list[tuple[Exercise, str]]:
+        """Which exercises another run may help, and in which way."""
+        return [
+            (exercise, way)
+            for exercise in self.assignment.exercises
+            for way in (BY_NAME, UP_TO)
+            if self._may_help(task, exercise, way)
+        ]
 
     def _may_help(self, task: Task, exercise: Exercise, way: str) -> bool:
         verdict = task.verdicts[exercise.name]
