@@ -137,7 +137,7 @@ def unreadable_folder(patch):
 
 def full_disk_for_grades(patch):
     full = OSError(28, "No space left on device", "new/x")
-    for where in ("release.write_together", "task.write_atomically"):
+    for where in ("release.write_together", "seed.write_atomically", "task.write_atomically"):
         refuse(patch, f"lecture_vae.grading.{where}", full)
 
 
@@ -165,7 +165,7 @@ NO_SOURCE = [
     ("empty", "an assignment is the .md source of the exercises, got a folder"),
     ("file", "an assignment is the .md source of the exercises, got a folder or a file without"),
     ("text.md", "text.md: the first cell must start with '# Title'"),
-    ("latin-1.md", "'utf-8' codec can't decode byte 0xef"),
+    ("latin-1.md", "latin-1.md: an assignment is UTF-8 text; byte"),
 ]
 NO_NUMBER = [
     ("--jobs", "0"), ("--jobs", "-1"), ("--jobs", "1.5"), ("--jobs", "many"), ("--jobs", ""),
@@ -242,7 +242,7 @@ BAD = [
     *[(["grade", name, "handed-in", "--out", "new"], None, message) for name, message in NO_SOURCE],
     (["grade", SOURCE, "nowhere", "--out", "new"], None, "No such file or directory: 'nowhere'"),
     (["grade", SOURCE, "*", "--out", "new"], None, "No such file or directory: '*'"),
-    (["grade", SOURCE, "file", "--out", "new"], None, "Not a directory: 'file'"),
+    (["grade", SOURCE, "file", "--out", "new"], None, "file is neither a folder nor a zip file"),
     (["grade", SOURCE, "empty", "--out", "new"], None, "empty holds no notebook"),
     ([*GRADE, "new"], unreadable_folder, "Permission denied: 'handed-in'"),
     ([*GRADE, "new"], unreadable, "[Errno 13] Permission denied"),
@@ -352,7 +352,7 @@ def test_no_word_at_all_is_a_call_for_help():
 )
 def test_where_nothing_can_be_written_is_said_before_the_work(here, monkeypatch, words):
     works = ("data.load_images", "store.open_run", "grading.release.kill_matrix")
-    works += ("grading.grade.find_submissions",)
+    works += ("grading.grade.collect",)
     for work in (f"lecture_vae.{work}" for work in works):
         monkeypatch.setattr(work, lambda *_, **__: pytest.fail("it works"))
     assert CliRunner().invoke(app, words).exit_code == 2
@@ -395,7 +395,7 @@ def output_on_a_full_disk(patch):
         (no_home, "Set LECTURE_VAE_RUNS"),
         (store_of_nobody, "no home folder that ~ could stand for"),
         (budget_of_nobody, "LECTURE_VAE_BUDGET must be quick or full, got 'huge'"),
-        (an_exercise_in_latin_1, "'utf-8' codec can't decode byte 0xef"),
+        (an_exercise_in_latin_1, "an assignment is UTF-8 text; byte"),
         (output_is_a_file, "File exists: "),
         (output_on_a_full_disk, "No space left on device: '_build/x'"),
     ],
@@ -449,7 +449,8 @@ def test_a_full_disk_leaves_the_video_and_the_still_that_belong_together(
     assert result.exit_code == 2, (result.output, result.exception)
     assert "No space left on device" in result.stderr
     assert [Path(name).read_text() for name in ("x.mp4", "x.png")] == ["old", "old"]
-    assert sorted(path.name for path in Path().iterdir() if "x" in path.name) == ["x.mp4", "x.png"]
+    left = sorted(path.name for each in (".mp4", ".png") for path in Path().glob(f"*x*{each}"))
+    assert left == ["x.mp4", "x.png"]
 
 
 def test_an_animation_leaves_a_still_of_another_video_alone(here):

@@ -28,7 +28,7 @@ from lecture_vae.grading.verdict import (
     is_tampered,
     verdict,
 )
-from lecture_vae.storage import keep_if_possible, write_atomically
+from lecture_vae.storage import say, write_atomically
 
 __all__ = ["TRIAL", "Grading", "Run", "Task"]
 
@@ -158,12 +158,13 @@ class Grading:
         text = json.dumps([asdict(result) for result in results])
         name = f"{self.key(submission)}.json"
 
-        def write(folder: Path) -> None:
+        path = self.out / STORE / name
+        try:
             write_atomically(
-                folder / name, partial(Path.write_text, data=text, encoding="utf8"), private=True
+                path, partial(Path.write_text, data=text, encoding="utf8"), private=True
             )
-
-        keep_if_possible("what was graded", self.out / STORE, write)
+        except IsADirectoryError:
+            say(f"{path} is a folder, so what was graded is not kept; the next run grades it again")
 
     def begin(self, submission: Submission) -> Task:
         """The task of a submission, with the verdicts on exercises that need no run."""
