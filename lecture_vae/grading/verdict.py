@@ -30,6 +30,7 @@ OUTCOMES = {  # each with its meaning, in words for teacher and student
 }
 
 STOPS = ("timeout", "crashed", "memory", "output")  # a cell can be stopped for
+MAX_ANSWER = 20_100  # characters of an answer that are kept to be shown, a few more than are
 NOT_RUN: dict[str, Any] = {"outcome": "not run", "seconds": 0.0, "values": None, "printed": ""}
 
 
@@ -108,7 +109,7 @@ class Verdict:
             sandbox=of.sandbox,
             seed=of.seed,
             attempts=self.attempts,
-            answer=source_of(submission, answer) if answer else "",
+            answer=source_of(submission, answer)[:MAX_ANSWER] if answer else "",
             printed=self.printed,
             remarks=(
                 *submission.remarks,
