@@ -19,7 +19,7 @@ trap 'rm -rf "$place"' EXIT
 chmod 755 "$place"
 mkdir "$place/checkout" "$place/checkout/tests" "$place/checkout/book"
 ln -s checkout "$place/link"
-cp -r lecture_vae exercises pyproject.toml "$place/checkout"
+cp -r lecture_vae lecture_grader exercises pyproject.toml "$place/checkout"
 cp -r book/_ext "$place/checkout/book"
 cp -r tests/*.py tests/exercises "$place/checkout/tests"
 chmod -R go+rX "$place/checkout"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "lecture_vae"
+PACKAGE = Path(__file__).parents[1] / "lecture_grader"
 REQUIRED = os.environ.get("LECTURE_REQUIRE_SANDBOX", "") not in ("", "0")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 # Where these are missing CI goes on: bubblewrap is a second choice, and what root cannot do for

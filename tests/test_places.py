@@ -11,6 +11,7 @@ from machine import PACKAGE, needs
 # An ordinary user, as root too: the user of such a namespace has no second user to give to a box.
 ORDINARY = ("unshare", "--user", "--map-root-user")
 PRIVATE = ("sh", "-c", 'umask 077; exec "$@"', "sh")
+PACKAGES = (PACKAGE, PACKAGE.with_name("lecture_vae"))
 FILES = ("read", "write", "fill")
 
 
@@ -19,7 +20,9 @@ def elsewhere(tmp_path_factory):
     """A checkout with its environment below the temporary folder, and a link that leads to it."""
     folder = tmp_path_factory.mktemp("elsewhere")
     checkout = folder / "real" / "checkout"
-    shutil.copytree(PACKAGE, checkout / "lecture_vae", ignore=shutil.ignore_patterns("*.pyc"))
+    for package in PACKAGES:
+        copy = checkout / package.name
+        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("*.pyc"))
     (checkout / "exercises").mkdir()
     (checkout / "exercises" / "solved.md").write_text("right answers")
     python = [sys.executable, "-m", "venv", "--without-pip", str(checkout / ".venv")]
@@ -34,6 +37,7 @@ def escapes(checkout, package, level, *before):
     (site / "checkout.pth").write_text(f"{package}\n")
     python = [str(checkout / ".venv/bin/python"), "-s", "-P", "-B"]
     command = [*before, *python, "-m", "lecture_grader.sandbox.escape_test", level]
+    command.append(str(package / "lecture_vae"))  # as the lecture's course shows it
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert not done.stderr, done.stderr
     told = json.loads(done.stdout)
