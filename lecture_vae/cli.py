@@ -193,7 +193,7 @@ def _objective(
     """
     from dataclasses import fields
 
-    from lecture_vae.distributions import LIKELIHOODS
+    from lecture_vae.likelihoods import LIKELIHOODS
     from lecture_vae.losses import OBJECTIVES
 
     for registry, wanted in ((OBJECTIVES, name), (LIKELIHOODS, likelihood)):

@@ -6,8 +6,10 @@ E evaluations of one training.
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Integer
+from matplotlib.axes import Axes
 from torch import Tensor
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "place_names",
     "shared_limits",
     "to_array",
+    "white_axes",
 ]
 
 Array = Tensor | np.ndarray
@@ -118,3 +121,11 @@ def shared_limits(latents: Float[np.ndarray, "E N 2"]) -> tuple[Limits, Limits]:
     half = 0.55 * (high - low).max() or 1.0
     (x, y) = (low + high) / 2
     return (x - half, x + half), (y - half, y + half)
+
+
+def white_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    if ax is None:
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    ax.figure.set_facecolor("white")
+    ax.set_facecolor("white")
+    return ax

@@ -18,13 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lecture_vae.distributions import (
-    GaussianPixels,
-    Likelihood,
-    kl_to_standard_normal,
-    log_standard_normal,
-    squared_error,
-)
+from lecture_vae.distributions import kl_to_standard_normal, log_standard_normal
+from lecture_vae.likelihoods import GaussianPixels, Likelihood, squared_error
 from lecture_vae.models import PIXELS, Model, VAEOutput
 from lecture_vae.registry import Registry
 
@@ -101,7 +96,7 @@ class Objective(Protocol):
             terms: As :meth:`terms` gives them. Means over the batch may be used in any way.
             step: Counts the optimizer's updates from 1, for warm-ups; an evaluation has that of
                 the last update. After training it is larger than any warm-up
-                (:data:`~lecture_vae.training.TRAINED`).
+                (:data:`~lecture_vae.evaluation.TRAINED`).
         """
         ...
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from lecture_vae.data import ImageData
-from lecture_vae.distributions import LIKELIHOODS
+from lecture_vae.likelihoods import LIKELIHOODS
 from lecture_vae.losses import OBJECTIVES, Objective
 from lecture_vae.models import Model
 from lecture_vae.networks import MODELS, build_model

@@ -18,14 +18,14 @@ import torch
 
 from lecture_vae.data import ImageData
 from lecture_vae.diagnostics import total_variance
-from lecture_vae.distributions import squared_error
+from lecture_vae.evaluation import evaluate
+from lecture_vae.likelihoods import squared_error
 from lecture_vae.losses import OBJECTIVES, NegativeELBO, Objective, SquaredError
 from lecture_vae.models import PIXELS
 from lecture_vae.recipe import RunSpec
 from lecture_vae.runs import fetch_runs, lecture_config
 from lecture_vae.storage import write_atomically
 from lecture_vae.store import Run
-from lecture_vae.training import evaluate
 
 __all__ = ["LECTURE", "report", "reproduce", "table", "write_results"]
 

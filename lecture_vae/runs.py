@@ -19,8 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from lecture_vae.checkpoints import (
+    decoder_steps,
+    load_checkpoint,
+    save_checkpoint,
+    save_decoder,
+)
 from lecture_vae.cluster import cores
 from lecture_vae.data import ImageData, load_images
+from lecture_vae.evaluation import evaluate
 from lecture_vae.lock import hold_lock
 from lecture_vae.losses import Objective
 from lecture_vae.models import Model
@@ -35,11 +42,7 @@ from lecture_vae.side_by_side import (
 from lecture_vae.store import (
     Run,
     StoreError,
-    decoder_steps,
-    load_checkpoint,
     open_run,
-    save_checkpoint,
-    save_decoder,
     save_run,
     store_folder,
 )
@@ -47,7 +50,6 @@ from lecture_vae.training import (
     Checkpoint,
     History,
     TrainConfig,
-    evaluate,
     pick_device,
     storable_codes,
     train,

@@ -15,7 +15,7 @@ from time import sleep
 from typing import Any, NamedTuple
 
 from lecture_vae.data import DataError, ImageData
-from lecture_vae.distributions import LIKELIHOODS
+from lecture_vae.likelihoods import LIKELIHOODS
 from lecture_vae.losses import OBJECTIVES
 from lecture_vae.networks import MODELS
 from lecture_vae.recipe import NotStorableError, RunSpec, key_of

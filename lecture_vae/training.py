@@ -9,7 +9,6 @@ and a resumed run ends where the uninterrupted one would have.
 """
 
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,34 +19,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
 from lecture_vae.data import ImageData
-from lecture_vae.distributions import Posterior
+from lecture_vae.evaluation import evaluate
 from lecture_vae.losses import Objective
 from lecture_vae.models import Model
-from lecture_vae.randomness import batches, evaluation_noise, noise
+from lecture_vae.randomness import batches, noise
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "TRAINED",
     "Checkpoint",
-    "Evaluation",
     "History",
     "TrainConfig",
-    "evaluate",
     "pick_device",
     "progress_bar",
     "storable_codes",
     "train",
 ]
 
-EVALUATION_BATCH = 250  # images; measured: the convolutional models are quicker than with 1,000
 LATENT_BYTES = 65_536  # kept of the codes of one evaluation: 16,384 of two dimensions
-TRAINED = sys.maxsize  # the step at which an objective's warm-up, however long, is over
 
 
 @dataclass(frozen=True)
@@ -72,14 +66,6 @@ class TrainConfig:
                     raise ValueError(f"lr must be a finite number > 0, got {value}.")
             elif not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{f.name} must be a whole number >= {least}, got {value!r}.")
-
-
-class Evaluation(NamedTuple):
-    """What a model does on a set of images."""
-
-    terms: dict[str, float]  # mean of each term over the images; of [N, d], of its sum over d
-    loss: float  # the objective's loss of the whole set
-    code: Shaped[Tensor, "N ..."]  # of each image: of a VAE the mean of q(z | x); on the CPU
 
 
 @dataclass
@@ -186,47 +172,6 @@ def train(
     return history
 
 
-def evaluate(
-    model: Model,
-    objective: Objective,
-    images: Float[Tensor, "N 1 32 32"],
-    *,
-    seed: int | None = 0,
-    step: int = TRAINED,
-) -> Evaluation:
-    """The terms and the loss of ``images`` as one batch, in eval mode, leaving the mode as it was.
-
-    Args:
-        model: Trained or not.
-        objective: Its loss is computed once, from the terms of all images, in float64: means over
-            the images are means over the whole set, not over parts of it.
-        images: Read on the model's device.
-        seed: Of the noise, the same at every call. None takes no noise: z = mu.
-        step: How far the objective's warm-up is; by default it is over.
-    """
-    on = next(model.parameters()).device
-    shape = (len(images), objective.samples, *model.noise_shape)
-    eps = torch.zeros(shape) if seed is None else evaluation_noise(shape, seed)
-    was_training = model.training
-    model.eval()
-    per_image: dict[str, list[Tensor]] = {}
-    codes = []
-    with torch.inference_mode():
-        images = objective.inputs(images, 0 if seed is None else seed, 0)
-        for x, e in zip(images.split(EVALUATION_BATCH), eps.split(EVALUATION_BATCH), strict=True):
-            x = x.to(on)
-            with _listen_to_encoder(model) as said:
-                for name, values in objective.terms(model, x, e.to(on)).items():
-                    per_image.setdefault(name, []).append(values.cpu())
-            q = next((q for images_, q in said if images_ is x), None) or model.encode(x)
-            codes.append(q.code.cpu())
-        terms = {name: torch.cat(values).double() for name, values in per_image.items()}
-        loss = objective.loss(terms, step).item()
-    model.train(was_training)
-    means = {name: (values.sum() / len(values)).item() for name, values in terms.items()}
-    return Evaluation(means, loss, torch.cat(codes))
-
-
 def pick_device(device: str = "auto") -> torch.device:
     """``"auto"`` becomes CUDA, else Apple's MPS, else the CPU; another name is taken as it is.
 
@@ -278,26 +223,6 @@ def _kept_codes(code: Tensor) -> np.ndarray:
     flat = storable_codes(code)
     kept = max(1, LATENT_BYTES // (flat.element_size() * flat.shape[1]))
     return flat[:kept].numpy()
-
-
-@contextmanager
-def _listen_to_encoder(model: Model) -> Iterator[list[tuple[Tensor, Posterior]]]:
-    """Collects what the encoder is asked and says while an objective calls the model.
-
-    To encode again for the sake of the codes would make an evaluation a third longer.
-    """
-    said: list[tuple[Tensor, Posterior]] = []
-    encode = model.encode
-
-    def encode_aloud(x: Tensor) -> Posterior:
-        said.append((x, encode(x)))
-        return said[-1][1]
-
-    model.encode = encode_aloud  # type: ignore[method-assign]
-    try:
-        yield said
-    finally:
-        del model.encode
 
 
 @contextmanager

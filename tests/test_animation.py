@@ -18,8 +18,9 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from lecture_vae.animation import Video, latent_evolution, record, shown_evaluations
+from lecture_vae.animation import latent_evolution, shown_evaluations
 from lecture_vae.drawing import PALETTE
+from lecture_vae.video import Video, record
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +207,7 @@ def test_no_frame_is_kept(walk, monkeypatch):
         lazy.append(iter(frames) is frames)
         return b""
 
-    monkeypatch.setattr("lecture_vae.animation._encode", encode)
+    monkeypatch.setattr("lecture_vae.animation.encode", encode)
     latent_evolution(*walk, description="x")
     assert lazy == [True]  # an iterator: a frame exists only while it is encoded
 

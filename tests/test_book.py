@@ -44,9 +44,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module imports only from modules before it: the order in which the package is to be read.
 ORDER = [
-    "storage", "data", "registry", "distributions", "models", "networks", "losses", "randomness",
-    "training", "cluster", "source", "recipe", "store", "lock", "side_by_side", "runs",
-    "diagnostics", "reproduction", "drawing", "plots", "animation", "web", "cli",
+    "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
+    "losses", "randomness", "evaluation", "training", "cluster", "source", "recipe", "checkpoints",
+    "store", "lock", "side_by_side", "runs", "diagnostics", "reproduction", "drawing", "plots",
+    "grids", "video", "animation", "web", "cli",
 ]  # fmt: skip
 GRADING = [
     "signals", "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox",
@@ -554,7 +555,7 @@ def test_kernels_load_the_data_that_a_relative_folder_names_here(tmp_path, monke
         images = struct.pack(">4I", 2051, n, 28, 28) + bytes(n * 784)
         (raw / f"{split}-images-idx3-ubyte").write_bytes(images)
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, n) + bytes(n))
-    monkeypatch.setattr("lecture_vae.data.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lecture_vae.mnist.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LECTURE_VAE_DATA", "data")
     source, _ = build.choose_data()

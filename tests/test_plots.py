@@ -11,15 +11,8 @@ from matplotlib.colors import to_hex, to_rgb
 from scipy.stats import norm
 
 from lecture_vae.drawing import PALETTE, place_names, shared_limits
-from lecture_vae.plots import (
-    latent_grid,
-    plot_history,
-    plot_image_grid,
-    plot_latent_evolution,
-    plot_latents,
-    plot_reconstructions,
-    quantile_grid,
-)
+from lecture_vae.grids import latent_grid, plot_image_grid, plot_reconstructions, quantile_grid
+from lecture_vae.plots import plot_history, plot_latent_evolution, plot_latents
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import torch
 
 from lecture_vae import recipe
 from lecture_vae.data import load_images
-from lecture_vae.distributions import BernoulliPixels, GaussianPixels
+from lecture_vae.likelihoods import BernoulliPixels, GaussianPixels
 from lecture_vae.losses import OBJECTIVES, NegativeELBO, NegativeIWAE, Objective, SquaredError
 from lecture_vae.networks import MODELS
 from lecture_vae.recipe import NotStorableError, RunSpec, describe, key_of, spec_of

@@ -9,17 +9,14 @@ import pytest
 import torch
 
 from lecture_vae import networks, store
+from lecture_vae.checkpoints import load_checkpoint, save_checkpoint
 from lecture_vae.data import load_images
+from lecture_vae.evaluation import evaluate
 from lecture_vae.losses import NegativeELBO, SquaredError
 from lecture_vae.recipe import RunSpec, describe, key_of
 from lecture_vae.runs import fetch_run
-from lecture_vae.store import (
-    StoreError,
-    load_checkpoint,
-    open_run,
-    save_checkpoint,
-)
-from lecture_vae.training import TrainConfig, evaluate, train
+from lecture_vae.store import StoreError, open_run
+from lecture_vae.training import TrainConfig, train
 
 CONFIG = TrainConfig(steps=4, batch_size=8, eval_every=2)
 
