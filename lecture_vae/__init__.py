@@ -33,10 +33,12 @@ _NAMES = {
     ),
     "randomness": ("bernoulli",),
     "evaluation": ("Evaluation", "evaluate"),
-    "training": ("TrainConfig", "History", "train"),
+    "history": ("History",),
+    "training": ("TrainConfig", "train"),
+    "budgets": ("budget", "lecture_config"),
     "recipe": ("NotStorableError", "RunSpec"),
     "store": ("Run", "StoreError", "open_run", "store_folder"),
-    "runs": ("budget", "lecture_config", "fetch_run", "fetch_runs"),
+    "runs": ("fetch_run", "fetch_runs"),
     "diagnostics": ("kl_per_latent", "active_units", "principal_variances", "total_variance"),
     "plots": (
         "plot_latents", "plot_history", "plot_latent_evolution",
@@ -60,7 +62,9 @@ if TYPE_CHECKING:
     from lecture_vae.losses import *
     from lecture_vae.randomness import *
     from lecture_vae.evaluation import *
+    from lecture_vae.history import *
     from lecture_vae.training import *
+    from lecture_vae.budgets import *
     from lecture_vae.recipe import *
     from lecture_vae.store import *
     from lecture_vae.runs import *

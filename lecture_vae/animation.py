@@ -1,7 +1,6 @@
-"""Animations: latents over training, or any matplotlib animation, as a video that a page can show.
+"""Animation: latents over the course of a training, as a video.
 
-Frames go to ffmpeg one at a time and are not kept: memory does not grow with their number. Nothing
-here calls a model. N images, E evaluations of one training.
+Nothing here calls a model. N images, E evaluations of one training.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,7 @@ from lecture_vae.video import DPI, Video, encode
 
 __all__ = ["latent_evolution"]
 
-MAX_FRAMES = 150  # evaluations shown
+MAX_FRAMES = 150  # evaluations that are shown
 PROGRESS_HEIGHT = 5  # pixels
 
 
@@ -48,32 +47,39 @@ def latent_evolution(
     fps: int = 10,
     description: str,
 ) -> Video:
-    """The codes of the same images, evaluation after evaluation, from step 0 to the end.
+    """A video of two-dimensional latents of the same images, one frame for each evaluation.
 
-    All frames have the same limits, which hold at least 99 % of the points of each evaluation; a
-    frame says how many are outside. The last one stays for a second and is the poster. Of more than
-    150 evaluations every k-th is shown, and the last.
+    All frames have the same axis limits, which hold 99 % or more of the points of each evaluation;
+    a frame says how many are outside. The last frame is shown for a second, and is the poster. If
+    there are more than 150 evaluations, they are subsampled evenly, with the last one included.
 
     Args:
-        latents: Codes at each evaluation, for instance ``history.latents``.
+        latents: Latents at each evaluation, E arrays [N, 2]: for instance ``history.latents``.
         labels: Classes 0 to 9.
-        steps: Training step of each evaluation, rising.
-        class_names: What to write for class 0, 1, ...; their numbers by default.
+        steps: The step of each evaluation, increasing.
+        class_names: Of class 0, 1, ...; None for their numbers.
         fps: Evaluations per second.
-        description: What is seen, in words.
+        description: Text alternative, not empty.
 
     Raises:
-        ValueError: If shapes do not match, a code is not finite or steps do not rise.
-        RuntimeError: If ffmpeg is missing or fails, with what it said.
+        ValueError: If shapes do not match, a latent is not finite, steps do not increase, or the
+            description is empty.
+        RuntimeError: If ffmpeg is missing or fails; the message holds its output.
+
+    Examples:
+        >>> latents = [step * torch.randn(100, 2) for step in range(3)]
+        >>> labels = torch.arange(100) % 10
+        >>> latent_evolution(latents, labels, [0, 1, 2], description="Points move outwards.")
+        Video(description='Points move outwards.')
     """
     latents, labels, names = check_evolution(latents, labels, steps, class_names)
-    stage = _Stage(labels, names, *shared_limits(latents))
+    renderer = _FrameRenderer(labels, names, *shared_limits(latents))
     first, length = steps[0], max(1, steps[-1] - steps[0])
-    last = stage.frame(latents[-1], steps[-1], 1.0)
+    last = renderer.frame(latents[-1], steps[-1], 1.0)
 
     def frames() -> Iterator[UInt8[np.ndarray, "H W 4"]]:
         for i in shown_evaluations(len(steps))[:-1]:
-            yield stage.frame(latents[i], steps[i], (steps[i] - first) / length)
+            yield renderer.frame(latents[i], steps[i], (steps[i] - first) / length)
         for _ in range(fps):
             yield last
 
@@ -83,15 +89,15 @@ def latent_evolution(
 
 
 def shown_evaluations(count: int) -> list[int]:
-    """Which of ``count`` evaluations become a frame: every k-th and the last."""
+    """Indices of the evaluations that become frames, evenly spaced and with the last one."""
     every = max(1, ceil((count - 1) / (MAX_FRAMES - 1)))
     return sorted({*range(0, count, every), count - 1})
 
 
-class _Stage:
-    """Draws the axes once with matplotlib, then only points and text, as pixels, frame by frame.
+class _FrameRenderer:
+    """Draws the axes once with matplotlib; for each frame, only points and text, as pixels.
 
-    A frame costs a few milliseconds; matplotlib needs far more to draw the whole figure again.
+    A frame takes a few milliseconds, much less than drawing the figure again.
     """
 
     def __init__(
@@ -114,16 +120,16 @@ class _Stage:
             self.background = np.array(canvas.buffer_rgba())
             corners = ax.transData.transform(np.stack([x_limits, y_limits], axis=1))
         self.background[-PROGRESS_HEIGHT:] = 225
-        corners[:, 1] = len(self.background) - corners[:, 1]  # matplotlib counts rows upwards
+        corners[:, 1] = len(self.background) - corners[:, 1]  # matplotlib's origin is at the bottom
         self.low, self.high = np.stack([x_limits, y_limits], axis=1)
         self.corner, self.scale = corners[0], (corners[1] - corners[0]) / (self.high - self.low)
         self.disc = self._make_disc(np.clip(75 / np.sqrt(len(labels)), 1.3, 4.0))
 
     def _make_disc(self, radius: float) -> list[tuple[int, np.ndarray]]:
-        """A point's pixels: their offset in memory and their color for each image.
+        """The pixels of a point's disc: their offset in memory, and their color for each image.
 
-        The farthest come first, so that no rim covers another point's center. The rim fades to
-        white, which smooths it and sets points apart.
+        The outermost come first, so that no rim covers the center of another point. The rim fades
+        to white, which smooths it and separates points.
         """
         colors = np.array([to_rgb(color) for color in PALETTE])
         disc = []
@@ -139,13 +145,13 @@ class _Stage:
     def frame(
         self, mu: Float[np.ndarray, "N 2"], step: int, progress: float
     ) -> UInt8[np.ndarray, "H W 4"]:
-        """The codes at one step; ``progress`` is the share of the training that is done."""
+        """The latents at one step; ``progress``, from 0 to 1, is drawn as a bar at the bottom."""
         pixels = self.background.copy()
         width = pixels.shape[1]
         pixels[-PROGRESS_HEIGHT:, : round(progress * width), :3] = 64
         inside = ((mu >= self.low) & (mu <= self.high)).all(axis=1)
         columns, rows = self._to_pixels(mu[inside]).T
-        flat = pixels.view(np.uint32).reshape(-1)  # a pixel is one number: one assignment
+        flat = pixels.view(np.uint32).reshape(-1)  # a pixel as one number
         for offset, color in self.disc:
             flat[rows * width + columns + offset] = color[inside]
         image = Image.fromarray(pixels)
@@ -162,11 +168,11 @@ class _Stage:
         return np.asarray(image)
 
     def _to_pixels(self, z: Float[np.ndarray, "... 2"]) -> Integer[np.ndarray, "... 2"]:
-        """Column and row of a code."""
+        """Column and row of a latent."""
         return np.floor(self.corner + (z - self.low) * self.scale).astype(int)
 
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # As text: Pillow 10 takes no path.
+    # str: Pillow 10 does not accept a Path.
     return ImageFont.truetype(str(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size)

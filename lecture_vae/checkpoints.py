@@ -1,4 +1,9 @@
-"""Checkpoints."""
+"""Checkpoints: what is saved while a run is trained.
+
+A checkpoint is the state from which a training is resumed. The decoders of some evaluations are
+saved as well, for figures that show how the model changed. Both are safetensors files, and both
+only save time: one that is damaged is ignored, with a message on standard error.
+"""
 
 import json
 import re
@@ -12,15 +17,39 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lecture_vae.history import Checkpoint, History
 from lecture_vae.models import Model
 from lecture_vae.storage import say, write_atomically
-from lecture_vae.training import Checkpoint, History, TrainConfig
+from lecture_vae.training import TrainConfig
 
-__all__ = ["decoder_steps", "load_checkpoint", "load_decoders", "save_checkpoint", "save_decoder"]
+__all__ = [
+    "decoder_steps",
+    "load_checkpoint",
+    "load_decoders",
+    "save_checkpoint",
+    "save_decoder",
+    "stack_latents",
+]
 
 
 def save_checkpoint(path: Path, state: Checkpoint) -> None:
-    """Keep all that going on from an evaluation needs, in one file."""
+    """Save the state of a training in one file, atomically.
+
+    Raises:
+        OSError: If the file cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from lecture_vae.history import Checkpoint
+        >>> history = History([{"step": 0}], [np.zeros((5, 2), np.float16)])
+        >>> optimizer = {"state": {}, "param_groups": []}
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "checkpoint.safetensors"
+        ...     save_checkpoint(path, Checkpoint({"bias": torch.ones(2)}, optimizer, history))
+        ...     load_checkpoint(path).model
+        {'bias': tensor([1., 1.])}
+    """
     tensors = {f"model.{name}": value for name, value in state.model.items()}
     for number, moments in state.optimizer["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
@@ -36,7 +65,16 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
-    """Read what :func:`save_checkpoint` kept; None, with a word, if it cannot be read."""
+    """Load what :func:`save_checkpoint` saved.
+
+    Returns:
+        None if the file cannot be read; a message on standard error says why.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> load_checkpoint(Path("missing.safetensors")) is None
+        True
+    """
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
@@ -55,23 +93,41 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         say(
             f"the checkpoint {path} cannot be read ({type(error).__name__}: {error}); the run "
-            "begins again."
+            "is trained from the beginning."
         )
         return None
     return Checkpoint(model, optimizer, history)
 
 
 def decoder_steps(config: TrainConfig) -> set[int]:
-    """When the decoder is kept: before the first step, and at 1/64, 1/32, ... of all steps.
+    """The steps at which the decoder is saved: 0, and about 1/64, 1/32, ..., 1/2 of all steps.
 
-    A training changes most at its beginning, so the steps double; each is an evaluation's.
+    They are doubled because a model changes most at the beginning, and rounded up to evaluations.
+
+    Examples:
+        >>> sorted(decoder_steps(TrainConfig(steps=6400, eval_every=100)))
+        [0, 100, 200, 400, 800, 1600, 3200]
     """
     shares = [config.steps / 2**k for k in range(1, 7)]
     return {0} | {ceil(share / config.eval_every) * config.eval_every for share in shares}
 
 
 def save_decoder(folder: Path, step: int, model: Model) -> None:
-    """Keep the child ``decoder`` of a model, if it has one; float16 suffices for display."""
+    """Save the child ``decoder`` of a model, if it has one, as decoders/STEP.safetensors.
+
+    Weights are rounded to float16, which suffices for display.
+
+    Raises:
+        OSError: If the file cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_decoder(Path(folder), 100, build_model("linear-ae"))
+        ...     list(load_decoders(Path(folder)))
+        [100]
+    """
     decoder = dict(model.named_children()).get("decoder")
     if decoder is None:
         return
@@ -85,10 +141,19 @@ def save_decoder(folder: Path, step: int, model: Model) -> None:
 
 
 def load_decoders(folder: Path) -> dict[int, dict[str, Tensor]]:
+    """The saved decoders of a run's folder: step -> weights, in float16.
+
+    A file that cannot be read is left out, with a message on standard error.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> load_decoders(Path("missing"))
+        {}
+    """
     decoders = {}
-    for path in folder.glob("*.safetensors"):
+    for path in (folder / "decoders").glob("*.safetensors"):
         if not re.fullmatch("[0-9]+", path.stem):
-            continue  # a sync program's copy, or what a killed process left
+            continue  # a temporary file of a killed process, or of a sync program
         try:
             decoders[int(path.stem)] = load_file(path)
         except (OSError, SafetensorError) as error:
@@ -97,4 +162,10 @@ def load_decoders(folder: Path) -> dict[int, dict[str, Tensor]]:
 
 
 def stack_latents(latents: Sequence[np.ndarray]) -> Tensor:
+    """``History.latents`` as one tensor, [E, M, d] for E evaluations.
+
+    Examples:
+        >>> stack_latents([np.zeros((5, 2)), np.ones((5, 2))]).shape
+        torch.Size([2, 5, 2])
+    """
     return torch.from_numpy(np.stack(latents))

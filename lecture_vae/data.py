@@ -1,6 +1,6 @@
 """Images: handwritten digits as tensors, from MNIST or from scikit-learn's embedded digits.
 
-Every image leaves this file as 32 x 32 gray levels in [0, 1]. N counts images.
+Images have 32 x 32 pixels, gray levels in [0, 1]; 0 is the background. N counts images.
 """
 
 import os
@@ -27,7 +27,15 @@ __all__ = ["ImageData", "Split", "load_images"]
 
 
 class Split(NamedTuple):
-    """The images of one split and what they show."""
+    """The images of one split and their labels.
+
+    Examples:
+        >>> images, labels = load_images("digits").test
+        >>> images.shape, images.min().item(), images.max().item()
+        (torch.Size([359, 1, 32, 32]), 0.0, 1.0)
+        >>> labels[:5]
+        tensor([4, 9, 4, 9, 4])
+    """
 
     images: Float[Tensor, "N 1 32 32"]  # gray levels in [0, 1], 0 is the background
     labels: Int[Tensor, " N"]  # int64, an index into class_names
@@ -35,13 +43,21 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
-    """A data set, with what is needed to recognize it and to load it again."""
+    """A data set, with what identifies it and what loads it again.
+
+    Examples:
+        >>> data = load_images("digits")
+        >>> data
+        digits: 1,438 training and 359 test images, 32 x 32 (fingerprint ...)
+        >>> load_images(data.source).fingerprint == data.fingerprint
+        True
+    """
 
     train: Split
     test: Split
     class_names: tuple[str, ...]
     name: str  # "mnist" or "digits"
-    source: str  # load_images(source) gives exactly this again, without searching
+    source: str  # load_images(source) loads the same images again
     fingerprint: str  # 16 hex digits of the SHA-256 of all pixels and labels
 
     def __repr__(self) -> str:
@@ -52,16 +68,24 @@ class ImageData:
 
 
 def load_images(source: str | Path = "auto") -> ImageData:
-    """Handwritten digits at 32 x 32.
+    """Load images of handwritten digits, 32 x 32 gray levels in [0, 1].
 
     Args:
-        source: "mnist" is MNIST, downloaded once. "digits" are the 1,797 digits that come with
-            scikit-learn. A folder holds MNIST/raw/train-images-idx3-ubyte and so on, as it is or
-            gzipped. "auto" is what the environment variable LECTURE_VAE_DATA names; where it is not
-            set, MNIST if it can be had and else the digits, with a line that says why.
+        source: ``"mnist"`` is MNIST (LeCun, Cortes & Burges, 1998), downloaded once. ``"digits"``
+            are the 1,797 digits that come with scikit-learn. A folder holds MNIST in torchvision's
+            layout, MNIST/raw/train-images-idx3-ubyte and so on, gzipped or not. ``"auto"`` is what
+            the environment variable LECTURE_VAE_DATA names; if it is not set, MNIST, or else the
+            digits, with a message on standard error that says why.
 
     Raises:
-        DataError: What was named cannot be loaded. Other data would be a silent surprise.
+        DataError: If the named data cannot be loaded. No other data are loaded in their place.
+
+    Examples:
+        >>> data = load_images("digits")
+        >>> data.train.images.shape, data.train.labels.shape
+        (torch.Size([1438, 1, 32, 32]), torch.Size([1438]))
+        >>> data.class_names[3]
+        '3'
     """
     if source == "digits":
         return _load_digits()
@@ -81,7 +105,7 @@ def load_images(source: str | Path = "auto") -> ImageData:
 
 def _load_digits() -> ImageData:
     """1,797 digits of 8 x 8 pixels and 17 gray levels (Alpaydin & Kaynak, 1998), enlarged."""
-    from PIL import Image  # imported here so that importing this file stays quick
+    from PIL import Image  # here, because both imports are slow
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -97,7 +121,7 @@ def _load_digits() -> ImageData:
 
 def _image_data(images: ByteImages, name: str) -> ImageData:
     parts = images.parts
-    train, test = (  # popped one by one: bytes and floats of all images need more memory
+    train, test = (  # popped one by one, so that bytes and floats are not all in memory at once
         Split(parts.pop(f"{split}_images").float().div_(255), parts.pop(f"{split}_labels").long())
         for split in ("train", "test")
     )

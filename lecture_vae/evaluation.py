@@ -16,16 +16,23 @@ from lecture_vae.randomness import evaluation_noise
 
 __all__ = ["TRAINED", "Evaluation", "evaluate"]
 
-EVALUATION_BATCH = 250  # images; measured: the convolutional models are quicker than with 1,000
+EVALUATION_BATCH = 250  # images; the convolutional models are faster than with 1,000
 TRAINED = sys.maxsize  # the step at which an objective's warm-up, however long, is over
 
 
 class Evaluation(NamedTuple):
-    """What a model does on a set of images."""
+    """Terms, loss and codes of a model on a set of images.
 
-    terms: dict[str, float]  # mean of each term over the images; of [N, d], of its sum over d
-    loss: float  # the objective's loss of the whole set
-    code: Shaped[Tensor, "N ..."]  # of each image: of a VAE the mean of q(z | x); on the CPU
+    Examples:
+        >>> x = torch.zeros(3, 1, 32, 32)
+        >>> evaluation = evaluate(build_model("linear-vae"), NegativeELBO(), x)
+        >>> sorted(evaluation.terms), evaluation.code.shape
+        (['kl', 'squared_error'], torch.Size([3, 2]))
+    """
+
+    terms: dict[str, float]  # mean of each term over the images; [N, d] is summed over d first
+    loss: float  # the objective's loss of all images
+    code: Shaped[Tensor, "N ..."]  # of each image, the mean of q(z | x) for a VAE; on the CPU
 
 
 def evaluate(
@@ -36,15 +43,24 @@ def evaluate(
     seed: int | None = 0,
     step: int = TRAINED,
 ) -> Evaluation:
-    """The terms and the loss of ``images`` as one batch, in eval mode, leaving the mode as it was.
+    """The terms and the loss of ``images`` as one batch, in eval mode; the mode is restored.
 
     Args:
         model: Trained or not.
-        objective: Its loss is computed once, from the terms of all images, in float64: means over
-            the images are means over the whole set, not over parts of it.
-        images: Read on the model's device.
-        seed: Of the noise, the same at every call. None takes no noise: z = mu.
-        step: How far the objective's warm-up is; by default it is over.
+        objective: Its loss is computed once, in float64, from the terms of all images.
+        images: N gray images in [0, 1], on any device.
+        seed: Of the noise, the same in every call. None means no noise: z = mu.
+        step: The training step, for an objective with a warm-up; by default the warm-up is over.
+
+    Returns:
+        Each term in its own unit, the loss in the objective's.
+
+    Examples:
+        >>> model, x = build_model("linear-ae"), torch.ones(3, 1, 32, 32)
+        >>> loss = evaluate(model, SquaredError(), x).loss
+        >>> x_hat = model.decode(model.encode(x).code)
+        >>> abs(loss - squared_error(x, x_hat).mean().item()) < 1e-3
+        True
     """
     on = next(model.parameters()).device
     shape = (len(images), objective.samples, *model.noise_shape)
@@ -71,9 +87,9 @@ def evaluate(
 
 @contextmanager
 def _listen_to_encoder(model: Model) -> Iterator[list[tuple[Tensor, Posterior]]]:
-    """Collects what the encoder is asked and says while an objective calls the model.
+    """Record the encoder's inputs and outputs while an objective calls the model.
 
-    To encode again for the sake of the codes would make an evaluation a third longer.
+    Encoding again to get the codes would make an evaluation a third slower.
     """
     said: list[tuple[Tensor, Posterior]] = []
     encode = model.encode

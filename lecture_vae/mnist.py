@@ -1,4 +1,8 @@
-"""MNIST: its four idx files found or downloaded, read, and resized to 32 x 32 once."""
+"""MNIST: its four idx files are found or downloaded, parsed, and resized to 32 x 32 once.
+
+The resized images are cached in :func:`~lecture_vae.storage.cache_folder`. Images are uint8 gray
+levels from 0, the background, to 255.
+"""
 
 import gzip
 import hashlib
@@ -25,9 +29,9 @@ from lecture_vae.storage import absolute, cache_folder, keep_if_possible, say, w
 
 __all__ = ["ByteImages", "DataError", "fingerprint_of", "load_mnist", "load_mnist_folder"]
 
-CACHE_FORMAT = "1"  # raise it when the cached pixels or their layout change
+CACHE_FORMAT = "1"  # increment when the cached pixels or their layout change
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer from a mirror
-IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # idx: unsigned bytes in 3 dimensions and in 1
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # idx: uint8 arrays of 3 axes and of 1
 MNIST_FILES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
@@ -38,20 +42,42 @@ Parts = dict[str, Tensor]  # the keys of MNIST_FILES; uint8, images at 32 x 32
 
 
 class DataError(Exception):
-    """The images cannot be loaded; the message says the rule, what came and the likely cause."""
+    """The images cannot be loaded. The message states the rule, what was found, the likely cause.
+
+    Examples:
+        >>> load_images("no/such/folder")
+        Traceback (most recent call last):
+        ...
+        lecture_vae.mnist.DataError: Images come from "auto", "mnist", "digits" or a folder ...
+    """
 
 
 class ByteImages(NamedTuple):
-    """A data set before its gray levels become floating point numbers."""
+    """A data set as bytes, before its gray levels are divided by 255.
+
+    Examples:
+        >>> image, label = torch.zeros(1, 1, 32, 32, dtype=torch.uint8), torch.tensor([7])
+        >>> parts = {"train_images": image, "train_labels": label}
+        >>> ByteImages(parts, fingerprint="", source="digits").parts["train_labels"]
+        tensor([7])
+    """
 
     parts: Parts
-    fingerprint: str  # 16 hex digits of the SHA-256 of all parts
-    source: str  # load_images(source) gives the same images again, without searching
+    fingerprint: str  # 16 hex digits, as fingerprint_of gives
+    source: str  # load_images(source) loads the same images again
 
 
 def load_mnist() -> ByteImages:
+    """MNIST from the cache folder, or else downloaded into it.
+
+    Returns:
+        60,000 training and 10,000 test images, 32 x 32.
+
+    Raises:
+        DataError: If the download fails or its files are damaged.
+    """
     kept = (cache := cache_folder()) and cache / "torchvision"
-    if kept and os.path.isdir(kept):  # unlike Path.is_dir, answers also where one may not read
+    if kept and os.path.isdir(kept):  # Path.is_dir raises without permission
         try:
             return load_mnist_folder(kept)
         except DataError as error:
@@ -60,10 +86,10 @@ def load_mnist() -> ByteImages:
 
 
 def _download_mnist(kept: Path | None) -> ByteImages:
-    """Fetches MNIST with torchvision, which knows the mirrors and the checksums, into `kept`."""
+    """Download MNIST with torchvision, which knows mirrors and checksums, into ``kept``."""
     from torchvision.datasets import MNIST
 
-    # The files reach `kept` only after all of them have come and been read.
+    # Files are copied into `kept` only after all of them were downloaded and parsed.
     with tempfile.TemporaryDirectory(prefix="lecture_vae-") as folder:
         timeout_before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
@@ -89,20 +115,35 @@ def _download_mnist(kept: Path | None) -> ByteImages:
 
 
 def load_mnist_folder(source: str | Path) -> ByteImages:
-    """MNIST from a folder in torchvision's layout."""
+    """MNIST from a folder in torchvision's layout, MNIST/raw/train-images-idx3-ubyte and so on.
+
+    Args:
+        source: The folder that holds MNIST/raw. Each file may be gzipped.
+
+    Raises:
+        DataError: If a file is missing, unreadable, damaged, or not of MNIST.
+
+    Examples:
+        >>> load_mnist_folder("~no-such-user")
+        Traceback (most recent call last):
+        ...
+        lecture_vae.mnist.DataError: A folder of images must exist, but: ...
+    """
     try:
         folder = absolute(source)
     except OSError as error:
-        raise DataError(f"A folder of images must be somewhere, but: {error}.") from error
+        raise DataError(f"A folder of images must exist, but: {error}.") from error
     return ByteImages(*_resized_once(_find_files(folder)), str(folder))
 
 
 def _resized_once(files: list[Path]) -> tuple[Parts, str]:
-    """MNIST at 32 x 32, and its fingerprint; resized on the first call, then cached."""
+    """MNIST at 32 x 32, and its fingerprint; resized once, then cached."""
     try:
         contents = [file.read_bytes() for file in files]
     except OSError as error:
-        hint = "Check its rights" if isinstance(error, PermissionError) else "Is its disk at fault"
+        hint = (
+            "Check its permissions" if isinstance(error, PermissionError) else "Is its disk damaged"
+        )
         raise DataError(f"MNIST's files must be readable: {error}. {hint}?") from error
     raw = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in contents)).hexdigest()
     cache, name = cache_folder(), f"mnist-32x32-{raw[:16]}.safetensors"
@@ -120,7 +161,9 @@ def _find_files(folder: Path) -> list[Path]:
     raw = folder / "MNIST" / "raw"
     for place in (folder, raw.parent, raw):
         if os.path.isdir(place) and not os.access(place, os.X_OK):
-            raise DataError(f"{place} must be open to you, but is not. Check its rights.")
+            raise DataError(
+                f"{place} must be accessible to you, but is not. Check its permissions."
+            )
     if not os.path.isdir(raw):
         raise DataError(
             'Images come from "auto", "mnist", "digits" or a folder that holds MNIST/raw; '
@@ -194,16 +237,16 @@ def _read_idx(file: Path, content: bytes, magic: int) -> Tensor:
 
 
 def _resize(images: Tensor, file: Path) -> Tensor:
-    """Bilinear, as PIL does it: uint8 [N, 28, 28] to uint8 [N, 1, 32, 32]."""
+    """Bilinear, as in PIL: uint8 [N, 28, 28] to uint8 [N, 1, 32, 32]."""
     if images.shape[1:] != (28, 28):
         size = " x ".join(map(str, images.shape[1:]))
         raise DataError(f"Images must be 28 x 28, got {size} in {file}. Is this really MNIST?")
-    chunks = images.unsqueeze(1).split(5_000)  # so that little memory is needed beside the result
+    chunks = images.unsqueeze(1).split(5_000)  # to limit the memory for temporaries
     return torch.cat([interpolate(x, (32, 32), mode="bilinear", antialias=True) for x in chunks])
 
 
 def _read_cache(cache: Path, raw: str) -> tuple[Parts, str] | None:
-    """What was resized from the raw files with this hash; None if it must be made (again)."""
+    """What was resized from the raw files with this hash; None if it must be resized (again)."""
     if not os.path.exists(cache):
         return None
     with suppress(OSError, SafetensorError), safe_open(cache, framework="pt") as file:
@@ -211,11 +254,22 @@ def _read_cache(cache: Path, raw: str) -> tuple[Parts, str] | None:
         metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": fingerprint_of(parts)}
         if file.metadata() == metadata:
             return parts, metadata["pixels"]
-    say(f"{cache} is damaged or of another version; making it again.")
+    say(f"{cache} is damaged or of another version; it is made again.")
     return None
 
 
 def fingerprint_of(parts: Parts) -> str:
+    """16 hex digits of the SHA-256 of all pixels and labels, in the order of ``MNIST_FILES``.
+
+    Args:
+        parts: For each key of ``MNIST_FILES``, a uint8 tensor.
+
+    Examples:
+        >>> empty = torch.zeros(0, dtype=torch.uint8)
+        >>> names = ("train_images", "train_labels", "test_images", "test_labels")
+        >>> fingerprint_of({name: empty for name in names})  # SHA-256 of no bytes
+        'e3b0c44298fc1c14'
+    """
     digest = hashlib.sha256()
     for part in MNIST_FILES:
         digest.update(parts[part].numpy().data)

@@ -1,8 +1,8 @@
-"""Plots: arrays and Axes go in, the same Axes come out.
+"""Plots: latents and losses, drawn into given Axes, which are returned.
 
-Nothing here calls a model, shows or saves a figure. Without ``ax`` a function opens one new figure;
-figures are white and opaque, so that a page in dark mode stays readable. Tensors and numpy arrays
-are both welcome. N images, labels are classes 0 to 9, E evaluations of one training.
+Nothing here calls a model, shows or saves a figure. Without ``ax`` a function creates a figure.
+Figures have a white, opaque background, so that they are readable in dark mode. Tensors and numpy
+arrays are both accepted. N images, labels are classes 0 to 9, E evaluations of one training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,19 +45,29 @@ def plot_latents(
     prior: bool = False,
     equal_aspect: bool = False,
 ) -> Axes:
-    """Scatter of two-dimensional codes; every class is named at the median of its points.
+    """Scatter plot of two-dimensional latents, with the name of each class at its median.
 
     Args:
-        prior: Also draw the circles of 1, 2 and 3 standard deviations of N(0, I), which hold 39, 86
-            and 99 % of its probability. Implies equal aspect.
-        equal_aspect: Give one latent unit the same length on both axes.
+        mu: Latents, for instance means of q(z | x).
+        labels: Classes 0 to 9.
+        ax: Where to draw; None creates a figure.
+        class_names: Of class 0, 1, ...; None for their numbers.
+        title: Of the Axes.
+        prior: Also draw the circles of radius 1, 2 and 3 about the origin, which hold 39, 86 and
+            99 % of the prior N(0, I). Implies an equal aspect ratio.
+        equal_aspect: Use the same scale on both axes.
 
     Raises:
-        ValueError: If shapes do not match, a code is not finite, or a class has no color or name.
+        ValueError: If shapes do not match, a latent is not finite, or a class has no color or name.
+
+    Examples:
+        >>> ax = plot_latents(torch.randn(100, 2), torch.arange(100) % 10, prior=True)
+        >>> ax.get_xlabel(), len(ax.lines)
+        ('$z_1$', 3)
     """
     mu, labels, names = check_latents(mu, labels, class_names)
     ax = white_axes(ax, (5.5, 5.5))
-    # One scatter in the order of the images: class after class would bury the first classes.
+    # One scatter in the order of the images: drawn class by class, later ones would cover others.
     ax.scatter(
         mu[:, 0],
         mu[:, 1],
@@ -65,7 +75,7 @@ def plot_latents(
         c=np.array([to_rgb(color) for color in PALETTE])[labels],
         alpha=0.75,
         linewidths=0,
-        rasterized=True,  # 10,000 vector marks make a page slow
+        rasterized=True,  # 10,000 vector marks slow down a page
     )
     if prior:
         angle = np.linspace(0, 2 * np.pi, 200)
@@ -91,18 +101,36 @@ def plot_latent_evolution(
     *,
     class_names: Names = None,
 ) -> Sequence[Axes] | np.ndarray:
-    """Film strip: one evaluation per Axes, from the first to the last, all on the same scale.
+    """Small multiples: one evaluation for each Axes, from the first to the last, on one scale.
 
-    Most happens early in a training, so the evaluations between are spaced geometrically.
+    The evaluations are spaced geometrically, because latents change most early in a training.
+
+    Args:
+        latents: Latents at each evaluation, E arrays [N, 2].
+        labels: Classes 0 to 9.
+        steps: The step of each evaluation, increasing.
+        axes: Where to draw, 2 to E Axes.
+        class_names: Of class 0, 1, ...; None for their numbers.
+
+    Returns:
+        ``axes``.
 
     Raises:
-        ValueError: As :func:`plot_latents`, and if there are fewer than 2 Axes or more than E.
+        ValueError: As :func:`plot_latents`, or if there are fewer than 2 Axes or more than E.
+
+    Examples:
+        >>> import matplotlib.pyplot as plt
+        >>> latents = [torch.randn(100, 2) for step in range(5)]
+        >>> _, axes = plt.subplots(1, 3)
+        >>> axes = plot_latent_evolution(latents, torch.arange(100) % 10, [0, 1, 2, 3, 4], axes)
+        >>> [ax.get_title() for ax in axes]
+        ['step 0', 'step 1', 'step 4']
     """
     latents, labels, names = check_evolution(latents, labels, steps, class_names)
     panels, last = list(np.ravel(np.asarray(axes, dtype=object))), len(latents) - 1
     if not 2 <= len(panels) <= last + 1:
         raise ValueError(
-            "a film strip needs 2 Axes or more, and an evaluation for each: "
+            "an evolution is drawn into 2 Axes or more, with an evaluation for each: "
             f"got {len(panels)} Axes and {last + 1} evaluations."
         )
     geometric = np.geomspace(last, 1, len(panels) - 1)[::-1].round().astype(int)
@@ -124,14 +152,23 @@ def plot_history(
     train: bool = False,
     title: str = "",
 ) -> Axes:
-    """One curve per run: ``column`` against ``step``, without the rows where it is NaN.
+    """Learning curves: ``column`` against ``step``, one curve for each run.
 
     Args:
-        frames: ``{label: history.frame()}``.
-        train: Also draw the matching ``train_...`` column, dashed.
+        frames: ``{label: history.frame()}``; rows where ``column`` is NaN are left out.
+        ax: Where to draw; None creates a figure.
+        column: In the unit of its term; a loss has that of its objective.
+        train: Also draw the corresponding ``train_...`` column, dashed.
+        title: Of the Axes.
 
     Raises:
         ValueError: If there is no run, or a run lacks a column.
+
+    Examples:
+        >>> history = History(rows=[{"step": 0, "test_kl": 0.1}, {"step": 9, "test_kl": 4.0}])
+        >>> ax = plot_history({"VAE": history.frame()}, column="test_kl")
+        >>> ax.get_ylabel()
+        'test kl (nats per image)'
     """
     if not frames:
         raise ValueError("plot_history needs at least one run, got none.")
@@ -156,7 +193,7 @@ def plot_history(
 
 
 def _make_square(ax: Axes) -> None:
-    """One unit is equally long on both axes; panels beside each other keep one size."""
+    """Use the same scale and the same length on both axes."""
     limits = np.array([ax.get_xlim(), ax.get_ylim()])
     half = np.ptp(limits, axis=1).max() / 2
     x, y = limits.mean(axis=1)

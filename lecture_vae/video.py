@@ -1,4 +1,7 @@
-"""Video."""
+"""Video: a matplotlib animation or a sequence of frames as an H.264 video for a notebook.
+
+Frames are passed to ffmpeg one at a time and are not kept: memory does not grow with their number.
+"""
 
 from base64 import b64encode
 from collections.abc import Iterator
@@ -23,11 +26,11 @@ from lecture_vae.storage import write_together
 
 __all__ = ["Video", "record"]
 
-DPI = 100  # pixels per inch: the same video whatever the notebook's own setting
+DPI = 100  # pixels per inch, whatever the notebook's setting
 
-# What browsers play: H.264 in yuv420p, which needs even sizes, with the index in front (faststart).
-# One thread and no time stamps: the same frames give the same bytes. Points jump rather than move,
-# so searching for their motion finely costs a quarter of the time and saves 5 % of the size.
+# Browsers play H.264 in yuv420p, which needs even sizes; faststart puts the index first. One thread
+# and no time stamps: the same frames give the same bytes. Points do not move continuously between
+# frames: a finer motion estimation takes a third more time and saves 5 % of the size.
 ENCODING = [
     *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,scale=out_color_matrix=bt709"),
     *("-pix_fmt", "yuv420p", "-preset", "veryfast", "-crf", "26", "-threads", "1"),
@@ -39,15 +42,21 @@ ENCODING = [
 
 @dataclass(frozen=True)
 class Video:
-    """A video as the last expression of a notebook cell: it is embedded in the page, with controls.
+    """A video that a notebook shows, with controls, as the value of a cell.
 
     Raises:
-        ValueError: If the description is empty: without it, who cannot see has nothing.
+        ValueError: If the description is empty, since screen readers depend on it.
+
+    Examples:
+        >>> Video(mp4=b"", poster=b"", description=" ")
+        Traceback (most recent call last):
+        ...
+        ValueError: a video needs a description: say in one sentence what moves where.
     """
 
     mp4: bytes = field(repr=False)
     poster: bytes = field(repr=False)  # PNG, shown until the video plays
-    description: str  # what is seen, for screen readers and browsers without video
+    description: str  # text alternative, for screen readers and browsers without video
 
     def __post_init__(self) -> None:
         if not self.description.strip():
@@ -66,12 +75,23 @@ class Video:
         )
 
     def save(self, path: str | Path, poster: str | Path | None = None) -> None:
-        """Writes the mp4 and, if its place is named, the poster: both or, on a full disk, neither.
+        """Write the mp4 and, if its path is given, the poster, atomically: both files or none.
 
-        A reader never meets a half-written one.
+        Args:
+            path: Of the mp4.
+            poster: Of the PNG.
 
         Raises:
-            OSError: The folder cannot be written or the disk is full.
+            OSError: If the folder cannot be written or the disk is full.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> from tempfile import TemporaryDirectory
+            >>> video = Video(mp4=b"", poster=b"", description="Nothing moves.")
+            >>> with TemporaryDirectory() as folder:
+            ...     video.save(Path(folder) / "video.mp4")
+            ...     [path.name for path in Path(folder).iterdir()]
+            ['video.mp4']
         """
         files = {Path(path): partial(Path.write_bytes, data=self.mp4)}
         if poster is not None:
@@ -80,18 +100,33 @@ class Video:
 
 
 def record(animation: Animation, *, fps: int = 10, description: str) -> Video:
-    """A matplotlib animation, for instance ``Camera.animate()`` of celluloid, as a video.
+    """Encode a matplotlib animation, for instance ``Camera.animate()`` of celluloid.
 
-    The poster is the last frame. The figure is closed: a notebook would print it below the video.
+    The poster is the last frame. The figure is closed, so that a notebook does not show it as well.
+
+    Args:
+        animation: What to encode.
+        fps: Frames per second.
+        description: Text alternative, not empty.
 
     Raises:
-        RuntimeError: If ffmpeg is missing or fails, with what it said.
+        RuntimeError: If ffmpeg is missing or fails; the message holds its output.
+        ValueError: If the description is empty.
+
+    Examples:
+        >>> import matplotlib.pyplot as plt
+        >>> from matplotlib.animation import FuncAnimation
+        >>> figure, ax = plt.subplots(figsize=(1, 1))
+        >>> (line,) = ax.plot([0, 1], [0, 0])
+        >>> animation = FuncAnimation(figure, lambda i: line.set_ydata([0, i]), frames=2)
+        >>> record(animation, description="A line turns upwards.")
+        Video(description='A line turns upwards.')
     """
-    figure = animation._fig  # type: ignore[attr-defined]  # matplotlib has no public way
+    figure = animation._fig  # type: ignore[attr-defined]  # there is no public attribute
     figure.set_facecolor("white")
     poster = BytesIO()
     try:
-        # A tight box would give frames and poster different sizes.
+        # A tight bounding box would give frames and poster different sizes.
         with (
             rc_context({"animation.ffmpeg_path": _ffmpeg(), "savefig.bbox": "standard"}),
             TemporaryDirectory() as folder,
@@ -107,13 +142,23 @@ def record(animation: Animation, *, fps: int = 10, description: str) -> Video:
 
 
 def encode(frames: Iterator[UInt8[np.ndarray, "H W 4"]], size: tuple[int, int], fps: int) -> bytes:
+    """Encode RGBA frames as an mp4.
+
+    Args:
+        frames: All of one size.
+        size: Height H and width W, in pixels.
+        fps: Frames per second.
+
+    Raises:
+        RuntimeError: If ffmpeg is missing or fails; the message holds its output.
+    """
     height, width = size
     with TemporaryDirectory() as folder:
         path, log = Path(folder) / "video.mp4", Path(folder) / "log.txt"
         command = [_ffmpeg(), "-loglevel", "error"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}"]
         command += ["-framerate", str(fps), "-i", "pipe:", "-c:v", "libx264", *ENCODING, str(path)]
-        # An ffmpeg that gives up closes its end of the pipe; what it said is in the log.
+        # If ffmpeg fails it closes the pipe; the log says why.
         with (
             log.open("wb") as errors,
             suppress(BrokenPipeError),
@@ -128,11 +173,7 @@ def encode(frames: Iterator[UInt8[np.ndarray, "H W 4"]], size: tuple[int, int], 
 
 
 def _ffmpeg() -> str:
-    """The program, which is there and starts.
-
-    Raises:
-        RuntimeError: If there is none.
-    """
+    """The path of an ffmpeg that can be started."""
     try:
         program = imageio_ffmpeg.get_ffmpeg_exe()
         with Popen([program, "-version"], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL):

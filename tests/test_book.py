@@ -45,9 +45,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module imports only from modules before it: the order in which the package is to be read.
 ORDER = [
     "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
-    "losses", "randomness", "evaluation", "training", "cluster", "source", "recipe", "checkpoints",
-    "store", "lock", "side_by_side", "runs", "diagnostics", "reproduction", "drawing", "plots",
-    "grids", "video", "animation", "web", "cli",
+    "losses", "randomness", "evaluation", "history", "training", "budgets", "cluster", "source",
+    "recipe", "checkpoints", "store", "lock", "side_by_side", "runs", "diagnostics", "reproduction",
+    "drawing", "plots", "grids", "video", "animation", "web", "cli",
 ]  # fmt: skip
 GRADING = [
     "signals", "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox",

@@ -314,7 +314,9 @@ def test_a_folder_that_may_not_be_entered_is_not_called_misspelled_or_incomplete
 ):
     folder = write_mnist(tmp_path / "data")
     monkeypatch.setattr(os, "access", lambda place, _: Path(place) != folder / closed)
-    with pytest.raises(DataError, match=f"{folder / closed} must be open to you.*rights"):
+    with pytest.raises(
+        DataError, match=f"{folder / closed} must be accessible to you.*permissions"
+    ):
         load_images(folder)
 
 
@@ -376,7 +378,7 @@ def test_a_bad_cache_is_made_again(tmp_path, cache, capsys, spoil):
     capsys.readouterr()
     assert_same(first, load_images(folder))
     note = capsys.readouterr().err
-    assert "is damaged or of another version; making it again" in note
+    assert "is damaged or of another version; it is made again" in note
     assert note.count("\n") == 1
     assert_same(first, load_images(folder))
     assert capsys.readouterr().err == ""  # the new cache is good

@@ -92,9 +92,7 @@ def full_disk(patch):
 
 def full_disk_as_safetensors_says_it(patch):
     for module in ("checkpoints", "store"):
-        refuse(
-            patch, f"lecture_vae.{module}.save_file", SafetensorError("No space left on device")
-        )
+        refuse(patch, f"lecture_vae.{module}.save_file", SafetensorError("No space left on device"))
 
 
 def read_only_store(patch):

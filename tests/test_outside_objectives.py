@@ -10,10 +10,10 @@ from outside.objectives import Binarized, FittedVariance, FreeBits, WarmUp
 
 from lecture_vae import TrainConfig, evaluate, fetch_run, train
 from lecture_vae.data import Split
+from lecture_vae.history import Checkpoint
 from lecture_vae.likelihoods import BernoulliPixels
 from lecture_vae.losses import NegativeELBO
 from lecture_vae.networks import build_model
-from lecture_vae.training import Checkpoint
 
 SHORT = TrainConfig(steps=25, batch_size=16, eval_every=10, seed=3)
 ALL = [WarmUp(), FreeBits(), FittedVariance(), Binarized()]

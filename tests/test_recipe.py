@@ -260,7 +260,7 @@ def refused(spec, data, monkeypatch):
 
 def test_what_cannot_be_stored_is_refused_before_the_first_step(tiny, monkeypatch, listed):
     spec = RunSpec("linear-vae", Unfrozen(), CONFIG)
-    assert "Unfrozen is no frozen dataclass" in refused(spec, tiny, monkeypatch)
+    assert "Unfrozen is not a frozen dataclass" in refused(spec, tiny, monkeypatch)
     spec = replace(spec, objective=Nameless())
     assert 'register_objective("my-objective", Nameless)' in refused(spec, tiny, monkeypatch)
     spec = replace(spec, objective=listed)

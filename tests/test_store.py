@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(tmp_path, tiny, capsys,
     assert load_checkpoint(path) is not None
     path.write_bytes(path.read_bytes()[:1_000] if content is None else content)
     assert load_checkpoint(path) is None
-    assert "the run begins again" in capsys.readouterr().err
+    assert "is trained from the beginning" in capsys.readouterr().err
 
 
 def train_states(tiny):
