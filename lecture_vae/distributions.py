@@ -38,12 +38,12 @@ def reparameterize(mu: Latents, log_var: Latents, eps: Latents | None = None) ->
     eq-def-gkl-reparameterization of chapter 4.
 
     Args:
-        mu: Means of q(z | x), [B, *latent].
+        mu: Means of q(z | x), ``[B, *latent]``.
         log_var: Log-variances, of the same shape; sigma = exp(log_var / 2).
         eps: Standard normal noise, of the same shape. None draws it from torch's global generator.
 
     Returns:
-        One sample for each image, [B, *latent].
+        One sample for each image, ``[B, *latent]``.
 
     Raises:
         ValueError: If eps has another shape than mu.
@@ -74,7 +74,7 @@ def kl_to_standard_normal(mu: Float[Tensor, "B ..."], log_var: Float[Tensor, "B 
     in exp(log_var) - 1 where log_var is near 0.
 
     Args:
-        mu: Means of q(z | x), [B, *latent].
+        mu: Means of q(z | x), ``[B, *latent]``.
         log_var: Log-variances, of the same shape.
 
     Returns:
@@ -100,7 +100,7 @@ def log_standard_normal(z: Float[Tensor, "B ..."]) -> PerImage:
     """Log-density of the prior, log N(z; 0, I).
 
     Args:
-        z: Latents, [B, *latent].
+        z: Latents, ``[B, *latent]``.
 
     Returns:
         [B], summed over the latents, in nats.
@@ -126,14 +126,14 @@ class Posterior(Protocol):
         """What a run keeps of each image, such as the mean of q(z | x), or integer indices."""
 
     def sample(self, eps: Any) -> Latents:
-        """A latent for each image, [B, *latent], from standard normal noise [B, *noise_shape]."""
+        """A latent for each image, ``[B, *latent]``, from noise eps, ``[B, *noise_shape]``."""
 
 
 class Point(NamedTuple):
     """What the encoder of an autoencoder returns: one point for each image, without noise.
 
     Args:
-        code: The points, [B, *latent].
+        code: The points, ``[B, *latent]``.
 
     Examples:
         >>> Point(torch.tensor([[1.0, 2.0]])).sample()
@@ -143,7 +143,7 @@ class Point(NamedTuple):
     code: Latents
 
     def sample(self, eps: Any = None) -> Latents:
-        """The point itself, [B, *latent]; ``eps`` is ignored."""
+        """The point itself, ``[B, *latent]``; ``eps`` is ignored."""
         return self.code
 
 
@@ -151,7 +151,7 @@ class DiagonalGaussian(NamedTuple):
     """What the encoder of a VAE returns: q(z | x) = N(mu, diag exp(log_var)) for each image.
 
     Args:
-        mu: Means, [B, *latent].
+        mu: Means, ``[B, *latent]``.
         log_var: Log-variances, of the same shape.
 
     Examples:
@@ -165,7 +165,7 @@ class DiagonalGaussian(NamedTuple):
 
     @property
     def code(self) -> Latents:
-        """The mean of q(z | x), [B, *latent], which is also its mode."""
+        """The mean of q(z | x), ``[B, *latent]``, which is also its mode."""
         return self.mu
 
     def sample(self, eps: Latents | None = None) -> Latents:
@@ -182,7 +182,7 @@ class DiagonalGaussian(NamedTuple):
         """Log-density log q(z | x), summed over the latents.
 
         Args:
-            z: One latent for each image, [B, *latent].
+            z: One latent for each image, ``[B, *latent]``.
 
         Returns:
             [B], in nats.

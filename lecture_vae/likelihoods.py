@@ -75,7 +75,7 @@ class Likelihood(Protocol):
 
         Args:
             model: A :class:`~lecture_vae.models.Model`.
-            z: Latents, [B, *latent].
+            z: Latents, ``[B, *latent]``.
         """
 
     def distortion(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:

@@ -122,7 +122,7 @@ class Objective(Protocol):
         Args:
             model: In training mode while it is trained.
             x: What :meth:`inputs` returned, [B, 1, 32, 32].
-            eps: Standard normal noise, [B, samples, *model.noise_shape].
+            eps: Standard normal noise, ``[B, samples, *model.noise_shape]``.
         """
         ...
 

@@ -134,7 +134,7 @@ class _WithDecoder(nn.Module):
         """The mean of p(x | z) for each latent, in gray levels.
 
         Args:
-            z: Latents, [B, *latent_shape].
+            z: Latents, ``[B, *latent_shape]``.
 
         Returns:
             [B, 1, 32, 32].
@@ -145,7 +145,7 @@ class _WithDecoder(nn.Module):
         """The input of the sigmoid at the end of the decoder, so that decode(z) = sigmoid(logits).
 
         Args:
-            z: Latents, [B, *latent_shape].
+            z: Latents, ``[B, *latent_shape]``.
 
         Returns:
             [B, 1, 32, 32].
@@ -165,7 +165,7 @@ class Autoencoder(_WithDecoder):
     """An autoencoder, composed of an ``encoder`` and a ``decoder``.
 
     Args:
-        encoder: Maps images [B, 1, 32, 32] to codes [B, *latent_shape].
+        encoder: Maps images [B, 1, 32, 32] to codes ``[B, *latent_shape]``.
         decoder: Maps codes to images.
         latent_shape: The shape of the code of one image.
 
@@ -212,7 +212,7 @@ class VAE(_WithDecoder):
 
     Args:
         trunk: Maps images [B, 1, 32, 32] to features.
-        to_mu: Maps features to the means of q(z | x), [B, *latent_shape].
+        to_mu: Maps features to the means of q(z | x), ``[B, *latent_shape]``.
         to_log_var: Maps features to its log-variances, of the same shape.
         decoder: Maps latents to the means of p(x | z), [B, 1, 32, 32].
         latent_shape: The shape of the latents of one image.
@@ -268,7 +268,7 @@ class VAE(_WithDecoder):
 
         Args:
             x: Images, [B, 1, 32, 32].
-            eps: Standard normal noise, [B, *latent_shape]; None draws it.
+            eps: Standard normal noise, ``[B, *latent_shape]``; None draws it.
 
         Raises:
             ValueError: If x or eps has another shape.

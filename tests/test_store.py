@@ -236,7 +236,9 @@ def test_a_lack_of_rights_is_not_called_damage(run, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(store, "load_file", refused)
-    with pytest.raises(StoreError, match=r"may not be read: .*Permission denied.*the right to"):
+    with pytest.raises(
+        StoreError, match=r"may not be read: .*Permission denied.*for permission to"
+    ):
         open_run(run.key)
 
 
