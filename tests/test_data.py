@@ -288,7 +288,7 @@ def test_an_unreadable_file_is_a_data_error_with_its_own_cause(tmp_path, monkeyp
     monkeypatch.setattr(Path, "read_bytes", fail)
     with pytest.raises(DataError, match="must be readable") as caught:
         load_images(folder)
-    assert ("rights" in str(caught.value)) == isinstance(error, PermissionError)
+    assert ("permissions" in str(caught.value)) == isinstance(error, PermissionError)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
