@@ -21,8 +21,8 @@ from matplotlib.animation import FFMpegWriter
 from timing import alternate, arguments_of, context, medians, parser, table, timed, write
 
 from lecture_vae import latent_evolution
-from lecture_vae.animation import DPI, ENCODING
 from lecture_vae.drawing import PALETTE
+from lecture_vae.video import DPI, ENCODING
 
 OURS, CELLULOID = "latent_evolution", "celluloid"
 

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 _NAMES = {
-    "data": ("DataError", "ImageData", "Split", "load_images"),
+    "mnist": ("DataError",),
+    "data": ("ImageData", "Split", "load_images"),
     "registry": ("import_definitions",),
     "distributions": (
-        "reparameterize", "kl_to_standard_normal", "log_standard_normal", "squared_error",
+        "reparameterize", "kl_to_standard_normal", "log_standard_normal",
         "Posterior", "Point", "DiagonalGaussian",
-        "Likelihood", "GaussianPixels", "BernoulliPixels", "register_likelihood",
+    ),
+    "likelihoods": (
+        "squared_error", "Likelihood", "GaussianPixels", "BernoulliPixels", "register_likelihood",
     ),
     "models": (
         "Model", "AEOutput", "VAEOutput", "Autoencoder", "VAE",
@@ -29,35 +32,46 @@ _NAMES = {
         "Objective", "SquaredError", "NegativeELBO", "NegativeIWAE", "register_objective",
     ),
     "randomness": ("bernoulli",),
-    "training": ("TrainConfig", "History", "Evaluation", "train", "evaluate"),
+    "evaluation": ("Evaluation", "evaluate"),
+    "history": ("History",),
+    "training": ("TrainConfig", "train"),
+    "budgets": ("budget", "lecture_config"),
     "recipe": ("NotStorableError", "RunSpec"),
     "store": ("Run", "StoreError", "open_run", "store_folder"),
-    "runs": ("budget", "lecture_config", "fetch_run", "fetch_runs"),
+    "runs": ("fetch_run", "fetch_runs"),
     "diagnostics": ("kl_per_latent", "active_units", "principal_variances", "total_variance"),
     "plots": (
-        "plot_latents", "plot_history", "latent_grid", "quantile_grid", "plot_image_grid",
-        "plot_reconstructions", "plot_latent_evolution",
+        "plot_latents", "plot_history", "plot_latent_evolution",
     ),
-    "animation": ("Video", "latent_evolution", "record"),
+    "grids": ("latent_grid", "quantile_grid", "plot_image_grid", "plot_reconstructions"),
+    "video": ("Video", "record"),
+    "animation": ("latent_evolution",),
     "web": ("export_balance", "export_run"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_HOME)
 
 if TYPE_CHECKING:
+    from lecture_vae.mnist import *
     from lecture_vae.data import *
     from lecture_vae.registry import *
     from lecture_vae.distributions import *
+    from lecture_vae.likelihoods import *
     from lecture_vae.models import *
     from lecture_vae.networks import *
     from lecture_vae.losses import *
     from lecture_vae.randomness import *
+    from lecture_vae.evaluation import *
+    from lecture_vae.history import *
     from lecture_vae.training import *
+    from lecture_vae.budgets import *
     from lecture_vae.recipe import *
     from lecture_vae.store import *
     from lecture_vae.runs import *
     from lecture_vae.diagnostics import *
     from lecture_vae.plots import *
+    from lecture_vae.grids import *
+    from lecture_vae.video import *
     from lecture_vae.animation import *
     from lecture_vae.web import *
 

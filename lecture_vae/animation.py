@@ -1,28 +1,19 @@
-"""Animations: latents over training, or any matplotlib animation, as a video that a page can show.
+"""Animation: latents over the course of a training, as a video.
 
-Frames go to ffmpeg one at a time and are not kept: memory does not grow with their number. Nothing
-here calls a model. N images, E evaluations of one training.
+Nothing here calls a model. N images, E evaluations of one training.
 """
 
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache, partial
-from html import escape
+from functools import cache
 from io import BytesIO
 from math import ceil
 from operator import itemgetter
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, CalledProcessError, Popen
-from tempfile import TemporaryDirectory
 
-import imageio_ffmpeg
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
-from matplotlib import get_data_path, rc_context
-from matplotlib.animation import Animation, FFMpegWriter
+from matplotlib import get_data_path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -39,93 +30,12 @@ from lecture_vae.drawing import (
     place_names,
     shared_limits,
 )
-from lecture_vae.storage import write_together
+from lecture_vae.video import DPI, Video, encode
 
-__all__ = ["Video", "latent_evolution", "record"]
+__all__ = ["latent_evolution"]
 
-DPI = 100  # pixels per inch: the same video whatever the notebook's own setting
-MAX_FRAMES = 150  # evaluations shown
+MAX_FRAMES = 150  # evaluations that are shown
 PROGRESS_HEIGHT = 5  # pixels
-
-# What browsers play: H.264 in yuv420p, which needs even sizes, with the index in front (faststart).
-# One thread and no time stamps: the same frames give the same bytes. Points jump rather than move,
-# so searching for their motion finely costs a quarter of the time and saves 5 % of the size.
-ENCODING = [
-    *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,scale=out_color_matrix=bt709"),
-    *("-pix_fmt", "yuv420p", "-preset", "veryfast", "-crf", "26", "-threads", "1"),
-    *("-x264-params", "subme=1:me=dia"),
-    *("-colorspace", "bt709", "-movflags", "+faststart"),
-    *("-fflags", "+bitexact", "-flags:v", "+bitexact"),
-]
-
-
-@dataclass(frozen=True)
-class Video:
-    """A video as the last expression of a notebook cell: it is embedded in the page, with controls.
-
-    Raises:
-        ValueError: If the description is empty: without it, who cannot see has nothing.
-    """
-
-    mp4: bytes = field(repr=False)
-    poster: bytes = field(repr=False)  # PNG, shown until the video plays
-    description: str  # what is seen, for screen readers and browsers without video
-
-    def __post_init__(self) -> None:
-        if not self.description.strip():
-            raise ValueError("a video needs a description: say in one sentence what moves where.")
-
-    def _repr_html_(self) -> str:
-        with Image.open(BytesIO(self.poster)) as poster:
-            width = poster.width
-        description = escape(self.description)
-        return (
-            f'<video controls loop muted playsinline preload="metadata" width="{width}" '
-            f'style="max-width: 100%; height: auto" aria-label="{description}" '
-            f'poster="data:image/png;base64,{b64encode(self.poster).decode()}">'
-            f'<source type="video/mp4" src="data:video/mp4;base64,{b64encode(self.mp4).decode()}">'
-            f"<p>{description}</p></video>"
-        )
-
-    def save(self, path: str | Path, poster: str | Path | None = None) -> None:
-        """Writes the mp4 and, if its place is named, the poster: both or, on a full disk, neither.
-
-        A reader never meets a half-written one.
-
-        Raises:
-            OSError: The folder cannot be written or the disk is full.
-        """
-        files = {Path(path): partial(Path.write_bytes, data=self.mp4)}
-        if poster is not None:
-            files[Path(poster)] = partial(Path.write_bytes, data=self.poster)
-        write_together(files)
-
-
-def record(animation: Animation, *, fps: int = 10, description: str) -> Video:
-    """A matplotlib animation, for instance ``Camera.animate()`` of celluloid, as a video.
-
-    The poster is the last frame. The figure is closed: a notebook would print it below the video.
-
-    Raises:
-        RuntimeError: If ffmpeg is missing or fails, with what it said.
-    """
-    figure = animation._fig  # type: ignore[attr-defined]  # matplotlib has no public way
-    figure.set_facecolor("white")
-    poster = BytesIO()
-    try:
-        # A tight box would give frames and poster different sizes.
-        with (
-            rc_context({"animation.ffmpeg_path": _ffmpeg(), "savefig.bbox": "standard"}),
-            TemporaryDirectory() as folder,
-        ):
-            path = Path(folder) / "video.mp4"
-            animation.save(path, FFMpegWriter(fps, "libx264", extra_args=ENCODING), dpi=DPI)
-            figure.savefig(poster, format="png", dpi=DPI)
-            return Video(path.read_bytes(), poster.getvalue(), description)
-    except CalledProcessError as error:
-        raise _ffmpeg_failed(error.stderr) from None
-    finally:
-        plt.close(figure)
 
 
 def latent_evolution(
@@ -137,50 +47,57 @@ def latent_evolution(
     fps: int = 10,
     description: str,
 ) -> Video:
-    """The codes of the same images, evaluation after evaluation, from step 0 to the end.
+    """A video of two-dimensional latents of the same images, one frame for each evaluation.
 
-    All frames have the same limits, which hold at least 99 % of the points of each evaluation; a
-    frame says how many are outside. The last one stays for a second and is the poster. Of more than
-    150 evaluations every k-th is shown, and the last.
+    All frames have the same axis limits, which hold 99 % or more of the points of each evaluation;
+    a frame says how many are outside. The last frame is shown for a second, and is the poster. If
+    there are more than 150 evaluations, they are subsampled evenly, with the last one included.
 
     Args:
-        latents: Codes at each evaluation, for instance ``history.latents``.
+        latents: Latents at each evaluation, E arrays [N, 2]: for instance ``history.latents``.
         labels: Classes 0 to 9.
-        steps: Training step of each evaluation, rising.
-        class_names: What to write for class 0, 1, ...; their numbers by default.
+        steps: The step of each evaluation, increasing.
+        class_names: Of class 0, 1, ...; None for their numbers.
         fps: Evaluations per second.
-        description: What is seen, in words.
+        description: Text alternative, not empty.
 
     Raises:
-        ValueError: If shapes do not match, a code is not finite or steps do not rise.
-        RuntimeError: If ffmpeg is missing or fails, with what it said.
+        ValueError: If shapes do not match, a latent is not finite, steps do not increase, or the
+            description is empty.
+        RuntimeError: If ffmpeg is missing or fails; the message holds its output.
+
+    Examples:
+        >>> latents = [step * torch.randn(100, 2) for step in range(3)]
+        >>> labels = torch.arange(100) % 10
+        >>> latent_evolution(latents, labels, [0, 1, 2], description="Points move outwards.")
+        Video(description='Points move outwards.')
     """
     latents, labels, names = check_evolution(latents, labels, steps, class_names)
-    stage = _Stage(labels, names, *shared_limits(latents))
+    renderer = _FrameRenderer(labels, names, *shared_limits(latents))
     first, length = steps[0], max(1, steps[-1] - steps[0])
-    last = stage.frame(latents[-1], steps[-1], 1.0)
+    last = renderer.frame(latents[-1], steps[-1], 1.0)
 
     def frames() -> Iterator[UInt8[np.ndarray, "H W 4"]]:
         for i in shown_evaluations(len(steps))[:-1]:
-            yield stage.frame(latents[i], steps[i], (steps[i] - first) / length)
+            yield renderer.frame(latents[i], steps[i], (steps[i] - first) / length)
         for _ in range(fps):
             yield last
 
     poster = BytesIO()
     Image.fromarray(last).convert("RGB").save(poster, format="png")
-    return Video(_encode(frames(), last.shape[:2], fps), poster.getvalue(), description)
+    return Video(encode(frames(), last.shape[:2], fps), poster.getvalue(), description)
 
 
 def shown_evaluations(count: int) -> list[int]:
-    """Which of ``count`` evaluations become a frame: every k-th and the last."""
+    """Indices of the evaluations that become frames, evenly spaced and with the last one."""
     every = max(1, ceil((count - 1) / (MAX_FRAMES - 1)))
     return sorted({*range(0, count, every), count - 1})
 
 
-class _Stage:
-    """Draws the axes once with matplotlib, then only points and text, as pixels, frame by frame.
+class _FrameRenderer:
+    """Draws the axes once with matplotlib; for each frame, only points and text, as pixels.
 
-    A frame costs a few milliseconds; matplotlib needs far more to draw the whole figure again.
+    A frame takes a few milliseconds, much less than drawing the figure again.
     """
 
     def __init__(
@@ -203,16 +120,16 @@ class _Stage:
             self.background = np.array(canvas.buffer_rgba())
             corners = ax.transData.transform(np.stack([x_limits, y_limits], axis=1))
         self.background[-PROGRESS_HEIGHT:] = 225
-        corners[:, 1] = len(self.background) - corners[:, 1]  # matplotlib counts rows upwards
+        corners[:, 1] = len(self.background) - corners[:, 1]  # matplotlib's origin is at the bottom
         self.low, self.high = np.stack([x_limits, y_limits], axis=1)
         self.corner, self.scale = corners[0], (corners[1] - corners[0]) / (self.high - self.low)
         self.disc = self._make_disc(np.clip(75 / np.sqrt(len(labels)), 1.3, 4.0))
 
     def _make_disc(self, radius: float) -> list[tuple[int, np.ndarray]]:
-        """A point's pixels: their offset in memory and their color for each image.
+        """The pixels of a point's disc: their offset in memory, and their color for each image.
 
-        The farthest come first, so that no rim covers another point's center. The rim fades to
-        white, which smooths it and sets points apart.
+        The outermost come first, so that no rim covers the center of another point. The rim fades
+        to white, which smooths it and separates points.
         """
         colors = np.array([to_rgb(color) for color in PALETTE])
         disc = []
@@ -228,13 +145,13 @@ class _Stage:
     def frame(
         self, mu: Float[np.ndarray, "N 2"], step: int, progress: float
     ) -> UInt8[np.ndarray, "H W 4"]:
-        """The codes at one step; ``progress`` is the share of the training that is done."""
+        """The latents at one step; ``progress``, from 0 to 1, is drawn as a bar at the bottom."""
         pixels = self.background.copy()
         width = pixels.shape[1]
         pixels[-PROGRESS_HEIGHT:, : round(progress * width), :3] = 64
         inside = ((mu >= self.low) & (mu <= self.high)).all(axis=1)
         columns, rows = self._to_pixels(mu[inside]).T
-        flat = pixels.view(np.uint32).reshape(-1)  # a pixel is one number: one assignment
+        flat = pixels.view(np.uint32).reshape(-1)  # a pixel as one number
         for offset, color in self.disc:
             flat[rows * width + columns + offset] = color[inside]
         image = Image.fromarray(pixels)
@@ -251,54 +168,11 @@ class _Stage:
         return np.asarray(image)
 
     def _to_pixels(self, z: Float[np.ndarray, "... 2"]) -> Integer[np.ndarray, "... 2"]:
-        """Column and row of a code."""
+        """Column and row of a latent."""
         return np.floor(self.corner + (z - self.low) * self.scale).astype(int)
 
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # As text: Pillow 10 takes no path.
+    # str: Pillow 10 does not accept a Path.
     return ImageFont.truetype(str(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size)
-
-
-def _encode(frames: Iterator[UInt8[np.ndarray, "H W 4"]], size: tuple[int, int], fps: int) -> bytes:
-    height, width = size
-    with TemporaryDirectory() as folder:
-        path, log = Path(folder) / "video.mp4", Path(folder) / "log.txt"
-        command = [_ffmpeg(), "-loglevel", "error"]
-        command += ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}"]
-        command += ["-framerate", str(fps), "-i", "pipe:", "-c:v", "libx264", *ENCODING, str(path)]
-        # An ffmpeg that gives up closes its end of the pipe; what it said is in the log.
-        with (
-            log.open("wb") as errors,
-            suppress(BrokenPipeError),
-            Popen(command, stdin=PIPE, stderr=errors) as ffmpeg,
-        ):
-            assert ffmpeg.stdin is not None
-            for frame in frames:
-                ffmpeg.stdin.write(frame.tobytes())
-        if ffmpeg.returncode:
-            raise _ffmpeg_failed(log.read_text(errors="replace"))
-        return path.read_bytes()
-
-
-def _ffmpeg() -> str:
-    """The program, which is there and starts.
-
-    Raises:
-        RuntimeError: If there is none.
-    """
-    try:
-        program = imageio_ffmpeg.get_ffmpeg_exe()
-        with Popen([program, "-version"], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL):
-            return program
-    except (RuntimeError, OSError) as error:
-        raise RuntimeError(
-            f"a video is made by ffmpeg, which cannot be started here: {error} Was it not "
-            "installed with imageio-ffmpeg, or does IMAGEIO_FFMPEG_EXE name something else?"
-        ) from error
-
-
-def _ffmpeg_failed(log: str) -> RuntimeError:
-    last_lines = "\n".join(log.strip().splitlines()[-5:])
-    return RuntimeError(f"ffmpeg could not write the video. Its last lines:\n{last_lines}")

@@ -94,9 +94,10 @@ def train(
     """Train a model, or find it in the run store, and report its final losses."""
     from dataclasses import replace
 
+    from lecture_vae.budgets import lecture_config
     from lecture_vae.networks import MODELS, default_objective
     from lecture_vae.reproduction import report
-    from lecture_vae.runs import fetch_run, lecture_config
+    from lecture_vae.runs import fetch_run
     from lecture_vae.store import StoreError
 
     _import(imports)
@@ -141,7 +142,7 @@ def _objective(
     """
     from dataclasses import fields
 
-    from lecture_vae.distributions import LIKELIHOODS
+    from lecture_vae.likelihoods import LIKELIHOODS
     from lecture_vae.losses import OBJECTIVES
 
     for registry, wanted in ((OBJECTIVES, name), (LIKELIHOODS, likelihood)):

@@ -1,7 +1,7 @@
-"""Independent tasks on the cores of this machine, or on the workers of a Dask scheduler.
+"""Cluster: independent tasks on the cores of this machine, or on the workers of a Dask scheduler.
 
-The one place that knows the difference. A task is a picklable argument of a function that may be
-called twice with it; whoever calls stores what comes back.
+A task is a picklable argument of a function that may be called more than once with it. The caller
+stores the results.
 """
 
 import os
@@ -15,15 +15,27 @@ __all__ = ["check_scheduler", "cores", "run_tasks"]
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use: its CPU affinity where the system has one.
+
+    Examples:
+        >>> cores() >= 1
+        True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_scheduler(address: str) -> None:
-    """Find out before long work that an address could be none.
+    """Check the form of a scheduler's address before long work.
 
     Raises:
-        ValueError: It is not PROTOCOL://HOST:PORT, or HOST:PORT.
+        ValueError: If it is not PROTOCOL://HOST:PORT or HOST:PORT.
+
+    Examples:
+        >>> check_scheduler("tcp://10.0.0.1:8786")
+        >>> check_scheduler("10.0.0.1")
+        Traceback (most recent call last):
+        ...
+        ValueError: a scheduler is an address such as tcp://10.0.0.1:8786, ...
     """
     _, _, place = address.rpartition("://")
     host, _, port = place.rpartition(":")
@@ -42,55 +54,62 @@ def run_tasks(
     scheduler: str | None = None,
     stop: Callable[[], object] = lambda: None,
 ) -> Generator[tuple[Any, Any]]:
-    """Calls a function on every task and yields each of its results with the task, as they come.
+    """Call a function with every task, and yield pairs of task and result as they are completed.
 
-    A task that fails yields its exception last and leaves the others alone.
+    If a task fails, its last result is the exception; other tasks are not affected.
 
     Args:
-        function: Gives the results of a task, one or many. It does the heavy work in a process of
-            its own, or releases the interpreter lock: here it is called from threads. With a
-            scheduler it is pickled, and its results come when all of the task are there.
+        function: Returns or yields the results of a task. On this machine it is called in threads,
+            so it should start a process or release the global interpreter lock. With a scheduler it
+            is pickled, and the results of a task are yielded when the task has ended.
         tasks: The arguments.
-        jobs: How many at a time on this machine; the number of cores if None.
+        jobs: Number of threads on this machine; None for the number of cores.
         scheduler: Address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``. Its workers then
-            run the tasks, and `jobs` is theirs to say. A task whose worker dies goes to another.
-        stop: Called if the caller goes away, be it by an interrupt, while tasks run on this
-            machine: it has the calls of `function` that go on come to their end.
+            run the tasks, and ``jobs`` is ignored. If a worker dies, its task is run by another.
+        stop: Called if the generator is closed, for instance by an interrupt, while tasks run on
+            this machine. It must make the running calls of ``function`` return.
+
+    Yields:
+        A task, and one of its results or its exception.
 
     Raises:
-        ImportError: A scheduler is named but Dask is not installed.
-        OSError: The scheduler does not answer.
+        ImportError: If a scheduler is named but Dask is not installed.
+        OSError: If the scheduler cannot be reached.
         ValueError: As :func:`check_scheduler`.
+
+    Examples:
+        >>> sorted(run_tasks(lambda n: [n, n**2], [2, 3], jobs=2))
+        [(2, 2), (2, 4), (3, 3), (3, 9)]
     """
     if scheduler is None:
-        yield from _here(function, tasks, jobs or cores(), stop)
+        yield from _on_this_machine(function, tasks, jobs or cores(), stop)
     else:
         check_scheduler(scheduler)
-        yield from _far(function, tasks, scheduler)
+        yield from _on_workers(function, tasks, scheduler)
 
 
-def _here(
+def _on_this_machine(
     function: Callable[[Any], Iterable[Any]],
     tasks: Sequence[Any],
     jobs: int,
     stop: Callable[[], object],
 ) -> Iterator[tuple[Any, Any]]:
-    found: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
+    results: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()  # None: a task has ended
 
-    def work(task: Any) -> None:
+    def run(task: Any) -> None:
         try:
             for result in function(task):
-                found.put((task, result))
+                results.put((task, result))
         except Exception as error:
-            found.put((task, error))
+            results.put((task, error))
         finally:
-            found.put(None)
+            results.put(None)
 
     with ThreadPoolExecutor(jobs) as pool:
-        open_tasks = len([pool.submit(work, task) for task in tasks])
+        open_tasks = len([pool.submit(run, task) for task in tasks])
         try:
             while open_tasks:
-                pair = found.get()
+                pair = results.get()
                 if pair is None:
                     open_tasks -= 1
                 else:
@@ -101,7 +120,7 @@ def _here(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _far(
+def _on_workers(
     function: Callable[[Any], Iterable[Any]], tasks: Sequence[Any], scheduler: str
 ) -> Iterator[tuple[Any, Any]]:
     try:
@@ -111,9 +130,9 @@ def _far(
             "a scheduler needs Dask: pip install 'lecture-vae[cluster]', here and on its workers."
         ) from error
     with Client(scheduler, timeout=20, set_as_default=False) as client:
-        # Not pure: two equal tasks are two tasks. No retries: a task that fails by itself would
-        # fail again, and one whose worker dies is moved by the scheduler anyway.
-        futures = client.map(partial(_all, function), list(tasks), pure=False, retries=0)
+        # Not pure: equal tasks are run separately. No retries: an exception would be raised again,
+        # and the tasks of a dead worker are rescheduled anyway.
+        futures = client.map(partial(_listed, function), list(tasks), pure=False, retries=0)
         task_of = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         for future in as_completed(futures, loop=client.loop):
             task = task_of[future.key]
@@ -125,5 +144,5 @@ def _far(
                 yield from ((task, result) for result in results)
 
 
-def _all(function: Callable[[Any], Iterable[Any]], task: Any) -> list[Any]:
+def _listed(function: Callable[[Any], Iterable[Any]], task: Any) -> list[Any]:
     return list(function(task))

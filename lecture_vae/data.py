@@ -1,53 +1,41 @@
 """Images: handwritten digits as tensors, from MNIST or from scikit-learn's embedded digits.
 
-Every image leaves this file as 32 x 32 gray levels in [0, 1]. N counts images.
+Images have 32 x 32 pixels, gray levels in [0, 1]; 0 is the background. N counts images.
 """
 
-import gzip
-import hashlib
-import math
 import os
-import shutil
-import socket
-import struct
-import tempfile
-import zlib
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from lecture_vae.storage import absolute, cache_folder, keep_if_possible, say, write_atomically
+from lecture_vae.mnist import (
+    MNIST_FILES,
+    ByteImages,
+    DataError,
+    fingerprint_of,
+    load_mnist,
+    load_mnist_folder,
+)
+from lecture_vae.storage import say
 
-__all__ = ["DataError", "ImageData", "Split", "load_images"]
-
-CACHE_FORMAT = "1"  # raise it when the cached pixels or their layout change
-DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer from a mirror
-IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # idx: unsigned bytes in 3 dimensions and in 1
-MNIST_FILES = {
-    "train_images": "train-images-idx3-ubyte",
-    "train_labels": "train-labels-idx1-ubyte",
-    "test_images": "t10k-images-idx3-ubyte",
-    "test_labels": "t10k-labels-idx1-ubyte",
-}
-Parts = dict[str, Tensor]  # the keys of MNIST_FILES; uint8, images at 32 x 32
-
-
-class DataError(Exception):
-    """The images cannot be loaded; the message says the rule, what came and the likely cause."""
+__all__ = ["ImageData", "Split", "load_images"]
 
 
 class Split(NamedTuple):
-    """The images of one split and what they show."""
+    """The images of one split and their labels.
+
+    Examples:
+        >>> images, labels = load_images("digits").test
+        >>> images.shape, images.min().item(), images.max().item()
+        (torch.Size([359, 1, 32, 32]), 0.0, 1.0)
+        >>> labels[:5]
+        tensor([4, 9, 4, 9, 4])
+    """
 
     images: Float[Tensor, "N 1 32 32"]  # gray levels in [0, 1], 0 is the background
     labels: Int[Tensor, " N"]  # int64, an index into class_names
@@ -55,13 +43,21 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
-    """A data set, with what is needed to recognize it and to load it again."""
+    """A data set, with what identifies it and what loads it again.
+
+    Examples:
+        >>> data = load_images("digits")
+        >>> data
+        digits: 1,438 training and 359 test images, 32 x 32 (fingerprint ...)
+        >>> load_images(data.source).fingerprint == data.fingerprint
+        True
+    """
 
     train: Split
     test: Split
     class_names: tuple[str, ...]
     name: str  # "mnist" or "digits"
-    source: str  # load_images(source) gives exactly this again, without searching
+    source: str  # load_images(source) loads the same images again
     fingerprint: str  # 16 hex digits of the SHA-256 of all pixels and labels
 
     def __repr__(self) -> str:
@@ -72,26 +68,34 @@ class ImageData:
 
 
 def load_images(source: str | Path = "auto") -> ImageData:
-    """Handwritten digits at 32 x 32.
+    """Load images of handwritten digits, 32 x 32 gray levels in [0, 1].
 
     Args:
-        source: "mnist" is MNIST, downloaded once. "digits" are the 1,797 digits that come with
-            scikit-learn. A folder holds MNIST/raw/train-images-idx3-ubyte and so on, as it is or
-            gzipped. "auto" is what the environment variable LECTURE_VAE_DATA names; where it is not
-            set, MNIST if it can be had and else the digits, with a line that says why.
+        source: ``"mnist"`` is MNIST (LeCun, Cortes & Burges, 1998), downloaded once. ``"digits"``
+            are the 1,797 digits that come with scikit-learn. A folder holds MNIST in torchvision's
+            layout, MNIST/raw/train-images-idx3-ubyte and so on, gzipped or not. ``"auto"`` is what
+            the environment variable LECTURE_VAE_DATA names; if it is not set, MNIST, or else the
+            digits, with a message on standard error that says why.
 
     Raises:
-        DataError: What was named cannot be loaded. Other data would be a silent surprise.
+        DataError: If the named data cannot be loaded. No other data are loaded in their place.
+
+    Examples:
+        >>> data = load_images("digits")
+        >>> data.train.images.shape, data.train.labels.shape
+        (torch.Size([1438, 1, 32, 32]), torch.Size([1438]))
+        >>> data.class_names[3]
+        '3'
     """
     if source == "digits":
         return _load_digits()
     if source == "mnist":
-        return _load_mnist()
+        return _image_data(load_mnist(), "mnist")
     if source != "auto":
-        return _load_folder(source)
+        return _image_data(load_mnist_folder(source), "mnist")
     named = os.environ.get("LECTURE_VAE_DATA") or "auto"
     try:
-        return _load_mnist() if named == "auto" else load_images(named)
+        return load_images("mnist" if named == "auto" else named)
     except DataError as error:
         if named != "auto":
             raise DataError(f"LECTURE_VAE_DATA={named} cannot be used. {error}") from error
@@ -101,7 +105,7 @@ def load_images(source: str | Path = "auto") -> ImageData:
 
 def _load_digits() -> ImageData:
     """1,797 digits of 8 x 8 pixels and 17 gray levels (Alpaydin & Kaynak, 1998), enlarged."""
-    from PIL import Image  # imported here so that importing this file stays quick
+    from PIL import Image  # here, because both imports are slow
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -112,186 +116,13 @@ def _load_digits() -> ImageData:
     test = torch.arange(len(labels)) % 5 == 4  # every fifth image
     values = images[~test], labels[~test], images[test], labels[test]
     parts = dict(zip(MNIST_FILES, values, strict=True))
-    return _image_data(parts, _fingerprint(parts), "digits", "digits")
+    return _image_data(ByteImages(parts, fingerprint_of(parts), "digits"), "digits")
 
 
-def _load_mnist() -> ImageData:
-    kept = (cache := cache_folder()) and cache / "torchvision"
-    if kept and os.path.isdir(kept):  # unlike Path.is_dir, answers also where one may not read
-        try:
-            return _load_folder(kept)
-        except DataError as error:
-            say(f"downloading MNIST again. {error}")
-    return _download_mnist(kept)
-
-
-def _download_mnist(kept: Path | None) -> ImageData:
-    """Fetches MNIST with torchvision, which knows the mirrors and the checksums, into `kept`."""
-    from torchvision.datasets import MNIST
-
-    # The files reach `kept` only after all of them have come and been read.
-    with tempfile.TemporaryDirectory(prefix="lecture_vae-") as folder:
-        timeout_before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-        try:
-            MNIST(folder, download=True)
-        except Exception as error:  # no network, a dead mirror, a wrong checksum, a full disk...
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(
-                f"MNIST could not be downloaded: {reason}. Is there no network, or are the mirrors "
-                "down? Set LECTURE_VAE_DATA to a folder that holds MNIST, or use "
-                'load_images("digits").'
-            ) from error
-        finally:
-            socket.setdefaulttimeout(timeout_before)
-        data = _load_folder(Path(folder))
-
-        def copy(kept: Path) -> None:
-            for file in _find_files(Path(folder)):
-                write_atomically(kept / "MNIST/raw" / file.name, partial(shutil.copyfile, file))
-
-        is_kept = keep_if_possible("The download of MNIST", kept, copy)
-    return replace(data, source=str(kept) if is_kept else "mnist")
-
-
-def _load_folder(source: str | Path) -> ImageData:
-    """MNIST from a folder in torchvision's layout."""
-    try:
-        folder = absolute(source)
-    except OSError as error:
-        raise DataError(f"A folder of images must be somewhere, but: {error}.") from error
-    return _image_data(*_resized_once(_find_files(folder)), "mnist", str(folder))
-
-
-def _resized_once(files: list[Path]) -> tuple[Parts, str]:
-    """MNIST at 32 x 32, and its fingerprint; resized on the first call, then cached."""
-    try:
-        contents = [file.read_bytes() for file in files]
-    except OSError as error:
-        hint = "Check its rights" if isinstance(error, PermissionError) else "Is its disk at fault"
-        raise DataError(f"MNIST's files must be readable: {error}. {hint}?") from error
-    raw = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in contents)).hexdigest()
-    cache, name = cache_folder(), f"mnist-32x32-{raw[:16]}.safetensors"
-    if cache and (cached := _read_cache(cache / name, raw)):
-        return cached
-    parts = _parse_mnist(files, contents)
-    metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": _fingerprint(parts)}
-    save = partial(save_file, parts, metadata=metadata)
-    keep_if_possible("MNIST at 32 x 32", cache, lambda kept: write_atomically(kept / name, save))
-    return parts, metadata["pixels"]
-
-
-def _find_files(folder: Path) -> list[Path]:
-    """MNIST's four files, in the order of MNIST_FILES; each may be gzipped."""
-    raw = folder / "MNIST" / "raw"
-    for place in (folder, raw.parent, raw):
-        if os.path.isdir(place) and not os.access(place, os.X_OK):
-            raise DataError(f"{place} must be open to you, but is not. Check its rights.")
-    if not os.path.isdir(raw):
-        raise DataError(
-            'Images come from "auto", "mnist", "digits" or a folder that holds MNIST/raw; '
-            f"{raw} is not a folder. Is the name misspelled, or did you give MNIST/raw itself?"
-        )
-    files = [raw / name for name in MNIST_FILES.values()]
-    files = [f if os.path.isfile(f) else f.with_name(f"{f.name}.gz") for f in files]
-    missing = [file for file in files if not os.path.isfile(file)]
-    for file in (f for gz in missing for f in (gz.with_suffix(""), gz) if os.path.exists(f)):
-        kind = "a folder" if os.path.isdir(file) else "a pipe or a device"
-        raise DataError(f"{file} must be a file, got {kind}. Was it unpacked into a folder?")
-    if missing:
-        raise DataError(
-            f"{raw} must hold MNIST's four files, as they are or gzipped (.gz); missing: "
-            f"{', '.join(file.stem for file in missing)}. Was a download or a copy interrupted, or "
-            "a file renamed?"
-        )
-    return files
-
-
-def _parse_mnist(files: list[Path], contents: list[bytes]) -> Parts:
-    parts = {}
-    for part, file, content in zip(MNIST_FILES, files, contents, strict=True):
-        if part.endswith("images"):
-            parts[part] = _resize(_read_idx(file, content, IMAGES_MAGIC), file)
-            continue
-        labels = parts[part] = _read_idx(file, content, LABELS_MAGIC)
-        images = parts[part.replace("labels", "images")]
-        if labels.max() > 9:
-            raise DataError(
-                f"Labels must be in 0..9, got {labels.max()} in {file}. Is it another data set, "
-                "such as EMNIST, or a damaged file?"
-            )
-        if len(labels) != len(images):
-            raise DataError(
-                f"Every image must have one label, got {len(images):,} images and {len(labels):,} "
-                f"labels in {file}. Do the files belong to different data sets?"
-            )
-    return parts
-
-
-def _read_idx(file: Path, content: bytes, magic: int) -> Tensor:
-    """The uint8 array in an idx file: a magic number and the sizes, then one byte per value.
-
-    The format: LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
-    """
-    if file.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(
-                f"{file} must be a whole gzip file, got: {error}. Was its download interrupted, "
-                "or did a server send an error page?"
-            ) from error
-    dimensions = magic % 256  # the last byte of the magic number
-    start = 4 * (1 + dimensions)  # the header: big-endian numbers of 32 bits
-    found, *sizes = struct.unpack(f">{1 + dimensions}I", content[:start].ljust(start, b"\0"))
-    if content and found != magic:
-        raise DataError(
-            f"{file} must begin with the magic number {magic}, got {found}. Are images and labels "
-            "swapped, or is the file still compressed?"
-        )
-    expected = start + math.prod(sizes)
-    if len(content) != expected or 0 in sizes:
-        cause = "truncated" if len(content) <= expected else "joined with another file"
-        raise DataError(
-            f"{file} must have at least one value and the {expected:,} bytes that its header "
-            f"announces, got {len(content):,}. Was it {cause}?"
-        )
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy())
-
-
-def _resize(images: Tensor, file: Path) -> Tensor:
-    """Bilinear, as PIL does it: uint8 [N, 28, 28] to uint8 [N, 1, 32, 32]."""
-    if images.shape[1:] != (28, 28):
-        size = " x ".join(map(str, images.shape[1:]))
-        raise DataError(f"Images must be 28 x 28, got {size} in {file}. Is this really MNIST?")
-    chunks = images.unsqueeze(1).split(5_000)  # so that little memory is needed beside the result
-    return torch.cat([interpolate(x, (32, 32), mode="bilinear", antialias=True) for x in chunks])
-
-
-def _read_cache(cache: Path, raw: str) -> tuple[Parts, str] | None:
-    """What was resized from the raw files with this hash; None if it must be made (again)."""
-    if not os.path.exists(cache):
-        return None
-    with suppress(OSError, SafetensorError), safe_open(cache, framework="pt") as file:
-        parts = {part: file.get_tensor(part) for part in MNIST_FILES}
-        metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": _fingerprint(parts)}
-        if file.metadata() == metadata:
-            return parts, metadata["pixels"]
-    say(f"{cache} is damaged or of another version; making it again.")
-    return None
-
-
-def _image_data(parts: Parts, fingerprint: str, name: str, source: str) -> ImageData:
-    """Takes the parts out one by one, so that no more memory is needed than must be."""
-    train, test = (
+def _image_data(images: ByteImages, name: str) -> ImageData:
+    parts = images.parts
+    train, test = (  # popped one by one, so that bytes and floats are not all in memory at once
         Split(parts.pop(f"{split}_images").float().div_(255), parts.pop(f"{split}_labels").long())
         for split in ("train", "test")
     )
-    return ImageData(train, test, tuple("0123456789"), name, source, fingerprint)
-
-
-def _fingerprint(parts: Parts) -> str:
-    digest = hashlib.sha256()
-    for part in MNIST_FILES:
-        digest.update(parts[part].numpy().data)
-    return digest.hexdigest()[:16]
+    return ImageData(train, test, tuple("0123456789"), name, images.source, images.fingerprint)

@@ -1,7 +1,7 @@
-"""Diagnostics: which latents of a trained VAE carry information, and what a useless one scores.
+"""Diagnostics: which latents of a trained VAE are active, and the loss of a collapsed one.
 
-Codes in, numbers out. Nothing here runs a model or draws. A code may have any shape; its latents
-are counted in flattened order, d of them. N images.
+Latents in, numbers out. Nothing here runs a model or draws. N images of D pixels, gray levels in
+[0, 1]. Latents may have any shape; they are flattened, d for each image.
 """
 
 import numpy as np
@@ -23,35 +23,50 @@ __all__ = [
 def kl_per_latent(
     mu: Float[Tensor, "N ..."], log_var: Float[Tensor, "N ..."]
 ) -> Float[Tensor, " d"]:
-    """Mean over the images of KL( q(z_j | x) || N(0, 1) ) for each latent j, in nats.
+    """KL_j: the mean over the images of KL( q(z_j | x) || N(0, 1) ) for each latent j, in nats.
 
-    A latent whose posterior has collapsed onto the prior scores 0. The sum over the latents is the
-    KL term of the negative ELBO.
+    It is 0 for a collapsed latent. The sum over the latents is the KL term of the negative ELBO:
+    equation eq-gkl-latent-sum of chapter 4.
 
     Args:
-        mu: Means of q(z | x), one row per image.
-        log_var: Log variances of q(z | x), shaped like ``mu``.
+        mu: Means of q(z | x), [N, ...].
+        log_var: Log-variances of q(z | x), of the same shape.
+
+    Returns:
+        [d], in nats.
 
     Raises:
         ValueError: If the shapes differ.
+
+    Examples:
+        >>> mu = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])  # the second latent has collapsed
+        >>> kl_per_latent(mu, log_var=torch.zeros(2, 2))
+        tensor([2., 0.])
     """
-    # Posterior and prior factorize: each latent of each image is a Gaussian of its own.
+    # Posterior and prior factorize over the latents.
     kl = kl_to_standard_normal(mu.reshape(-1, 1), log_var.reshape(-1, 1))
     return kl.reshape(len(mu), -1).mean(dim=0)
 
 
 def active_units(mu: Float[Tensor, "N ..."], threshold: float = 0.01) -> Bool[Tensor, " d"]:
-    """Which latents the encoder uses: True where the variance of mu_j over images is > threshold.
+    """Which latents are active: True where the variance of mu_j over the images is > threshold.
 
-    Definition and threshold: Burda, Grosse & Salakhutdinov (2016), section 5.2, arXiv:1509.00519.
-    A collapsed latent has the same mean for every image, hence variance 0.
+    Definition and threshold: Burda, Grosse & Salakhutdinov (2016), section 5.2, arXiv:1509.00519;
+    definition def-lvae-active of chapter 5. A collapsed latent has variance 0.
 
     Args:
-        mu: Means of q(z | x), one row per image.
-        threshold: Least variance of an active unit, in squared latent units.
+        mu: Means of q(z | x), [N, ...].
+        threshold: Of the variance, in squared units of the latent.
+
+    Returns:
+        [d].
 
     Raises:
-        ValueError: If there are fewer than two images: one image has no variance.
+        ValueError: If there are fewer than two images.
+
+    Examples:
+        >>> active_units(torch.tensor([[2.0, 0.0], [-2.0, 0.0]]))  # variances 4 and 0
+        tensor([ True, False])
     """
     if len(mu) < 2:
         raise ValueError(
@@ -62,26 +77,40 @@ def active_units(mu: Float[Tensor, "N ..."], threshold: float = 0.01) -> Bool[Te
 
 
 def total_variance(images: Float[Tensor, "N ..."]) -> float:
-    """Mean over the images of the squared error to their mean image, in nats per image.
+    """Total variance of the images: the sum of the variances of the pixels, in squared gray levels.
 
-    Equals the sum of the pixels' variances. A decoder that ignores z gives one answer to all, and
-    no single answer does better than the mean image: this is what a collapsed model scores at best.
+    It is the mean squared error of the mean image, which is the best reconstruction of a decoder
+    that ignores z: the lowest S of a collapsed model. Equation eq-lvae-mean-image of chapter 5.
 
     Args:
-        images: Any shape per image.
+        images: [N, ...], gray levels.
+
+    Examples:
+        >>> images = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 32, 32)
+        >>> total_variance(images)  # 1,024 pixels of variance 1/4
+        256.0
     """
     return images.flatten(1).var(dim=0, correction=0).double().sum().item()
 
 
 def principal_variances(images: Float[Tensor, "N ..."]) -> Float[Tensor, " D"]:
-    """Variances of the images along their principal directions, the largest first, in float64.
+    """lambda_j: the variances along the principal directions, in descending order.
 
-    They are the eigenvalues of the covariance matrix of the pixels, and sum to
-    :func:`total_variance`. A linear VAE of KL weight w uses a latent for direction i only while
-    w < 2 times its variance: Lucas, Tucker, Grosse & Norouzi (2019), arXiv:1911.02469.
+    They are the eigenvalues of the covariance matrix of the pixels; their sum is
+    :func:`total_variance`. An affine VAE of KL weight w uses latent j only if w < 2 lambda_j:
+    Lucas, Tucker, Grosse & Norouzi (2019), arXiv:1911.02469; theorem thm-lvae-threshold of
+    chapter 5.
 
     Args:
-        images: Any shape per image, of D numbers.
+        images: [N, ...] of D numbers for each image, gray levels.
+
+    Returns:
+        [D], float64, in squared gray levels.
+
+    Examples:
+        >>> images = torch.tensor([[3.0, 1.0], [3.0, -1.0], [-3.0, 1.0], [-3.0, -1.0]])
+        >>> principal_variances(images)
+        tensor([9., 1.], dtype=torch.float64)
     """
     flat = images.flatten(1).double()
     centered = flat - flat.mean(dim=0)
@@ -90,14 +119,26 @@ def principal_variances(images: Float[Tensor, "N ..."]) -> Float[Tensor, " D"]:
 
 
 def principal_plane(latents: Float[np.ndarray, "E N d"]) -> Float[np.ndarray, "E N 2"]:
-    """Codes of E evaluations, seen in the plane in which those of the last one vary most.
+    """Project the latents of E evaluations onto the first two principal axes of the last one.
 
-    One plane, spanned by the first two principal axes, serves all evaluations: with a plane for
-    each, the picture would turn although no code moves. Two-dimensional codes are returned as they
-    are.
+    The same plane is used for all evaluations; separate planes would show rotations that are not in
+    the latents. Two-dimensional latents are returned unchanged.
+
+    Args:
+        latents: [E, N, d], for instance ``np.stack(history.latents)``.
+
+    Returns:
+        [E, N, 2].
 
     Raises:
         ValueError: If there are fewer than two latents or images.
+
+    Examples:
+        >>> latents = np.zeros((1, 2, 3))
+        >>> latents[0, 1] = 3.0, 4.0, 0.0
+        >>> plane = principal_plane(latents)
+        >>> round(float(np.linalg.norm(plane[0, 1] - plane[0, 0])), 4)  # distances are kept
+        5.0
     """
     if latents.ndim != 3 or min(latents.shape[1:]) < 2:
         raise ValueError(

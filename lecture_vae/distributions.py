@@ -1,41 +1,28 @@
-"""Distributions: q(z | x), which an encoder gives, and p(x | z), which says what a decoder means.
+"""Distributions: the prior p(z) and the approximate posterior q(z | x), which an encoder gives.
 
-Nothing here knows a network. B images, d latents in any shape ``*latent``, D pixels. Logarithms are
-natural, so densities and divergences are in nats.
+Nothing here knows a network. B images, d latents in any shape ``*latent``. Logarithms are natural,
+so log-densities and divergences are in nats.
 
-A *posterior*, what ``model.encode(x)`` returns, has two members:
+What ``model.encode(x)`` returns, a :class:`Posterior`, has two members:
 
-- ``code``: what the encoder says about each image in short. A run keeps it, figures show it.
+- ``code``: a summary of what the encoder says about each image. A run keeps it, figures show it.
 - ``sample(eps)``: a latent for each image, from standard normal noise.
-
-A *pixel likelihood* p(x | z) has a term of its own in the loss, its *distortion*; see
-:class:`Likelihood`.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
-
-from lecture_vae.registry import Registry
 
 __all__ = [
-    "LIKELIHOODS",
-    "BernoulliPixels",
     "DiagonalGaussian",
-    "GaussianPixels",
-    "Likelihood",
     "Point",
     "Posterior",
     "kl_to_standard_normal",
     "log_standard_normal",
-    "register_likelihood",
     "reparameterize",
-    "squared_error",
 ]
 
 Latents = Float[Tensor, "B *latent"]
@@ -45,18 +32,26 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def reparameterize(mu: Latents, log_var: Latents, eps: Latents | None = None) -> Latents:
-    """Sample z = mu + sigma * eps from N(mu, diag exp(log_var)), so that gradients reach both.
+    """Sample z = mu + sigma * eps from N(mu, diag exp(log_var)); differentiable in both.
 
-    One sample for each image. Kingma & Welling (2014), section 2.4, arXiv:1312.6114.
+    The reparameterization trick: Kingma & Welling (2014), section 2.4, arXiv:1312.6114; equation
+    eq-def-gkl-reparameterization of chapter 4.
 
     Args:
-        mu: Means.
-        log_var: Log variances; sigma = exp(log_var / 2).
-        eps: Standard normal numbers, one for every image and latent. None draws them from torch's
-            global generator.
+        mu: Means of q(z | x), ``[B, *latent]``.
+        log_var: Log-variances, of the same shape; sigma = exp(log_var / 2).
+        eps: Standard normal noise, of the same shape. None draws it from torch's global generator.
+
+    Returns:
+        One sample for each image, ``[B, *latent]``.
 
     Raises:
         ValueError: If eps has another shape than mu.
+
+    Examples:
+        >>> mu, variance = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 9.0]])
+        >>> reparameterize(mu, variance.log(), eps=torch.ones(1, 2))  # sigma is 1 and 3
+        tensor([[2., 5.]])
     """
     if eps is None:
         eps = torch.randn_like(mu)
@@ -73,12 +68,25 @@ def reparameterize(mu: Latents, log_var: Latents, eps: Latents | None = None) ->
 def kl_to_standard_normal(mu: Float[Tensor, "B ..."], log_var: Float[Tensor, "B ..."]) -> PerImage:
     """KL( N(mu, diag exp(log_var)) || N(0, I) ), summed over the latents of each image, in nats.
 
-    Closed form: Kingma & Welling (2014), Appendix B, arXiv:1312.6114. Zero exactly when mu = 0
-    and log_var = 0; never negative. Written with expm1, because exp(log_var) - 1 loses its digits
-    where log_var is near 0.
+    The closed form, 1/2 sum (mu^2 + exp(log_var) - 1 - log_var): Kingma & Welling (2014),
+    Appendix B, arXiv:1312.6114; equation eq-gkl-latent-sum of chapter 4. It is never negative, and
+    zero only at mu = 0, log_var = 0. It is computed with expm1 to avoid catastrophic cancellation
+    in exp(log_var) - 1 where log_var is near 0.
+
+    Args:
+        mu: Means of q(z | x), ``[B, *latent]``.
+        log_var: Log-variances, of the same shape.
+
+    Returns:
+        [B], in nats.
 
     Raises:
         ValueError: If the shapes differ.
+
+    Examples:
+        >>> mu = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+        >>> kl_to_standard_normal(mu, log_var=torch.zeros(2, 2))  # 0, and (9 + 16) / 2
+        tensor([ 0.0000, 12.5000])
     """
     if mu.shape != log_var.shape:
         raise ValueError(
@@ -89,74 +97,103 @@ def kl_to_standard_normal(mu: Float[Tensor, "B ..."], log_var: Float[Tensor, "B 
 
 
 def log_standard_normal(z: Float[Tensor, "B ..."]) -> PerImage:
-    """Log density of N(0, I) at each z, summed over its latents: the prior, in nats."""
-    return -0.5 * (z.square() + LOG_2PI).flatten(1).sum(dim=1)
+    """Log-density of the prior, log N(z; 0, I).
 
+    Args:
+        z: Latents, ``[B, *latent]``.
 
-def squared_error(x: Float[Tensor, "B ..."], x_hat: Float[Tensor, "B ..."]) -> PerImage:
-    """Squared error, summed over the pixels of each image, in squared pixel units.
+    Returns:
+        [B], summed over the latents, in nats.
 
-    -log N(x; x_hat, v I) is this divided by 2v, plus the constant (D/2) log(2 pi v): at v = 1/2
-    the squared error itself counts nats, but for the constant.
-
-    Raises:
-        ValueError: If the shapes differ (they could broadcast to a wrong number).
+    Examples:
+        >>> log_standard_normal(torch.zeros(1, 2))  # -log(2 pi) at the mode of two latents
+        tensor([-1.8379])
     """
-    if x.shape != x_hat.shape:
-        raise ValueError(
-            f"x and x_hat must have the same shape, got {tuple(x.shape)} and "
-            f"{tuple(x_hat.shape)}. Is one of them flattened?"
-        )
-    return (x - x_hat).square().flatten(1).sum(dim=1)
+    return -0.5 * (z.square() + LOG_2PI).flatten(1).sum(dim=1)
 
 
 @runtime_checkable
 class Posterior(Protocol):
-    """What an encoder says about each image of a batch."""
+    """What an encoder says about each image of a batch: the interface of ``model.encode(x)``.
+
+    Examples:
+        >>> isinstance(Point(torch.zeros(5, 2)), Posterior)
+        True
+    """
 
     @property
     def code(self) -> Shaped[Tensor, "B ..."]:
-        """What a run keeps of each image, such as the mean of q(z | x), or whole numbers."""
+        """What a run keeps of each image, such as the mean of q(z | x), or integer indices."""
 
     def sample(self, eps: Any) -> Latents:
-        """A latent for each image from standard normal noise, one ``noise_shape`` for each."""
+        """A latent for each image, ``[B, *latent]``, from noise eps, ``[B, *noise_shape]``."""
 
 
 class Point(NamedTuple):
-    """What an autoencoder's encoder says about each image: one point."""
+    """What the encoder of an autoencoder returns: one point for each image, without noise.
+
+    Args:
+        code: The points, ``[B, *latent]``.
+
+    Examples:
+        >>> Point(torch.tensor([[1.0, 2.0]])).sample()
+        tensor([[1., 2.]])
+    """
 
     code: Latents
 
     def sample(self, eps: Any = None) -> Latents:
-        """The point itself: there is nothing to draw, and ``eps`` is not used."""
+        """The point itself, ``[B, *latent]``; ``eps`` is ignored."""
         return self.code
 
 
 class DiagonalGaussian(NamedTuple):
-    """What a VAE's encoder says about each image: q(z | x) = N(mu, diag exp(log_var)).
+    """What the encoder of a VAE returns: q(z | x) = N(mu, diag exp(log_var)) for each image.
 
-    >>> q = DiagonalGaussian(mu=torch.zeros(5, 2), log_var=torch.zeros(5, 2))
-    >>> q.kl()
-    tensor([0., 0., 0., 0., 0.])
+    Args:
+        mu: Means, ``[B, *latent]``.
+        log_var: Log-variances, of the same shape.
+
+    Examples:
+        >>> q = DiagonalGaussian(mu=torch.zeros(3, 2), log_var=torch.zeros(3, 2))
+        >>> q.kl()  # q is the prior
+        tensor([0., 0., 0.])
     """
 
     mu: Latents  # mean of q(z | x)
-    log_var: Latents  # log variance of q(z | x)
+    log_var: Latents  # log-variance of q(z | x)
 
     @property
     def code(self) -> Latents:
-        """The mean, the most probable latent of each image."""
+        """The mean of q(z | x), ``[B, *latent]``, which is also its mode."""
         return self.mu
 
     def sample(self, eps: Latents | None = None) -> Latents:
-        """z = mu + sigma * eps, as :func:`reparameterize`."""
+        """One sample for each image, mu + sigma * eps: :func:`reparameterize`.
+
+        Examples:
+            >>> q = DiagonalGaussian(mu=torch.ones(1, 2), log_var=torch.zeros(1, 2))
+            >>> q.sample(eps=torch.zeros(1, 2))  # without noise, the mean
+            tensor([[1., 1.]])
+        """
         return reparameterize(self.mu, self.log_var, eps)
 
     def log_prob(self, z: Latents) -> PerImage:
-        """Log density of q(z | x) at each z, summed over the latents, in nats.
+        """Log-density log q(z | x), summed over the latents.
+
+        Args:
+            z: One latent for each image, ``[B, *latent]``.
+
+        Returns:
+            [B], in nats.
 
         Raises:
-            ValueError: If z has another shape than mu (they could broadcast to a wrong number).
+            ValueError: If z has another shape than mu, which could broadcast to a wrong result.
+
+        Examples:
+            >>> q = DiagonalGaussian(mu=torch.ones(1, 2), log_var=torch.zeros(1, 2))
+            >>> q.log_prob(torch.ones(1, 2))  # -log(2 pi) at the mean
+            tensor([-1.8379])
         """
         if z.shape != self.mu.shape:
             raise ValueError(
@@ -167,114 +204,10 @@ class DiagonalGaussian(NamedTuple):
         return -0.5 * (standardized.square() + self.log_var + LOG_2PI).flatten(1).sum(dim=1)
 
     def kl(self) -> PerImage:
-        """KL( q(z | x) || N(0, I) ) of each image, as :func:`kl_to_standard_normal`."""
-        return kl_to_standard_normal(self.mu, self.log_var)
+        """KL( q(z | x) || p(z) ) of each image, [B], in nats: :func:`kl_to_standard_normal`.
 
-
-@runtime_checkable
-class Likelihood(Protocol):
-    """A pixel likelihood p(x | z): what the decoder's numbers mean.
-
-    A likelihood that can be stored is a frozen dataclass of plain values, registered by
-    :func:`register_likelihood`.
-    """
-
-    term: ClassVar[str]  # what the distortion is called in a history
-
-    def parameters(self, model: Any, z: Latents) -> Float[Tensor, "B ..."]:
-        """What p(x | z) is made of, from the model's decoder."""
-
-    def distortion(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
-        """The part of -log p(x | z) that depends on z, in a unit of its own."""
-
-    def nats(self, distortion: Tensor) -> Tensor:
-        """A distortion in nats, without the constant."""
-
-    def log_prob(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
-        """Log density of each image, with every constant, in nats."""
-
-
-@dataclass(frozen=True)
-class GaussianPixels:
-    """p(x | z) = N(x; x_hat, variance I), where x_hat is what the decoder gives.
-
-    Its distortion is the squared error S; its part of the loss is S / (2 variance). At the default,
-    1/2, that is S.
-
-    Raises:
-        ValueError: If ``variance`` is not a finite number > 0.
-    """
-
-    term: ClassVar[str] = "squared_error"
-    variance: float = 0.5  # of each pixel, in squared pixel units
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.variance) and self.variance > 0):
-            raise ValueError(f"variance must be a finite number > 0, got {self.variance}.")
-        object.__setattr__(self, "variance", float(self.variance))
-
-    def parameters(self, model: Any, z: Latents) -> Float[Tensor, "B ..."]:
-        """The mean image, ``model.decode(z)``."""
-        return model.decode(z)
-
-    def distortion(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
-        """:func:`squared_error`, in squared pixel units."""
-        return squared_error(x, parameters)
-
-    def nats(self, distortion: Tensor) -> Tensor:
-        """S / (2 variance)."""
-        return distortion / (2 * self.variance)
-
-    def log_prob(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
-        """-S / (2 variance) - (D/2) log(2 pi variance), in nats."""
-        constant = 0.5 * x[0].numel() * (LOG_2PI + math.log(self.variance))
-        return -self.nats(self.distortion(x, parameters)) - constant
-
-
-@dataclass(frozen=True)
-class BernoulliPixels:
-    """p(x | z): each pixel is 1 with the probability that the decoder gives, else 0.
-
-    Its distortion is the cross-entropy, which is -log p(x | z) for images of zeros and ones. Gray
-    levels may be given too, and many programs do; then it is a loss, but no probability
-    (Loaiza-Ganem & Cunningham, 2019, arXiv:1907.06845).
-    """
-
-    term: ClassVar[str] = "cross_entropy"
-
-    def parameters(self, model: Any, z: Latents) -> Float[Tensor, "B ..."]:
-        """The logits, ``model.decode_logits(z)``: log(p) of a rounded p could be -infinity."""
-        if not hasattr(model, "decode_logits"):
-            raise TypeError(
-                f"Bernoulli pixels need a model with decode_logits(z), and {type(model).__name__} "
-                "has none. Let it return what decode(z) passes through the sigmoid."
-            )
-        return model.decode_logits(z)
-
-    def distortion(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
-        """Cross-entropy of the pixels and their probabilities, summed over each image, in nats.
-
-        Raises:
-            ValueError: If the shapes differ.
+        Examples:
+            >>> DiagonalGaussian(mu=torch.tensor([[2.0]]), log_var=torch.zeros(1, 1)).kl()
+            tensor([2.])
         """
-        if x.shape != parameters.shape:
-            raise ValueError(
-                f"x and the logits must have the same shape, got {tuple(x.shape)} and "
-                f"{tuple(parameters.shape)}. Is one of them flattened?"
-            )
-        each = binary_cross_entropy_with_logits(parameters, x, reduction="none")
-        return each.flatten(1).sum(dim=1)
-
-    def nats(self, distortion: Tensor) -> Tensor:
-        """The cross-entropy itself."""
-        return distortion
-
-    def log_prob(self, x: Float[Tensor, "B ..."], parameters: Tensor) -> PerImage:
-        """Minus the cross-entropy, in nats."""
-        return -self.distortion(x, parameters)
-
-
-LIKELIHOODS: Registry[Likelihood] = Registry("pixel likelihood")
-register_likelihood = LIKELIHOODS.register
-register_likelihood("gaussian", GaussianPixels)
-register_likelihood("bernoulli", BernoulliPixels)
+        return kl_to_standard_normal(self.mu, self.log_var)

@@ -1,18 +1,18 @@
-"""Models: an image goes in, a posterior q(z | x) comes out; a latent goes in, an image comes out.
+"""Models: an encoder from images to posteriors q(z | x), and a decoder from latents to images.
 
-Nothing here trains, plots or downloads. A model is a :class:`torch.nn.Module` with four members
-(:class:`Model`), so that whoever uses one never has to ask which it has::
+Nothing here trains, plots or downloads. A model is a :class:`torch.nn.Module` with four members,
+whatever its networks are (:class:`Model`)::
 
     q = model.encode(x)           # what the encoder says about each image: a Posterior
-    x_hat = model.decode(z)       # the mean of p(x | z), in pixel units
+    x_hat = model.decode(z)       # the mean of p(x | z), in gray levels
     model.latent_shape            # of z, without the batch
     model.noise_shape             # of the noise that q.sample takes, without the batch
 
 Shapes: B images, 1 channel, 32 x 32 pixels. ``latent_shape`` is ``(d,)`` for the linear models and
-``(channels, 4, 4)``, a cube of features, for the convolutional ones.
+``(channels, 4, 4)``, a stack of feature maps, for the convolutional ones.
 
-An own model is a subclass of :class:`Autoencoder` or :class:`VAE` with other networks, or any
-module with the four members. The lecture's own are in :mod:`lecture_vae.networks`.
+To write a model, subclass :class:`Autoencoder` or :class:`VAE` with other networks, or give any
+module the four members. The lecture's models are in :mod:`lecture_vae.networks`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,20 +35,25 @@ PIXELS = SIDE * SIDE
 
 @runtime_checkable
 class Model(Protocol):
-    """What the training loop, objectives and figures ask of a model, which is an nn.Module."""
+    """The interface of a model, an nn.Module, for the training loop, objectives and figures.
+
+    Examples:
+        >>> isinstance(build_model("linear-vae"), Model)
+        True
+    """
 
     latent_shape: tuple[int, ...]
     noise_shape: tuple[int, ...]  # () where encoding draws nothing
     training: bool
 
     def encode(self, x: Images) -> Posterior:
-        """What the encoder says about each image."""
+        """The posterior of each image, x in [0, 1]."""
 
     def decode(self, z: Latents) -> Images:
-        """The mean of p(x | z) for every latent, in pixel units, whatever the likelihood is."""
+        """The mean of p(x | z) for each latent, in gray levels, whatever the likelihood is."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """As of every nn.Module, like the members below."""
+        """Like the members below, as in every nn.Module."""
 
     def named_children(self) -> Iterator[tuple[str, nn.Module]]: ...  # noqa: D102
 
@@ -66,18 +71,30 @@ class Model(Protocol):
 
 
 class AEOutput(NamedTuple):
-    """One pass of an autoencoder."""
+    """Forward pass of an autoencoder.
 
-    x_hat: Images  # reconstruction
-    code: Latents  # the code that was decoded
+    Examples:
+        >>> x_hat, code = build_model("linear-ae")(torch.zeros(5, 1, 32, 32))
+        >>> x_hat.shape, code.shape
+        (torch.Size([5, 1, 32, 32]), torch.Size([5, 2]))
+    """
+
+    x_hat: Images  # reconstructions, in gray levels
+    code: Latents  # the codes that were decoded
 
 
 class VAEOutput(NamedTuple):
-    """One pass of a VAE."""
+    """Forward pass of a VAE.
 
-    x_hat: Images  # mean of p(x | z)
+    Examples:
+        >>> x_hat, mu, log_var, z = build_model("linear-vae")(torch.zeros(5, 1, 32, 32))
+        >>> x_hat.shape, z.shape
+        (torch.Size([5, 1, 32, 32]), torch.Size([5, 2]))
+    """
+
+    x_hat: Images  # mean of p(x | z), in gray levels
     mu: Latents  # mean of q(z | x)
-    log_var: Latents  # log variance of q(z | x)
+    log_var: Latents  # log-variance of q(z | x)
     z: Latents  # the sample from q(z | x) that was decoded
 
 
@@ -90,8 +107,8 @@ def _check_images(x: Tensor) -> None:
 
 
 def _logits(decoder: nn.Module, z: Latents) -> Float[Tensor, "B 1 32 32"]:
-    """What a decoder passes through its sigmoid."""
-    # Not children(): that gives a layer used twice, as one nn.ReLU may be, only once.
+    """The input of the sigmoid at the end of a decoder."""
+    # Not children(), which yields a module that is used twice, such as an nn.ReLU, only once.
     layers = list(decoder) if isinstance(decoder, nn.Sequential) else []
     end = len(layers)
     while end and isinstance(layers[end - 1], nn.Flatten | nn.Unflatten):
@@ -109,30 +126,58 @@ def _logits(decoder: nn.Module, z: Latents) -> Float[Tensor, "B 1 32 32"]:
 
 
 class _WithDecoder(nn.Module):
-    """What an autoencoder and a VAE have in common."""
+    """The decoder of an autoencoder or a VAE."""
 
     decoder: nn.Module
 
     def decode(self, z: Latents) -> Images:
-        """Give the mean of p(x | z) for every latent, in pixel units."""
+        """The mean of p(x | z) for each latent, in gray levels.
+
+        Args:
+            z: Latents, ``[B, *latent_shape]``.
+
+        Returns:
+            [B, 1, 32, 32].
+        """
         return self.decoder(z)
 
     def decode_logits(self, z: Latents) -> Float[Tensor, "B 1 32 32"]:
-        """What :meth:`decode` passes through the sigmoid at the end of the decoder.
+        """The input of the sigmoid at the end of the decoder, so that decode(z) = sigmoid(logits).
+
+        Args:
+            z: Latents, ``[B, *latent_shape]``.
+
+        Returns:
+            [B, 1, 32, 32].
 
         Raises:
-            TypeError: If the decoder is no nn.Sequential that ends in an nn.Sigmoid.
+            TypeError: If the decoder is not an nn.Sequential that ends in an nn.Sigmoid.
+
+        Examples:
+            >>> model, z = build_model("linear-vae"), torch.zeros(1, 2)
+            >>> torch.allclose(model.decode_logits(z).sigmoid(), model.decode(z))
+            True
         """
         return _logits(self.decoder, z)
 
 
 class Autoencoder(_WithDecoder):
-    """An autoencoder from an ``encoder`` and a ``decoder``.
+    """An autoencoder, composed of an ``encoder`` and a ``decoder``.
 
     Args:
-        encoder: Images [B, 1, 32, 32] to codes, ``latent_shape`` for each image.
-        decoder: Codes to images.
-        latent_shape: Of the code of one image.
+        encoder: Maps images [B, 1, 32, 32] to codes ``[B, *latent_shape]``.
+        decoder: Maps codes to images.
+        latent_shape: The shape of the code of one image.
+
+    Examples:
+        >>> from torch import nn
+        >>> model = Autoencoder(
+        ...     encoder=nn.Sequential(nn.Flatten(), nn.Linear(1024, 2)),
+        ...     decoder=nn.Sequential(nn.Linear(2, 1024), nn.Unflatten(1, (1, 32, 32))),
+        ...     latent_shape=(2,),
+        ... )
+        >>> model.encode(torch.zeros(5, 1, 32, 32)).code.shape
+        torch.Size([5, 2])
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latent_shape: tuple[int, ...]):
@@ -143,7 +188,10 @@ class Autoencoder(_WithDecoder):
         self.decoder = decoder
 
     def encode(self, x: Images) -> Point:
-        """Compress images to codes.
+        """The codes of images.
+
+        Args:
+            x: Images, [B, 1, 32, 32].
 
         Raises:
             ValueError: If x has another shape.
@@ -152,20 +200,34 @@ class Autoencoder(_WithDecoder):
         return Point(self.encoder(x))
 
     def forward(self, x: Images, eps: Tensor | None = None) -> AEOutput:
-        """Encode and decode. An autoencoder has no noise: ``eps`` is not used."""
+        """Encode and decode images [B, 1, 32, 32]. An autoencoder has no noise; eps is ignored."""
         code = self.encode(x).code
         return AEOutput(self.decode(code), code)
 
 
 class VAE(_WithDecoder):
-    """A VAE from a ``trunk``, two heads ``to_mu`` and ``to_log_var``, and a ``decoder``.
+    """A VAE, composed of a ``trunk``, two heads ``to_mu`` and ``to_log_var``, and a ``decoder``.
+
+    Kingma & Welling (2014), arXiv:1312.6114; equation eq-def-lvae-heads of chapter 5.
 
     Args:
-        trunk: Images [B, 1, 32, 32] to features.
-        to_mu: Features to the means of q(z | x), ``latent_shape`` for each image.
-        to_log_var: Features to its log variances, of the same shape.
-        decoder: Latents to the mean of p(x | z), [B, 1, 32, 32].
-        latent_shape: Of the latent of one image.
+        trunk: Maps images [B, 1, 32, 32] to features.
+        to_mu: Maps features to the means of q(z | x), ``[B, *latent_shape]``.
+        to_log_var: Maps features to its log-variances, of the same shape.
+        decoder: Maps latents to the means of p(x | z), [B, 1, 32, 32].
+        latent_shape: The shape of the latents of one image.
+
+    Examples:
+        >>> from torch import nn
+        >>> model = VAE(
+        ...     trunk=nn.Flatten(),
+        ...     to_mu=nn.Linear(1024, 2),
+        ...     to_log_var=nn.Linear(1024, 2),
+        ...     decoder=nn.Sequential(nn.Linear(2, 1024), nn.Unflatten(1, (1, 32, 32))),
+        ...     latent_shape=(2,),
+        ... )
+        >>> model(torch.zeros(5, 1, 32, 32)).mu.shape
+        torch.Size([5, 2])
     """
 
     def __init__(
@@ -184,17 +246,33 @@ class VAE(_WithDecoder):
         self.decoder = decoder
 
     def encode(self, x: Images) -> DiagonalGaussian:
-        """Give q(z | x) for every image.
+        """q(z | x) of each image.
+
+        Args:
+            x: Images, [B, 1, 32, 32].
 
         Raises:
             ValueError: If x has another shape.
+
+        Examples:
+            >>> model = build_model("conv-vae", latent_channels=4)
+            >>> model.encode(torch.zeros(5, 1, 32, 32)).mu.shape
+            torch.Size([5, 4, 4, 4])
         """
         _check_images(x)
         features = self.trunk(x)
         return DiagonalGaussian(self.to_mu(features), self.to_log_var(features))
 
     def forward(self, x: Images, eps: Latents | None = None) -> VAEOutput:
-        """Encode, sample one z per image from q(z | x) with the noise ``eps``, and decode it."""
+        """Encode images, draw one z from q(z | x) for each with the noise ``eps``, and decode it.
+
+        Args:
+            x: Images, [B, 1, 32, 32].
+            eps: Standard normal noise, ``[B, *latent_shape]``; None draws it.
+
+        Raises:
+            ValueError: If x or eps has another shape.
+        """
         q = self.encode(x)
         z = q.sample(eps)
         return VAEOutput(self.decode(z), q.mu, q.log_var, z)

@@ -1,7 +1,7 @@
-"""Networks: the lecture's models, and the names by which models are trained, stored and found.
+"""Networks: the lecture's models, and the registry of models.
 
 The layers of the first four are those of the original lecture (Neubauer, "Variational
-AutoEncoders"). :func:`register` gives a model of yours a name beside theirs.
+AutoEncoders"). :func:`register` adds a model of yours.
 """
 
 from collections.abc import Callable
@@ -85,7 +85,14 @@ def _conv_decoder(latent_channels: int) -> nn.Sequential:
 
 
 class LinearAE(Autoencoder):
-    """Autoencoder of fully connected layers, 1024-128-64-32-d and back."""
+    """Autoencoder of fully connected layers, 1024-128-64-32-d-32-64-128-1024, with ReLUs.
+
+    Args:
+        latent_dim: d, at least 1 (else a ValueError).
+    Examples:
+        >>> sum(weight.numel() for weight in LinearAE(latent_dim=2).parameters())
+        284226
+    """
 
     def __init__(self, latent_dim: int = 2):
         _check_positive("latent_dim", latent_dim)
@@ -97,11 +104,18 @@ class LinearAE(Autoencoder):
 
 
 class LinearVAE(VAE):
-    """VAE of fully connected layers, 1024-128-64-32 with two heads for mu and log_var.
+    """VAE of fully connected layers: trunk 1024-128-64-32, two heads, decoder d-32-64-128-1024.
 
-    As in the original lecture there is no ReLU between the 32-unit layer and the heads, where
-    :class:`LinearAE` has one: each head and that layer compose to one affine map. The "linear VAE"
-    of Lucas et al. (2019) is another model, :class:`AffineVAE`.
+    As in the original lecture there is no ReLU between the layer of 32 units and the heads, where
+    :class:`LinearAE` has one, so that this layer and each head compose to one affine map. The
+    "linear VAE" of Lucas et al. (2019) is another model, :class:`AffineVAE`.
+
+    Args:
+        latent_dim: d, at least 1 (else a ValueError).
+    Examples:
+        >>> q = LinearVAE(latent_dim=3).encode(torch.zeros(5, 1, 32, 32))
+        >>> q.mu.shape, q.log_var.shape
+        (torch.Size([5, 3]), torch.Size([5, 3]))
     """
 
     def __init__(self, latent_dim: int = 2):
@@ -116,7 +130,14 @@ class LinearVAE(VAE):
 
 
 class ConvAE(Autoencoder):
-    """Autoencoder of convolutions; its code is a cube of ``latent_channels`` x 4 x 4 features."""
+    """Convolutional autoencoder; images of 32, 15, 8 and 4 pixels, then 9, 17 and 32.
+
+    Args:
+        latent_channels: Feature maps of the code, each 4 x 4; at least 1 (else a ValueError).
+    Examples:
+        >>> ConvAE(latent_channels=4).encode(torch.zeros(5, 1, 32, 32)).code.shape
+        torch.Size([5, 4, 4, 4])
+    """
 
     def __init__(self, latent_channels: int = 4):
         _check_positive("latent_channels", latent_channels)
@@ -128,11 +149,18 @@ class ConvAE(Autoencoder):
 
 
 class ConvVAE(VAE):
-    """VAE of convolutions: :class:`ConvAE` with two 3 x 3 convolutions as heads."""
+    """Convolutional VAE: :class:`ConvAE` with two 3 x 3 convolutions as heads.
+
+    Args:
+        latent_channels: Feature maps of mu and of log_var; at least 1 (else a ValueError).
+    Examples:
+        >>> ConvVAE().decode(torch.zeros(5, 4, 4, 4)).shape
+        torch.Size([5, 1, 32, 32])
+    """
 
     def __init__(self, latent_channels: int = 4):
         _check_positive("latent_channels", latent_channels)
-        # In the order of its parameters: each layer draws its weights when it is built.
+        # The order decides the weights: each layer draws its own when it is built.
         super().__init__(
             trunk=_conv_encoder(latent_channels),
             to_mu=nn.Conv2d(latent_channels, latent_channels, kernel_size=3, padding="same"),
@@ -143,7 +171,7 @@ class ConvVAE(VAE):
 
 
 class _Constant(nn.Module):
-    """The same learned numbers for every image of a batch."""
+    """A learned vector, the same for every image of a batch."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -156,9 +184,16 @@ class _Constant(nn.Module):
 class AffineVAE(VAE):
     """The linear VAE of Lucas, Tucker, Grosse & Norouzi (2019), arXiv:1911.02469, section 3.
 
-    Encoder and decoder are affine, the variances of q(z | x) the same for every image, and pixels
-    have no bounds: p(x | z) = N(W z + b, v I) and q(z | x) = N(V x + c, diag exp(log_var)). At its
+    Encoder and decoder are affine: p(x | z) = N(W z + b, v I), not restricted to [0, 1], and
+    q(z | x) = N(W_mu x + b_mu, diag exp(log_var)) with the same log_var for every image. At its
     optimum it is probabilistic PCA (Tipping & Bishop, 1999).
+
+    Args:
+        latent_dim: d, at least 1 (else a ValueError).
+    Examples:
+        >>> AffineVAE().encode(torch.zeros(2, 1, 32, 32)).log_var
+        tensor([[0., 0.],
+                [0., 0.]], grad_fn=<ExpandBackward0>)
     """
 
     def __init__(self, latent_dim: int = 2):
@@ -173,26 +208,40 @@ class AffineVAE(VAE):
 
 
 MODELS: Registry[Model] = Registry("model")
-_OBJECTIVE: dict[str, str] = {}  # model -> name of the objective that it is trained with
+_OBJECTIVE: dict[str, str] = {}  # model -> name of its default objective
 
 
 def register(name: str, build: Callable[..., Model], *, objective: str = "negative-elbo") -> None:
-    """Give a model a name: runs are stored by it, and the command line knows it.
+    """Register a model, so that its runs can be stored and the command line can train it.
 
     Args:
-        name: As for ``lecture-vae train``; hyphens read better than underscores.
+        name: As in ``lecture-vae train NAME``, with hyphens.
         build: The class, or a function of plain keywords, that returns the model.
-        objective: Name of the objective where none is asked for.
+        objective: Name of the model's default objective.
 
     Raises:
         ValueError: If another model has the name.
+
+    Examples:
+        >>> register("linear-vae", ConvVAE)
+        Traceback (most recent call last):
+        ...
+        ValueError: the model 'linear-vae' is already lecture_vae.networks.LinearVAE. ...
     """
     MODELS.register(name, build)
     _OBJECTIVE[name] = objective
 
 
 def default_objective(name: str) -> str:
-    """Name of the objective that a registered model is trained with where none is asked for."""
+    """The name of the objective that a registered model is trained with by default.
+
+    Raises:
+        KeyError: If there is no model of that name.
+
+    Examples:
+        >>> default_objective("conv-ae")
+        'squared-error'
+    """
     return _OBJECTIVE[name]
 
 
@@ -204,16 +253,22 @@ register("affine-vae", AffineVAE)
 
 
 def build_model(name: str, *, seed: int = 0, **keywords: Any) -> Model:
-    """Build a model with weights drawn from ``seed``, leaving torch's global generator alone.
+    """Build a model with weights drawn from ``seed``; torch's global generator is not changed.
 
     Args:
         name: A key of :data:`MODELS`.
-        seed: Same seed, same weights.
+        seed: The same seed gives the same weights.
         **keywords: Passed to the model: ``latent_dim`` (linear) or ``latent_channels``.
 
     Raises:
         ValueError: If there is no model of that name.
-        TypeError: If what the name stands for builds no model.
+        TypeError: If what is built is not a :class:`~lecture_vae.models.Model`.
+
+    Examples:
+        >>> model, same = build_model("linear-ae", seed=1), build_model("linear-ae", seed=1)
+        >>> z = torch.zeros(1, 2)
+        >>> torch.equal(model.decode(z), same.decode(z))
+        True
     """
     if name not in MODELS:
         raise ValueError(

@@ -1,21 +1,18 @@
-"""Plots: arrays and Axes go in, the same Axes come out.
+"""Plots: latents and losses, drawn into given Axes, which are returned.
 
-Nothing here calls a model, shows or saves a figure. Without ``ax`` a function opens one new figure;
-figures are white and opaque, so that a page in dark mode stays readable. Tensors and numpy arrays
-are both welcome. N images, labels are classes 0 to 9, E evaluations of one training.
+Nothing here calls a model, shows or saves a figure. Without ``ax`` a function creates a figure.
+Figures have a white, opaque background, so that they are readable in dark mode. Tensors and numpy
+arrays are both accepted. N images, labels are classes 0 to 9, E evaluations of one training.
 """
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
-from torch import Tensor
 
 from lecture_vae.drawing import (
     PALETTE,
@@ -26,17 +23,13 @@ from lecture_vae.drawing import (
     check_latents,
     place_names,
     shared_limits,
-    to_array,
+    white_axes,
 )
 
 __all__ = [
-    "latent_grid",
     "plot_history",
-    "plot_image_grid",
     "plot_latent_evolution",
     "plot_latents",
-    "plot_reconstructions",
-    "quantile_grid",
 ]
 
 IN_NATS = {"kl", "cross_entropy", "negative_iwae"}  # terms; a loss has the unit of its objective
@@ -52,19 +45,29 @@ def plot_latents(
     prior: bool = False,
     equal_aspect: bool = False,
 ) -> Axes:
-    """Scatter of two-dimensional codes; every class is named at the median of its points.
+    """Scatter plot of two-dimensional latents, with the name of each class at its median.
 
     Args:
-        prior: Also draw the circles of 1, 2 and 3 standard deviations of N(0, I), which hold 39, 86
-            and 99 % of its probability. Implies equal aspect.
-        equal_aspect: Give one latent unit the same length on both axes.
+        mu: Latents, for instance means of q(z | x).
+        labels: Classes 0 to 9.
+        ax: Where to draw; None creates a figure.
+        class_names: Of class 0, 1, ...; None for their numbers.
+        title: Of the Axes.
+        prior: Also draw the circles of radius 1, 2 and 3 about the origin, which hold 39, 86 and
+            99 % of the prior N(0, I). Implies an equal aspect ratio.
+        equal_aspect: Use the same scale on both axes.
 
     Raises:
-        ValueError: If shapes do not match, a code is not finite, or a class has no color or name.
+        ValueError: If shapes do not match, a latent is not finite, or a class has no color or name.
+
+    Examples:
+        >>> ax = plot_latents(torch.randn(100, 2), torch.arange(100) % 10, prior=True)
+        >>> ax.get_xlabel(), len(ax.lines)
+        ('$z_1$', 3)
     """
     mu, labels, names = check_latents(mu, labels, class_names)
-    ax = _white_axes(ax, (5.5, 5.5))
-    # One scatter in the order of the images: class after class would bury the first classes.
+    ax = white_axes(ax, (5.5, 5.5))
+    # One scatter in the order of the images: drawn class by class, later ones would cover others.
     ax.scatter(
         mu[:, 0],
         mu[:, 1],
@@ -72,7 +75,7 @@ def plot_latents(
         c=np.array([to_rgb(color) for color in PALETTE])[labels],
         alpha=0.75,
         linewidths=0,
-        rasterized=True,  # 10,000 vector marks make a page slow
+        rasterized=True,  # 10,000 vector marks slow down a page
     )
     if prior:
         angle = np.linspace(0, 2 * np.pi, 200)
@@ -98,18 +101,36 @@ def plot_latent_evolution(
     *,
     class_names: Names = None,
 ) -> Sequence[Axes] | np.ndarray:
-    """Film strip: one evaluation per Axes, from the first to the last, all on the same scale.
+    """Small multiples: one evaluation for each Axes, from the first to the last, on one scale.
 
-    Most happens early in a training, so the evaluations between are spaced geometrically.
+    The evaluations are spaced geometrically, because latents change most early in a training.
+
+    Args:
+        latents: Latents at each evaluation, E arrays [N, 2].
+        labels: Classes 0 to 9.
+        steps: The step of each evaluation, increasing.
+        axes: Where to draw, 2 to E Axes.
+        class_names: Of class 0, 1, ...; None for their numbers.
+
+    Returns:
+        ``axes``.
 
     Raises:
-        ValueError: As :func:`plot_latents`, and if there are fewer than 2 Axes or more than E.
+        ValueError: As :func:`plot_latents`, or if there are fewer than 2 Axes or more than E.
+
+    Examples:
+        >>> import matplotlib.pyplot as plt
+        >>> latents = [torch.randn(100, 2) for step in range(5)]
+        >>> _, axes = plt.subplots(1, 3)
+        >>> axes = plot_latent_evolution(latents, torch.arange(100) % 10, [0, 1, 2, 3, 4], axes)
+        >>> [ax.get_title() for ax in axes]
+        ['step 0', 'step 1', 'step 4']
     """
     latents, labels, names = check_evolution(latents, labels, steps, class_names)
     panels, last = list(np.ravel(np.asarray(axes, dtype=object))), len(latents) - 1
     if not 2 <= len(panels) <= last + 1:
         raise ValueError(
-            "a film strip needs 2 Axes or more, and an evaluation for each: "
+            "an evolution is drawn into 2 Axes or more, with an evaluation for each: "
             f"got {len(panels)} Axes and {last + 1} evaluations."
         )
     geometric = np.geomspace(last, 1, len(panels) - 1)[::-1].round().astype(int)
@@ -131,14 +152,23 @@ def plot_history(
     train: bool = False,
     title: str = "",
 ) -> Axes:
-    """One curve per run: ``column`` against ``step``, without the rows where it is NaN.
+    """Learning curves: ``column`` against ``step``, one curve for each run.
 
     Args:
-        frames: ``{label: history.frame()}``.
-        train: Also draw the matching ``train_...`` column, dashed.
+        frames: ``{label: history.frame()}``; rows where ``column`` is NaN are left out.
+        ax: Where to draw; None creates a figure.
+        column: In the unit of its term; a loss has that of its objective.
+        train: Also draw the corresponding ``train_...`` column, dashed.
+        title: Of the Axes.
 
     Raises:
         ValueError: If there is no run, or a run lacks a column.
+
+    Examples:
+        >>> history = History(rows=[{"step": 0, "test_kl": 0.1}, {"step": 9, "test_kl": 4.0}])
+        >>> ax = plot_history({"VAE": history.frame()}, column="test_kl")
+        >>> ax.get_ylabel()
+        'test kl (nats per image)'
     """
     if not frames:
         raise ValueError("plot_history needs at least one run, got none.")
@@ -146,7 +176,7 @@ def plot_history(
     for label, frame in frames.items():
         if missing := sorted({"step", *columns} - set(frame)):
             raise ValueError(f"run {label!r} has no column {missing}, only {list(frame)}.")
-    ax = _white_axes(ax, (6.5, 4.0))
+    ax = white_axes(ax, (6.5, 4.0))
     for i, (label, frame) in enumerate(frames.items()):
         color = PALETTE[i % 10]
         test = frame[["step", column]].dropna()
@@ -162,108 +192,8 @@ def plot_history(
     return ax
 
 
-def latent_grid(n: int = 20, extent: float = 2.0) -> Float[Tensor, "{n}*{n} 2"]:
-    """Square grid over [-extent, extent]: z2 falls from row to row, z1 rises along a row.
-
-    Raises:
-        ValueError: If ``n``, the number of codes per side, is below 2.
-    """
-    if n < 2:
-        raise ValueError(f"a grid from edge to edge needs n >= 2 codes per side, got {n}.")
-    line = torch.linspace(-extent, extent, n)
-    return torch.cartesian_prod(line.flip(0), line).flip(1)
-
-
-def quantile_grid(n: int = 20) -> Float[Tensor, "{n}*{n} 2"]:
-    """Grid like :func:`latent_grid`, but on the quantiles (i - 1/2)/n, i = 1 ... n, of N(0, 1).
-
-    Each code stands for the same share of the prior: Kingma & Welling (2014), Figure 4,
-    arXiv:1312.6114.
-
-    Raises:
-        ValueError: If ``n`` is below 1.
-    """
-    if n < 1:
-        raise ValueError(f"a grid needs n >= 1 codes per side, got {n}.")
-    line = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).float()
-    return torch.cartesian_prod(line.flip(0), line).flip(1)
-
-
-def plot_image_grid(
-    images: Float[Array, "M 1 H W"],
-    columns: int,
-    ax: Axes | None = None,
-    *,
-    extent: float | None = None,
-    title: str = "",
-) -> Axes:
-    """Gray images in full rows of ``columns``, drawn as one tiled array; 0 is black, 1 is white.
-
-    Args:
-        extent: That of :func:`latent_grid`, if the images were decoded from it. Puts z1 and z2 on
-            the axes: each image is centered on its code.
-
-    Raises:
-        ValueError: If images have another shape, the last row is not full, or an extent is given
-            for images that are not a square of 2 x 2 or more.
-    """
-    images = to_array(images)
-    if images.ndim != 4 or images.shape[1] != 1 or not len(images):
-        raise ValueError(f"images must have shape [M, 1, H, W], M >= 1, got {list(images.shape)}.")
-    if columns < 1 or len(images) % columns:
-        raise ValueError(f"{len(images)} images do not fill rows of {columns}.")
-    rows, (height, width) = len(images) // columns, images.shape[2:]
-    if extent is not None and not rows == columns >= 2:
-        raise ValueError(f"extent belongs to a square latent_grid, got {rows} x {columns} images.")
-    inch = min(0.9, 7 / columns)  # per image
-    ax = _white_axes(ax, (inch * columns + 0.5, inch * rows * height / width + 0.5))
-    tiled = images.reshape(rows, columns, height, width).swapaxes(1, 2)
-    picture = ax.imshow(tiled.reshape(rows * height, columns * width), "gray", vmin=0, vmax=1)
-    ax.set_title(title)
-    if extent is None:
-        ax.set_axis_off()
-    else:
-        # Codes lie at the centers of the outer images, so the edge is half an image further out.
-        edge = extent * columns / (columns - 1)
-        picture.set_extent((-edge, edge, -edge, edge))
-        ax.set(xlabel="$z_1$", ylabel="$z_2$")
-    return ax
-
-
-def plot_reconstructions(
-    images: Mapping[str, Float[Array, "K 1 H W"]], ax: Axes | None = None
-) -> Axes:
-    """The same K images in one row per name, for instance original, AE, VAE.
-
-    Raises:
-        ValueError: If there is no row, or the rows differ in shape.
-    """
-    rows = [to_array(row) for row in images.values()]
-    if len({row.shape for row in rows}) != 1:
-        shapes = {name: list(row.shape) for name, row in zip(images, rows, strict=True)}
-        raise ValueError(f"every row must have the same shape [K, 1, H, W], got {shapes}.")
-    ax = plot_image_grid(np.concatenate(rows), max(1, len(rows[0])), ax)
-    height = rows[0].shape[2]
-    ax.set_axis_on()
-    ax.set_yticks(height * (np.arange(len(rows)) + 0.5) - 0.5, list(images))
-    ax.set_xticks([])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    for boundary in range(1, len(rows)):
-        ax.axhline(boundary * height - 0.5, color="white", linewidth=3)
-    return ax
-
-
-def _white_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    if ax is None:
-        _, ax = plt.subplots(figsize=size, layout="constrained")
-    ax.figure.set_facecolor("white")
-    ax.set_facecolor("white")
-    return ax
-
-
 def _make_square(ax: Axes) -> None:
-    """One unit is equally long on both axes; panels beside each other keep one size."""
+    """Use the same scale and the same length on both axes."""
     limits = np.array([ax.get_xlim(), ax.get_ylim()])
     half = np.ptp(limits, axis=1).max() / 2
     x, y = limits.mean(axis=1)

@@ -1,13 +1,13 @@
-"""Recipe: everything that decides the weights of a run, and the key that it gives.
+"""Recipe: everything that determines the weights of a run, and the key that is its hash.
 
-A run answers "which weights are these?". Its recipe names the model and its keywords, the
-objective, the :class:`~lecture_vae.training.TrainConfig`, the data, the kind of device, torch's
-version, the run whose weights it starts from, and fingerprints of the code: of the model's classes,
-of the objective, and of the loop with its random numbers. A new model beside the old ones changes
-no key; another layer changes the keys of its model alone.
+A recipe names the model and its keywords, the objective, the
+:class:`~lecture_vae.training.TrainConfig`, the data, the type of device, torch's version, the run
+that a warm start begins with, and fingerprints of the code: of the model's classes, of the
+objective, and of the training loop with its random numbers. Adding a model changes no key; changing
+a layer changes the keys of its model only.
 
-A recipe holds names and plain values, never code. What cannot be written so cannot be stored, and
-is refused before it is trained.
+A recipe holds names and plain values, never code. A run that cannot be described in this way cannot
+be stored, and is rejected before it is trained.
 """
 
 import hashlib
@@ -20,37 +20,51 @@ import torch
 from torch import nn
 
 from lecture_vae.data import ImageData
-from lecture_vae.distributions import LIKELIHOODS
+from lecture_vae.history import History
+from lecture_vae.likelihoods import LIKELIHOODS
 from lecture_vae.losses import OBJECTIVES, Objective
 from lecture_vae.models import Model
 from lecture_vae.networks import MODELS, build_model
 from lecture_vae.registry import Registry
 from lecture_vae.source import SourceError, code_fingerprint
-from lecture_vae.training import History, TrainConfig, pick_device, progress_bar, train
+from lecture_vae.training import TrainConfig, pick_device, progress_bar, train
 
 __all__ = ["NotStorableError", "RunSpec", "describe", "key_of", "spec_of"]
 
-FORMAT = 2  # of a recipe; raise it when an old reader would misread a new one
-PLAIN = (bool, int, float, str, type(None))
-# The names by which the first format called objectives.
-OLD_NAMES = {"SquaredError": "squared-error", "NegativeELBO": "negative-elbo"}
+FORMAT = 2  # of a recipe; increment when an old reader would misread a new one
+PLAIN_TYPES = (bool, int, float, str, type(None))
+# The names of objectives in recipes of format 1.
+FORMAT_1_NAMES = {"SquaredError": "squared-error", "NegativeELBO": "negative-elbo"}
 
 
 class NotStorableError(ValueError):
-    """What was asked for can be trained but not stored; the message says why and what to do."""
+    """A run can be trained but not stored; the message says why and what to do.
+
+    Examples:
+        >>> spec = RunSpec("linear-vae", NegativeELBO(), TrainConfig(), {"latent_dim": [2]})
+        >>> describe(spec, load_images("digits"))
+        Traceback (most recent call last):
+        ...
+        lecture_vae.recipe.NotStorableError: this run could be trained, but not stored ...
+    """
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to train, apart from the data.
+    """What to train, except for the data.
 
     Args:
         model: A name in :data:`~lecture_vae.networks.MODELS`.
         objective: What to minimize.
         config: How to train.
-        keywords: Of the model: plain values.
-        start_from: Key of a stored run of the same model whose weights are the first ones, in place
-            of random ones: a warm start.
+        keywords: Plain values, passed to the model.
+        start_from: For a warm start, the key of a stored run of the same model, whose weights are
+            the initial ones.
+
+    Examples:
+        >>> spec = RunSpec("linear-vae", NegativeELBO(2.0), TrainConfig(), {"latent_dim": 3})
+        >>> spec.objective.kl_weight
+        2.0
     """
 
     model: str
@@ -61,11 +75,22 @@ class RunSpec:
 
 
 def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, Any]:
-    """The recipe of a run, ready for JSON.
+    """The recipe of a run, as a dictionary for JSON.
+
+    Args:
+        spec: What to train.
+        data: Its name and fingerprint are part of the recipe.
+        device: As for :func:`~lecture_vae.training.pick_device`.
 
     Raises:
-        NotStorableError: If it cannot be written down in names and plain values.
-        ValueError: If there is no model of that name.
+        NotStorableError: If the run cannot be described by names and plain values.
+        ValueError: If there is no model of that name, or no such device.
+
+    Examples:
+        >>> spec = RunSpec("linear-ae", SquaredError(), TrainConfig())
+        >>> recipe = describe(spec, load_images("digits"), device="cpu")
+        >>> recipe["objective"], recipe["device"]
+        ({'name': 'squared-error'}, 'cpu')
     """
     for name, value in spec.keywords.items():
         _check_plain(value, f"the keyword {name} of the model")
@@ -76,12 +101,12 @@ def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, 
             "model": _model_code(spec.model, model),
             "objective": code_fingerprint(
                 type(spec.objective),
-                *(type(v) for v in vars(spec.objective).values() if not isinstance(v, PLAIN)),
+                *(type(v) for v in vars(spec.objective).values() if not isinstance(v, PLAIN_TYPES)),
             ),
             "training": _training_code(),
         }
     except SourceError as error:
-        raise _refusal(str(error)) from error
+        raise _not_storable(str(error)) from error
     return {
         "format": FORMAT,
         "model": spec.model,
@@ -97,19 +122,31 @@ def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, 
 
 
 def key_of(recipe: Mapping[str, Any]) -> str:
-    """The name of the run that a recipe makes: 16 hex digits."""
+    """The key of a run: the first 16 hex digits of its recipe's SHA-256.
+
+    Examples:
+        >>> key_of({"model": "linear-ae"}) == key_of({"model": "linear-ae"})
+        True
+        >>> len(key_of({"model": "linear-vae"}))
+        16
+    """
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def spec_of(recipe: Mapping[str, Any]) -> RunSpec:
-    """The inverse of :func:`describe`, also for recipes of the first format.
+    """The inverse of :func:`describe`, also for recipes of format 1.
 
     Raises:
         KeyError: If a name is not registered, or an entry is missing.
-        TypeError: If an entry does not fit what the name stands for.
+        TypeError: If an entry is not a parameter of the objective or of the configuration.
+
+    Examples:
+        >>> spec = RunSpec("linear-ae", SquaredError(), TrainConfig())
+        >>> spec_of(describe(spec, load_images("digits"))) == spec
+        True
     """
     objective = dict(recipe["objective"])
-    objective["name"] = OLD_NAMES.get(objective["name"], objective["name"])
+    objective["name"] = FORMAT_1_NAMES.get(objective["name"], objective["name"])
     return RunSpec(
         recipe["model"],
         _built(objective, OBJECTIVES),
@@ -129,13 +166,13 @@ def _model_code(name: str, model: Model) -> str:
 
 
 def _training_code() -> str:
-    """Fingerprint of the loop, of the evaluation and of every random number."""
+    """Fingerprint of the training loop, of the evaluation and of the random numbers."""
     return code_fingerprint(
         train, build_model, without=(pick_device, progress_bar, History, TrainConfig, nn.Module)
     )
 
 
-def _refusal(why: str) -> NotStorableError:
+def _not_storable(why: str) -> NotStorableError:
     return NotStorableError(
         f"this run could be trained, but not stored and found again: {why} "
         "To train it all the same, without the store, pass store=None."
@@ -143,8 +180,8 @@ def _refusal(why: str) -> NotStorableError:
 
 
 def _check_plain(value: object, what: str) -> None:
-    if not isinstance(value, PLAIN):
-        raise _refusal(
+    if not isinstance(value, PLAIN_TYPES):
+        raise _not_storable(
             f"{what} must be a number, a text, True, False or None, got a {type(value).__name__}."
         )
 
@@ -153,13 +190,13 @@ def _named(thing: object, registry: Registry[Any], register: str) -> dict[str, A
     """An objective or likelihood as its name and the values of its fields."""
     kind = type(thing)
     if not is_dataclass(thing) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise _refusal(
-            f"the {registry.kind} {kind.__name__} is no frozen dataclass, so what it does may "
+        raise _not_storable(
+            f"the {registry.kind} {kind.__name__} is not a frozen dataclass, so its results may "
             "depend on more than its fields. Put @dataclass(frozen=True) above its class."
         )
     name = registry.name_of(thing)
     if name is None:
-        raise _refusal(
+        raise _not_storable(
             f"the {registry.kind} {kind.__name__} has no name. Give it one: "
             f'{register}("my-{registry.kind.split()[-1]}", {kind.__name__}).'
         )

@@ -1,7 +1,7 @@
-"""Registry: what may be asked for by name, and the files that bring more of it.
+"""Registry: the names of models, objectives and pixel likelihoods.
 
-A stored run and a command line hold names and plain values, never code. A registry says what a
-name stands for: a model, an objective or a pixel likelihood. Nothing here knows what those are.
+A stored run and a command line hold names and plain values, never code. A registry maps a name to
+the class or function that builds the object. Nothing here knows what the objects are.
 """
 
 import importlib
@@ -21,10 +21,18 @@ Built = TypeVar("Built")
 
 
 class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
-    """Names of one kind of thing, each with the class or function that builds it.
+    """A mapping from names to the classes or functions that build objects of one kind.
 
     Args:
         kind: What is registered, for messages: ``"model"``.
+
+    Examples:
+        >>> sequences = Registry("sequence")
+        >>> sequences.register("list", list)
+        >>> sequences["list"]()
+        []
+        >>> sequences.name_of([1, 2])
+        'list'
     """
 
     def __init__(self, kind: str) -> None:
@@ -35,10 +43,23 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
     def register(self, name: str, build: Callable[..., Built]) -> None:
         """Let ``name`` stand for what ``build`` returns.
 
-        To register the same definition again replaces it, as rerunning a notebook cell does.
+        The same definition may be registered again, as when a notebook cell is run twice: it
+        replaces the first one.
+
+        Args:
+            name: Not empty.
+            build: A class, or a function of plain keywords.
 
         Raises:
-            ValueError: If the name is empty, or another definition already has it.
+            ValueError: If the name is empty, or another definition has it already.
+
+        Examples:
+            >>> sequences = Registry("sequence")
+            >>> sequences.register("list", list)
+            >>> sequences.register("list", tuple)
+            Traceback (most recent call last):
+            ...
+            ValueError: the sequence 'list' is already builtins.list. ...
         """
         if not name or not isinstance(name, str):
             raise ValueError(f"a {self.kind} needs a name to be registered, got {name!r}.")
@@ -53,15 +74,32 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
         self._modules[name] = _registering_module()
 
     def registered_by(self, name: str) -> str:
-        """The module that gave the name, which need not be where the class is defined."""
+        """The name of the module that registered ``name``; it may not be the one of the class.
+
+        Raises:
+            KeyError: If nothing has the name.
+
+        Examples:
+            >>> MODELS.registered_by("linear-vae")
+            'lecture_vae.networks'
+        """
         return self._modules[name]
 
     def name_of(self, thing: object) -> str | None:
-        """The name that builds objects of the class of ``thing``, or None."""
+        """The name of the class of ``thing``, or None if it is not registered.
+
+        Examples:
+            >>> MODELS.name_of(LinearVAE())
+            'linear-vae'
+        """
         return next((n for n, build in self._builders.items() if build is type(thing)), None)
 
     def __getitem__(self, name: str) -> Callable[..., Built]:
-        """What builds ``name``; a KeyError that lists the names where there is none."""
+        """The class or function that builds ``name``.
+
+        Raises:
+            KeyError: If nothing has the name; the message lists all names.
+        """
         if name not in self._builders:
             raise KeyError(
                 f"there is no {self.kind} {name!r}; there are {', '.join(self)}. Is the file that "
@@ -91,13 +129,21 @@ def _origin(build: Callable[..., object]) -> tuple[str, str]:
 
 
 def import_definitions(place: str) -> None:
-    """Import a module, given by its name or as ``FILE.py``, for the sake of what it registers.
+    """Import a module that registers models, objectives or likelihoods.
 
-    A file is imported under its own name without the suffix, and may import its neighbors.
+    Args:
+        place: The name of the module, or the path of its file, ``FILE.py``. A file is imported
+            under its name without the suffix, and may import other files of its folder.
 
     Raises:
-        ImportError: If there is no such module or file, if a module of that name already stands
-            for something else, or if its code fails.
+        ImportError: If there is no such module or file, if another module has the name, or if
+            importing it fails.
+
+    Examples:
+        >>> import_definitions("no_such_module")
+        Traceback (most recent call last):
+        ...
+        ImportError: no_such_module cannot be imported: ModuleNotFoundError: ...
     """
     if not place.endswith(".py"):
         try:

@@ -1,8 +1,8 @@
-"""Reproduction: the original lecture's five runs, and ours in the units it used.
+"""Reproduction: the original lecture's five runs, and ours in its units.
 
-The original (Neubauer, "Variational AutoEncoders") reports for an autoencoder the squared error per
-pixel, and for a VAE the squared error per image + kl_weight * KL. These cannot be compared with
-each other; so beside them stand the squared error and the KL of each image, at z = mu.
+The original (Neubauer, "Variational AutoEncoders") reports S / D for an autoencoder, the squared
+error per pixel, and S + w KL for a VAE, in loss units. These cannot be compared with each other, so
+S and KL at z = mu are reported as well.
 """
 
 import json
@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from lecture_vae.budgets import lecture_config
 from lecture_vae.data import ImageData
 from lecture_vae.diagnostics import total_variance
-from lecture_vae.distributions import squared_error
+from lecture_vae.evaluation import evaluate
+from lecture_vae.likelihoods import squared_error
 from lecture_vae.losses import OBJECTIVES, NegativeELBO, Objective, SquaredError
 from lecture_vae.models import PIXELS
 from lecture_vae.recipe import RunSpec
-from lecture_vae.runs import fetch_runs, lecture_config
+from lecture_vae.runs import fetch_runs
 from lecture_vae.storage import write_atomically
 from lecture_vae.store import Run
-from lecture_vae.training import evaluate
 
 __all__ = ["LECTURE", "report", "reproduce", "table", "write_results"]
 
@@ -34,14 +35,14 @@ SPREAD_SEEDS = (0, 1, 2)  # of the linear models, which are quick to train
 
 @dataclass(frozen=True)
 class OriginalRun:
-    """One of the original lecture's runs, with the final losses it printed."""
+    """One of the original lecture's runs, with the final losses that it printed."""
 
     title: str
     model: str
     objective: Objective
     train_loss: float
     test_loss: float
-    seeds: tuple[int, ...] = (0,)  # with which we train it
+    seeds: tuple[int, ...] = (0,)  # of our runs
 
 
 LECTURE = {
@@ -83,14 +84,20 @@ LECTURE = {
 
 
 def report(run: Run, data: ImageData) -> dict[str, Any]:
-    """The final figures of a run, of any model and objective, for people and for JSON.
+    """The final results of a run of any model and objective, as a dictionary for JSON.
 
-    ``train_loss`` and ``test_loss`` are the objective's loss, which for an autoencoder's squared
-    error is given per pixel, as in the original. ``train_loss`` is the mean over the steps since
-    the evaluation before the last. ``test_reconstruction`` (squared error, in squared pixel units
-    per image) is taken without noise, for a VAE at z = mu, and means the same for every model.
-    ``test_kl`` (nats per image) is the history's, if its objective has a term ``kl``; where
-    q(z | x) has no KL it is None.
+    Returns:
+        ``train_loss`` and ``test_loss``: the objective's loss, divided by D for ``SquaredError`` as
+        in the original; ``train_loss`` is the mean over the steps since the last evaluation but
+        one. ``test_reconstruction``: S in squared gray levels, at z = mu for a VAE. ``test_kl``: KL
+        in nats, None for an autoencoder. ``seconds`` of training, and what identifies the run.
+
+    Examples:
+        >>> data, config = load_images("digits"), TrainConfig(steps=2, eval_every=1)
+        >>> run = fetch_run("linear-ae", SquaredError(), data, config, store=None)
+        >>> results = report(run, data)
+        >>> np.isclose(results["test_reconstruction"], 1024 * results["test_loss"]).item()
+        True
     """
     last, objective = run.history.rows[-1], run.spec.objective
     images = data.test.images
@@ -116,12 +123,14 @@ def report(run: Run, data: ImageData) -> dict[str, Any]:
 
 
 def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
-    """Train (or find) the lecture's five runs at the present budget, the linear ones with 3 seeds.
+    """Train or load the lecture's five runs at the present budget, the linear ones with 3 seeds.
 
     Returns:
-        What :func:`write_results` keeps: under ``runs``, for each key of :data:`LECTURE`, ``ours``
-        (seed 0), ``original``, and ``spread`` over the seeds where there are several; and which
-        data, code, versions and machine made it.
+        What :func:`write_results` saves: under ``runs``, for each key of :data:`LECTURE`, ``ours``
+        (seed 0), ``original``, and ``spread`` over several seeds; data, versions and machine.
+
+    Raises:
+        Exception: As :func:`~lecture_vae.runs.fetch_runs`.
     """
     specs = {
         (key, seed): RunSpec(
@@ -130,7 +139,7 @@ def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
         for key, original in LECTURE.items()
         for seed in original.seeds
     }
-    # The convolutional ones, which stand last, take longest: no core shall wait for them.
+    # The convolutional models, last in the list, take longest: start with them.
     order = list(reversed(specs))
     runs = dict(
         zip(order, fetch_runs([specs[name] for name in order], data, device=device), strict=True)
@@ -157,7 +166,11 @@ def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Our final losses beside the original's, as lines of text."""
+    """A table of our final losses and the original's, as text.
+
+    Args:
+        results: What :func:`reproduce` returned.
+    """
     lines = [f"{'':24} {'original':>10} {'ours':>10} {'':>8} {'squared error':>14} {'KL':>8}"]
     for key, original in LECTURE.items():
         ours = results["runs"][key]["ours"]
@@ -171,23 +184,34 @@ def table(results: dict[str, Any]) -> str:
 
 
 def write_results(results: dict[str, Any], folder: Path) -> Path:
-    """Keep the results as ``reproduction.json`` in ``folder``; returns its path."""
+    """Save the results as ``reproduction.json`` in ``folder``, atomically; return its path.
+
+    Raises:
+        OSError: If the file cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_results({"runs": {}}, Path(folder)).name
+        'reproduction.json'
+    """
     path = folder / "reproduction.json"
     write_atomically(path, lambda file: file.write_text(json.dumps(results, indent=2) + "\n"))
     return path
 
 
 def _beside_original(key: str, reports: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
-    mine = reports[key, 0]
+    ours = reports[key, 0]
     entry: dict[str, Any] = {
         "title": LECTURE[key].title,
         "ours": {
-            "train_loss": mine["train_loss"],
-            "test_loss": mine["test_loss"],
-            "squared_error": mine["test_reconstruction"],
-            "kl": mine["test_kl"],
-            "steps": mine["steps"],
-            "seconds": mine["seconds"],
+            "train_loss": ours["train_loss"],
+            "test_loss": ours["test_loss"],
+            "squared_error": ours["test_reconstruction"],
+            "kl": ours["test_kl"],
+            "steps": ours["steps"],
+            "seconds": ours["seconds"],
         },
         "original": {"train_loss": LECTURE[key].train_loss, "test_loss": LECTURE[key].test_loss},
     }
@@ -203,6 +227,6 @@ def _beside_original(key: str, reports: dict[tuple[str, int], dict[str, Any]]) -
 
 
 def _mean_image_error(data: ImageData) -> float:
-    """Squared error on the test set of always answering with the mean training image."""
+    """S on the test set if every reconstruction is the mean training image."""
     mean = data.train.images.mean(dim=0, keepdim=True).expand_as(data.test.images)
     return squared_error(data.test.images, mean).mean().item()

@@ -1,9 +1,9 @@
-"""Runs: train a model once, and find it again.
+"""Runs: train a model once, then load it.
 
-:func:`fetch_run` loads the run that was asked for, goes on with it where it was interrupted, or
-trains it. So no chapter trains what another one has trained, and two processes that want the same
-run train it once. What names a run is said in :mod:`lecture_vae.recipe`, where it lies in
-:mod:`lecture_vae.store`; how several are trained at once, in :mod:`lecture_vae.side_by_side`.
+:func:`fetch_run` loads a run from the store, resumes it if it was interrupted, or trains it. So
+chapters share their runs, and of several processes that request the same run one trains it. The key
+of a run is defined in :mod:`lecture_vae.recipe`, its files in :mod:`lecture_vae.store`, and
+training in parallel in :mod:`lecture_vae.side_by_side`.
 """
 
 import json
@@ -19,64 +19,35 @@ from typing import Any
 import numpy as np
 import torch
 
+from lecture_vae.checkpoints import (
+    decoder_steps,
+    load_checkpoint,
+    save_checkpoint,
+    save_decoder,
+)
 from lecture_vae.cluster import cores
 from lecture_vae.data import ImageData, load_images
+from lecture_vae.evaluation import evaluate
+from lecture_vae.history import Checkpoint, History, storable_codes
 from lecture_vae.lock import hold_lock
 from lecture_vae.losses import Objective
 from lecture_vae.models import Model
 from lecture_vae.networks import build_model
 from lecture_vae.recipe import RunSpec, describe, key_of, spec_of
 from lecture_vae.registry import import_definitions
-from lecture_vae.side_by_side import (
-    can_be_defined_elsewhere,
-    end_with_input,
-    train_side_by_side,
-)
+from lecture_vae.side_by_side import exit_at_end_of_input, is_importable, train_side_by_side
 from lecture_vae.store import (
     Run,
     StoreError,
-    decoder_steps,
-    load_checkpoint,
     open_run,
-    save_checkpoint,
-    save_decoder,
     save_run,
     store_folder,
 )
-from lecture_vae.training import (
-    Checkpoint,
-    History,
-    TrainConfig,
-    evaluate,
-    pick_device,
-    storable_codes,
-    train,
-)
+from lecture_vae.training import TrainConfig, pick_device, train
 
-__all__ = ["budget", "fetch_run", "fetch_runs", "lecture_config"]
+__all__ = ["fetch_run", "fetch_runs"]
 
 Store = str | Path | None
-
-FULL_STEPS = {"conv-ae": 30_000, "conv-vae": 30_000}  # the original's; of all other models 25,000
-
-
-def budget() -> str:
-    """``"quick"`` or ``"full"``: how long the chapters train, from ``LECTURE_VAE_BUDGET``."""
-    name = os.environ.get("LECTURE_VAE_BUDGET", "quick")
-    if name not in ("quick", "full"):
-        raise ValueError(f"LECTURE_VAE_BUDGET must be quick or full, got {name!r}.")
-    return name
-
-
-def lecture_config(model: str, seed: int = 0) -> TrainConfig:
-    """How the chapters train a model: seconds at the quick budget, as the original at the full one.
-
-    Quick: 3,000 steps, evaluated every 100. Full: 25,000 steps, but 30,000 for the convolutional
-    models of the lecture, evaluated every 250.
-    """
-    if budget() == "quick":
-        return TrainConfig(steps=3_000, eval_every=100, seed=seed)
-    return TrainConfig(steps=FULL_STEPS.get(model, 25_000), eval_every=250, seed=seed)
 
 
 def fetch_run(
@@ -91,23 +62,36 @@ def fetch_run(
     start_from: str | None = None,
     **keywords: Any,
 ) -> Run:
-    """Load the run from the store; go on with it if it was interrupted; train it if it is new.
+    """Load a run from the store; resume it if it was interrupted; train it if it is new.
 
     Args:
         model: A name in ``MODELS``; :func:`~lecture_vae.networks.register` adds yours.
         objective: ``SquaredError()`` for an autoencoder, ``NegativeELBO(kl_weight)`` for a VAE, or
             your own.
-        data: What to train and test on.
-        config: How; :func:`lecture_config` gives what the chapters use.
-        device: As for :func:`~lecture_vae.training.train`.
+        data: Training and test images.
+        config: Steps, batch size and so on; the chapters use that of
+            :func:`~lecture_vae.budgets.lecture_config`.
+        device: As for :func:`~lecture_vae.training.pick_device`.
         fresh: Train again, and replace what is stored.
-        store: As for :func:`~lecture_vae.store.store_folder`; None trains and keeps nothing.
-        start_from: Key of a stored run of the same model, whose weights are the first ones.
+        store: As for :func:`~lecture_vae.store.store_folder`; None trains without a store.
+        start_from: For a warm start, the key of a stored run of the same model.
         **keywords: Passed to the model.
 
+    Returns:
+        The run, its model on the CPU in eval mode.
+
     Raises:
-        NotStorableError: If the run could not be found again by its recipe; nothing was trained.
+        NotStorableError: If the run cannot be stored; nothing was trained.
         StoreError: If the store cannot be written or the stored run cannot be read.
+        FloatingPointError: If a loss is not finite.
+        ValueError: If there is no such model or device, or the warm start is of another model.
+
+    Examples:
+        >>> data, config = load_images("digits"), TrainConfig(steps=2, eval_every=1)
+        >>> objective = NegativeELBO(kl_weight=1.0)
+        >>> run = fetch_run("linear-vae", objective, data, config, store=None, latent_dim=3)
+        >>> run.history.steps, run.code.shape
+        ([0, 1, 2], torch.Size([359, 3]))
     """
     spec = RunSpec(model, objective, config, keywords, start_from)
     return _fetch(spec, data, device, fresh, store)
@@ -121,26 +105,42 @@ def fetch_runs(
     fresh: bool = False,
     store: Store = "auto",
 ) -> list[Run]:
-    """:func:`fetch_run` for several runs; on a CPU those to be trained go side by side.
+    """:func:`fetch_run` for several runs; on a CPU, new runs are trained in parallel.
 
-    Training uses one core (see :mod:`lecture_vae.training`), so as many runs as this process may
-    use cores are trained at once, each in a process of its own that loads ``data.source`` again. A
-    model that is defined in a notebook or script is trained in this process, as others could not
-    find it; put it into a file of its own.
+    Training uses one thread, so as many runs are trained at a time as this process may use cores,
+    each in a worker process that loads ``data.source`` again. A model that is defined in a notebook
+    or a script is trained in this process, since a worker cannot import it; define it in a file.
+
+    Args:
+        specs: What to train.
+        data: Training and test images.
+        device: As for :func:`~lecture_vae.training.pick_device`.
+        fresh: Train again, and replace what is stored.
+        store: As for :func:`fetch_run`.
+
+    Returns:
+        The runs, in the order of ``specs``.
 
     Raises:
-        Exception: What :func:`fetch_run` raises for the first run that fails; the others are
-            trained before.
+        Exception: The exception of the first run that failed, as for :func:`fetch_run`; the others
+            have been trained.
+
+    Examples:
+        >>> config = TrainConfig(steps=2, eval_every=1)
+        >>> specs = [RunSpec("linear-vae", NegativeELBO(w), config) for w in (1.0, 100.0)]
+        >>> runs = fetch_runs(specs, load_images("digits"), store=None)
+        >>> [run.spec.objective.kl_weight for run in runs]
+        [1.0, 100.0]
     """
     specs, done = list(specs), list[RunSpec]()
     if store is not None and pick_device(device).type == "cpu" and cores() > 1:
         folder = store_folder(store)
-        specs = [_with_whole_start(spec, store) for spec in specs]
+        specs = [_with_full_key(spec, store) for spec in specs]
         recipes = {}
         for spec in specs:
             recipe = describe(spec, data, device)
             is_missing = fresh or not _is_complete(folder / key_of(recipe))
-            if is_missing and can_be_defined_elsewhere(spec):
+            if is_missing and is_importable(spec):
                 recipes[key_of(recipe)] = (spec, recipe)
         if len(recipes) > 1:
             train_side_by_side([*recipes.values()], data, folder, cores(), fresh=fresh)
@@ -151,7 +151,7 @@ def fetch_runs(
 def _fetch(spec: RunSpec, data: ImageData, device: str, fresh: bool, store: Store) -> Run:
     if store is None:
         return _train_without_store(spec, data, device)
-    spec = _with_whole_start(spec, store)
+    spec = _with_full_key(spec, store)
     recipe = describe(spec, data, device)
     folder = store_folder(store) / key_of(recipe)
     if fresh or not _is_complete(folder):
@@ -160,13 +160,13 @@ def _fetch(spec: RunSpec, data: ImageData, device: str, fresh: bool, store: Stor
             with hold_lock(folder):
                 if fresh:
                     shutil.rmtree(folder, ignore_errors=True)
-                if not _is_complete(folder):  # else another process has just trained it
+                if not _is_complete(folder):  # another process may have trained it meanwhile
                     _train_into(folder, spec, recipe, data, device, store)
         except OSError as error:
             raise StoreError(
                 f"the run store {folder.parent} must be writable, but: {error}. Is the disk full "
-                "or the folder read-only? Make room, or set LECTURE_VAE_RUNS to another folder. "
-                "What was trained up to the last evaluation is kept."
+                "or the folder read-only? Free some space, or set LECTURE_VAE_RUNS to another "
+                "folder. What was trained up to the last evaluation is kept."
             ) from error
     return open_run(folder.name, store=folder.parent)
 
@@ -175,14 +175,14 @@ def _is_complete(folder: Path) -> bool:
     return os.path.exists(folder / "run.json")
 
 
-def _with_whole_start(spec: RunSpec, store: Store) -> RunSpec:
-    """The spec with the whole key of the run it starts from: its first digits name the same run."""
+def _with_full_key(spec: RunSpec, store: Store) -> RunSpec:
+    """The spec with the full key of the run that it starts from, in place of a prefix."""
     if spec.start_from is None or len(spec.start_from) == 16 or store is None:
         return spec
     return replace(spec, start_from=open_run(spec.start_from, store=store).key)
 
 
-def _first_weights(spec: RunSpec, store: Store) -> Model:
+def _initial_model(spec: RunSpec, store: Store) -> Model:
     model = build_model(spec.model, seed=spec.config.seed, **spec.keywords)
     if spec.start_from is not None:
         start = open_run(spec.start_from, store="auto" if store is None else store)
@@ -200,7 +200,7 @@ def _train_into(
     folder: Path, spec: RunSpec, recipe: dict[str, Any], data: ImageData, device: str, store: Store
 ) -> None:
     checkpoint = folder / "checkpoint.safetensors"
-    model = _first_weights(spec, store)
+    model = _initial_model(spec, store)
     kept = decoder_steps(spec.config)
 
     def keep(state: Checkpoint) -> None:
@@ -222,7 +222,7 @@ def _train_into(
 
 
 def _train_without_store(spec: RunSpec, data: ImageData, device: str) -> Run:
-    model = _first_weights(spec, None)
+    model = _initial_model(spec, None)
     history: History = train(model, spec.objective, data, spec.config, device=device)
     code = storable_codes(_code(model, spec, data))
     return Run(
@@ -240,23 +240,23 @@ def _train_without_store(spec: RunSpec, data: ImageData, device: str) -> Run:
 
 
 def _code(model: Model, spec: RunSpec, data: ImageData) -> torch.Tensor:
-    # Codes take no noise, but an objective may draw its inputs: those of the last evaluation.
+    # No noise affects codes, but an objective may draw its inputs: those of the last evaluation.
     return evaluate(model, spec.objective, data.test.images, seed=spec.config.seed).code
 
 
 def work(job: dict[str, Any]) -> None:
-    """Train or find the run of a job, as :mod:`lecture_vae.side_by_side` gives it to a worker.
+    """Train or load the run of a job: the main function of a worker process.
 
-    What prevents it is printed, as one line of JSON, and ends the process with status 1.
+    An exception is printed as one line of JSON, and the process exits with status 1.
     """
-    Thread(target=end_with_input, daemon=True).start()
+    Thread(target=exit_at_end_of_input, daemon=True).start()
     try:
-        for place in job["imports"]:
-            import_definitions(place)
+        for definitions in job["imports"]:
+            import_definitions(definitions)
         data = load_images(job["data"]["source"])
         if data.fingerprint != job["data"]["fingerprint"]:
             raise StoreError(
-                f"{job['data']['source']} now holds other images than when training was asked for."
+                f"{job['data']['source']} now holds other images than when training was requested."
             )
         spec = spec_of(job["recipe"])
         if key_of(describe(spec, data, "cpu")) != job["key"]:

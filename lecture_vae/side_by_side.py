@@ -1,8 +1,8 @@
-"""Side by side: several runs trained at once, each in a process of its own.
+"""Side by side: several runs are trained in parallel, each in a worker process.
 
-A worker is a fresh Python that reads its job, one line of JSON with names and plain values, from
-its standard input: nothing is pickled, and the caller's script is not run again in it. It ends when
-that input ends, so that no worker outlives the call that started it, however that call ends.
+A worker is a new Python process that reads its job, one line of JSON with names and plain values,
+from standard input: nothing is pickled, and the caller's script is not run again. It exits at the
+end of its input, so that it does not outlive its parent, even if the parent is killed.
 """
 
 import json
@@ -15,7 +15,7 @@ from time import sleep
 from typing import Any, NamedTuple
 
 from lecture_vae.data import DataError, ImageData
-from lecture_vae.distributions import LIKELIHOODS
+from lecture_vae.likelihoods import LIKELIHOODS
 from lecture_vae.losses import OBJECTIVES
 from lecture_vae.networks import MODELS
 from lecture_vae.recipe import NotStorableError, RunSpec, key_of
@@ -23,13 +23,20 @@ from lecture_vae.registry import Registry
 from lecture_vae.store import StoreError
 from lecture_vae.training import progress_bar
 
-__all__ = ["can_be_defined_elsewhere", "end_with_input", "train_side_by_side"]
+__all__ = ["exit_at_end_of_input", "is_importable", "train_side_by_side"]
 
-LOOK_EVERY = 0.05  # seconds
-PATIENCE = 5.0  # seconds that a worker has to end when told to
-START = "import json, sys; job = json.loads(sys.stdin.readline()); sys.path[:] = job['path']; "
-START += "from lecture_vae.runs import work; work(job)"
-RAISED = (DataError, FloatingPointError, NotStorableError, StoreError, TypeError, ValueError)
+POLL_SECONDS = 0.05
+TERMINATE_SECONDS = 5.0  # from SIGTERM to SIGKILL
+PROGRAM = "import json, sys; job = json.loads(sys.stdin.readline()); sys.path[:] = job['path']; "
+PROGRAM += "from lecture_vae.runs import work; work(job)"
+EXCEPTIONS = (  # that a worker reports by name
+    DataError,
+    FloatingPointError,
+    NotStorableError,
+    StoreError,
+    TypeError,
+    ValueError,
+)
 
 
 class _Worker(NamedTuple):
@@ -37,13 +44,20 @@ class _Worker(NamedTuple):
     process: subprocess.Popen[str]
 
 
-def can_be_defined_elsewhere(spec: RunSpec) -> bool:
-    """Whether another process can import all that a run names."""
+def is_importable(spec: RunSpec) -> bool:
+    """Whether other processes can import the model, the objective and the likelihood of a run.
+
+    They cannot import what is registered in a notebook or a script.
+
+    Examples:
+        >>> is_importable(RunSpec("linear-vae", NegativeELBO(), TrainConfig()))
+        True
+    """
     return all(module != "__main__" for module in _modules(spec))
 
 
 def _modules(spec: RunSpec) -> list[str]:
-    """Which register the model, the objective and the likelihood."""
+    """The modules that register the model, the objective and the likelihood."""
     found = [MODELS.registered_by(spec.model)]
     things: list[tuple[Registry[Any], object]] = [(OBJECTIVES, spec.objective)]
     things += [(LIKELIHOODS, value) for value in vars(spec.objective).values()]
@@ -53,16 +67,16 @@ def _modules(spec: RunSpec) -> list[str]:
     return found
 
 
-def _places(spec: RunSpec) -> list[str]:
-    """What a worker imports to know the same names: modules by name, lone files by path."""
-    places = []
+def _imports(spec: RunSpec) -> list[str]:
+    """What a worker imports to register the same names: modules by name, single files by path."""
+    imports = []
     for name in _modules(spec):
         file = getattr(sys.modules[name], "__file__", None)
         if name.partition(".")[0] != __name__.partition(".")[0]:
             if file and "." not in name and Path(file).stem != "__init__":
                 name = os.path.abspath(file)
-            places.append(name)
-    return sorted(set(places))
+            imports.append(name)
+    return sorted(set(imports))
 
 
 def train_side_by_side(
@@ -73,17 +87,18 @@ def train_side_by_side(
     *,
     fresh: bool,
 ) -> None:
-    """Train runs into the store, so many at a time; returns when all have ended.
+    """Train runs into the store in worker processes; return when all have ended.
 
     Args:
         runs: Each spec with its recipe.
-        data: Workers load ``data.source`` and check that it is the same.
+        data: Workers load ``data.source`` and compare the fingerprints.
         store: The folder of the store.
-        workers: How many at a time.
-        fresh: Replace what is stored.
+        workers: Number of processes at a time.
+        fresh: Train again, and replace what is stored.
 
     Raises:
-        Exception: What the first failed run raised in its process; the others have been trained.
+        Exception: The exception of the first run that failed; the others have been trained.
+        RuntimeError: If a worker was killed, or failed with another exception.
     """
     waiting, running, failures = list(runs), list[_Worker](), list[Exception]()
     try:
@@ -91,7 +106,7 @@ def train_side_by_side(
             while waiting or running:
                 while waiting and len(running) < workers:
                     running.append(_start(*waiting.pop(0), data, store, fresh))
-                sleep(LOOK_EVERY)
+                sleep(POLL_SECONDS)
                 for worker in [w for w in running if w.process.poll() is not None]:
                     running.remove(worker)
                     bar.update()
@@ -113,14 +128,14 @@ def _start(
     job = {
         "key": key,
         "recipe": recipe,
-        "imports": _places(spec),
-        "path": [os.path.abspath(place) for place in sys.path],
+        "imports": _imports(spec),
+        "path": [os.path.abspath(entry) for entry in sys.path],
         "data": {"source": data.source, "fingerprint": data.fingerprint},
         "store": str(store),
         "fresh": fresh,
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", START],
+        [sys.executable, "-c", PROGRAM],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -130,22 +145,22 @@ def _start(
     assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()  # and stays open: its end is the worker's
-    except BrokenPipeError:  # it ended at once; its status says so
+        process.stdin.flush()  # and it stays open: the worker exits at its end
+    except BrokenPipeError:  # the worker has exited; its status is read later
         pass
     return _Worker(key, process)
 
 
 def _failure(worker: _Worker) -> Exception | None:
-    said, _ = worker.process.communicate()
+    output, _ = worker.process.communicate()
     if worker.process.returncode == 0:
         return None
-    lines = said.strip().splitlines()
+    lines = output.strip().splitlines()
     if worker.process.returncode == 1 and lines:
         try:
-            told = json.loads(lines[-1])
-            kinds = {kind.__name__: kind for kind in RAISED}
-            return kinds.get(told["kind"], RuntimeError)(told["message"])
+            report = json.loads(lines[-1])
+            kinds = {kind.__name__: kind for kind in EXCEPTIONS}
+            return kinds.get(report["kind"], RuntimeError)(report["message"])
         except (ValueError, KeyError, TypeError):
             pass
     status = worker.process.returncode
@@ -158,7 +173,7 @@ def _failure(worker: _Worker) -> Exception | None:
 
 def _end(process: "subprocess.Popen[str]") -> None:
     try:
-        process.wait(PATIENCE)
+        process.wait(TERMINATE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -167,10 +182,10 @@ def _end(process: "subprocess.Popen[str]") -> None:
             stream.close()
 
 
-def end_with_input() -> None:
-    """End this process when its standard input does.
+def exit_at_end_of_input() -> None:
+    """Read standard input to its end, then exit this process with status 1.
 
-    Whoever kills a parent does not look for its workers: they see that their input ends.
+    So a worker ends if its parent is killed.
     """
     sys.stdin.read()
     os._exit(1)

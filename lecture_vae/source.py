@@ -1,9 +1,9 @@
-"""Source: a fingerprint of the code that something is made of.
+"""Source: a fingerprint of the code of functions and classes.
 
-The code of a function or class is its source, and that of every function, class and constant it
-refers to, as far as it is ours or an adopter's. Comments, docstrings and blank lines do not count.
-Libraries are not read: torch's version is named elsewhere in a recipe, and that of another one
-where a class or function of it is used. Python's own library does not count.
+The code of a function or class is its source text, and that of every function, class and constant
+it refers to, in this package or in the user's own modules. Comments, docstrings and blank lines are
+ignored. Of an installed library only the version counts; the versions of torch, torchvision and
+numpy and the standard library are ignored, since a recipe names torch's version itself.
 """
 
 import ast
@@ -26,13 +26,22 @@ import torch
 
 __all__ = ["SourceError", "code_fingerprint"]
 
-OURS = "lecture_vae"
-VERSIONED_ELSEWHERE = {"torch", "torchvision", "numpy"}
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
+PACKAGE = "lecture_vae"
+IGNORED_LIBRARIES = {"torch", "torchvision", "numpy"}
+PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
 
 class SourceError(ValueError):
-    """The source of something that decides a result cannot be read; the message says of what."""
+    """The source text of a function cannot be read; the message names the function.
+
+    Examples:
+        >>> names = {"__name__": "__main__"}
+        >>> exec("def double(x): return 2 * x", names)
+        >>> code_fingerprint(names["double"])
+        Traceback (most recent call last):
+        ...
+        lecture_vae.source.SourceError: the source of __main__.double cannot be read ...
+    """
 
 
 def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
@@ -40,11 +49,17 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
 
     Args:
         things: Functions and classes.
-        without: What changes no result, and is not followed.
+        without: Functions and classes that do not affect a result; they are left out.
 
     Raises:
-        SourceError: If the source of a function is not to be had, as where it was made by ``exec``
-            or typed at Python's own prompt.
+        SourceError: If the source of a function cannot be read, as when it was defined by ``exec``
+            or at Python's interactive prompt.
+
+    Examples:
+        >>> code_fingerprint(LinearVAE) == code_fingerprint(LinearVAE)
+        True
+        >>> code_fingerprint(LinearVAE) == code_fingerprint(AffineVAE)
+        False
     """
     found: set[str] = set()
     done = {id(thing) for thing in without}
@@ -63,26 +78,30 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
                 continue
             done.add(id(thing))
             if library is None:
-                waiting += _class(thing) if isinstance(thing, type) else _function(thing)
-                text = _class_text(thing) if isinstance(thing, type) else _text(thing)
+                waiting += (
+                    _referred_by_class(thing)
+                    if isinstance(thing, type)
+                    else _referred_by_function(thing)
+                )
+                text = _class_source(thing) if isinstance(thing, type) else _function_source(thing)
                 found.add(f"{thing.__qualname__}: {text}")
             elif library:
                 found.add(library)
-        elif (constant := _value(thing)) is not None:
+        elif (constant := _constant(thing)) is not None:
             found.add(f"{name.rpartition('.')[2]} = {constant}")
-        elif is_dataclass(thing):  # an instance, such as a likelihood that a module holds
+        elif is_dataclass(thing):  # an instance, such as a global likelihood
             waiting.append((name, type(thing)))
             waiting += [(f"{name}.{each}", value) for each, value in vars(thing).items()]
-    # Not in the fingerprint: which file something stands in.
+    # The names of files are not part of the fingerprint: code may be moved.
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:16]
 
 
 def _library(module_name: str | None) -> str | None:
-    """The version of the library that a module belongs to, "" if none counts; None if it is own."""
+    """Name and version of a module's library, "" if it is ignored; None for code to be read."""
     top = (module_name or "builtins").partition(".")[0]
-    if top in (OURS, "__main__"):
+    if top in (PACKAGE, "__main__"):
         return None
-    if top in sys.stdlib_module_names or top in VERSIONED_ELSEWHERE:
+    if top in sys.stdlib_module_names or top in IGNORED_LIBRARIES:
         return ""
     module = sys.modules.get(top)
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
@@ -91,20 +110,20 @@ def _library(module_name: str | None) -> str | None:
     return None
 
 
-def _function(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function refers to."""
-    yield from _referred(function.__code__, function.__globals__)
+def _referred_by_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The names and values that a function refers to."""
+    yield from _referred_by_code(function.__code__, function.__globals__)
     for cell in function.__closure__ or ():
         try:
             yield f"{function.__module__}.closed over by {function.__name__}", cell.cell_contents
-        except ValueError:  # a name that was never given a value
+        except ValueError:  # an empty cell: the name was never assigned
             continue
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for number, default in enumerate(defaults):
         yield f"{function.__module__}.default {number} of {function.__name__}", default
 
 
-def _referred(code: CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _referred_by_code(code: CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     where = scope.get("__name__", "")
     for name in code.co_names:
         if name not in scope:
@@ -113,20 +132,20 @@ def _referred(code: CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, Any]
         if not isinstance(value, ModuleType):
             yield f"{where}.{name}", value
         elif _library(value.__name__) is None:
-            # `losses.squared_error`: which attribute is meant is among the names, too.
+            # For `losses.squared_error` the names hold the attribute as well as the module.
             for attribute in code.co_names:
                 if attribute in vars(value) and not isinstance(vars(value)[attribute], ModuleType):
                     yield f"{value.__name__}.{attribute}", vars(value)[attribute]
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _referred(constant, scope)
+            yield from _referred_by_code(constant, scope)
 
 
 def _members(thing: type) -> Iterator[tuple[str, FunctionType]]:
-    """The functions that a class defines itself, properties among them."""
+    """The functions that are defined in a class body, properties included."""
     for name, member in vars(thing).items():
         for function in _functions_of(member):
-            # What dataclass, NamedTuple, Enum and Protocol write follows from the fields.
+            # What dataclass, NamedTuple, Enum and Protocol generate follows from the fields.
             ours = _library(function.__globals__.get("__name__")) is None
             if ours and not _is_generated(function):
                 yield name, function
@@ -150,63 +169,63 @@ def _is_generated(function: FunctionType) -> bool:
     return is_special and file.startswith("<") and not linecache.getlines(file)
 
 
-def _class(thing: type) -> Iterator[tuple[str, Any]]:
-    """What a class refers to: its bases and what its functions do."""
+def _referred_by_class(thing: type) -> Iterator[tuple[str, Any]]:
+    """The names and values that a class refers to: its bases, and those of its functions."""
     for base in thing.__mro__[1:]:
         yield "", base
     for _, function in _members(thing):
-        yield from _function(function)
+        yield from _referred_by_function(function)
     for name, member in vars(thing).items():
         if isinstance(member, type):
             yield name, member
 
 
-def _class_text(thing: type) -> str:
-    """The functions of a class and its plain attributes: classes of notebooks have no source."""
-    texts = [f"{name}: {_text(function)}" for name, function in _members(thing)]
+def _class_source(thing: type) -> str:
+    """The functions of a class and its plain attributes; inspect finds no class of a notebook."""
+    texts = [f"{name}: {_function_source(function)}" for name, function in _members(thing)]
     for name, member in vars(thing).items():
         is_own = name in ("_fields", "_member_map_") or not name.startswith("_")
-        if is_own and (text := _value(member)) is not None:
+        if is_own and (text := _constant(member)) is not None:
             texts.append(f"{name} = {text}")
     return "\n".join(sorted(texts))
 
 
-def _value(thing: Any) -> str | None:
-    """A constant as text; None for what is no constant."""
-    if isinstance(thing, PLAIN):
+def _constant(thing: Any) -> str | None:
+    """A constant as text; None if it is not a constant."""
+    if isinstance(thing, PLAIN_TYPES):
         return repr(thing)
     if isinstance(thing, torch.Tensor):
         thing = thing.detach().cpu().numpy()
     if isinstance(thing, np.ndarray):
         return f"{thing.dtype}{thing.shape} {hashlib.sha256(thing.tobytes()).hexdigest()[:16]}"
     if isinstance(thing, tuple | list | set | frozenset):
-        parts = [_value(each) for each in thing]
+        parts = [_constant(each) for each in thing]
         return None if None in parts else f"({', '.join(map(str, parts))})"
     if isinstance(thing, dict):
-        pairs = [(_value(key), _value(value)) for key, value in thing.items()]
+        pairs = [(_constant(key), _constant(value)) for key, value in thing.items()]
         return None if any(None in pair for pair in pairs) else str(pairs)
     return None
 
 
-def _text(function: FunctionType) -> str:
+def _function_source(function: FunctionType) -> str:
     whole = f"{function.__module__}.{function.__qualname__}"
     try:
         source = textwrap.dedent(inspect.getsource(function))
-        # Python reads the file as it is now: other lines may stand there by now.
+        # inspect reads the file as it is now, which may have changed since it was imported.
         if function.__name__ != "<lambda>" and f"def {function.__name__}" not in source:
-            raise OSError("another text stands in its place")
-        return _bare(source)
+            raise OSError("the file holds other text at its place")
+        return _without_comments(source)
     except (OSError, SyntaxError, tokenize.TokenError) as error:
         raise SourceError(
             f"the source of {whole} cannot be read ({error}), so a change of it would go "
             "unnoticed. Was its file changed since it was imported? Then restart Python. Was it "
-            "made by exec, or typed at Python's prompt? Then write it to a file or a notebook's "
+            "defined by exec, or at Python's prompt? Then write it to a file or a notebook's "
             "cell."
         ) from error
 
 
 @cache
-def _bare(source: str) -> str:
+def _without_comments(source: str) -> str:
     """Python source without comments, docstrings and blank lines."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -218,7 +237,7 @@ def _bare(source: str) -> str:
     except SyntaxError:  # a lambda in the middle of an expression
         return "\n".join(line.rstrip() for line in lines if line.strip())
     for node in ast.walk(tree):
-        # A string that stands alone, a docstring, changes nothing that is computed.
+        # A docstring, or another constant that is not used.
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             for row in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[row] = ""

@@ -1,6 +1,7 @@
-"""Files that are whole or absent: a reader never meets a half-written one.
+"""Storage: atomic writes, and the user's folders for caches and for data.
 
-Nothing here knows what is in a file.
+A file that is written here is complete or absent: no reader sees a part of one. Nothing here knows
+what is in a file.
 """
 
 import errno
@@ -23,24 +24,46 @@ __all__ = [
 
 
 def cache_folder() -> Path | None:
-    """The folder for what can be made again: downloads and resized images. It may not exist yet.
+    """The user's folder for what can be made again: downloads and resized images.
 
-    None for a user without a home folder, as in a container that runs under any number.
+    Returns:
+        An absolute path; the folder need not exist. None for a user without a home folder, as in a
+        container that runs under an arbitrary user id.
+
+    Examples:
+        >>> folder = cache_folder()  # ~/.cache/lecture_vae on Linux
+        >>> folder is None or folder.is_absolute()
+        True
     """
-    return _users(platformdirs.user_cache_path)
+    return _user_folder(platformdirs.user_cache_path)
 
 
 def data_folder() -> Path | None:
-    """The folder for what shall be kept. It may not exist yet; None as for the cache."""
-    return _users(platformdirs.user_data_path)
+    """The user's folder for what is to be kept, such as trained models.
+
+    Returns:
+        An absolute path or None, as for :func:`cache_folder`.
+
+    Examples:
+        >>> data_folder() is None or data_folder() != cache_folder()
+        True
+    """
+    return _user_folder(platformdirs.user_data_path)
 
 
 def absolute(path: str | Path) -> Path:
-    """A path that somebody named, as it means the same in every process.
+    """The absolute path, with ~ expanded, so that it means the same in every process.
+
+    Symbolic links are not resolved.
 
     Raises:
-        OSError: It begins with ~ and there is no such home folder, or it is relative to a working
-            folder that was deleted.
+        OSError: If it begins with ~ and there is no such home folder, or if it is relative to a
+            working directory that was deleted.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> absolute("runs") == Path.cwd() / "runs"
+        True
     """
     try:
         return Path(path).expanduser().absolute()
@@ -51,34 +74,51 @@ def absolute(path: str | Path) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before long work that its files could not be put into a folder, new or not.
+    """Check, before long work, that files can be created in a folder. It need not exist.
 
     Raises:
-        OSError: It, or the nearest folder above it that exists, is a file or read-only.
+        OSError: If the folder, or else its nearest existing parent, is a file or read-only.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     check_writable(Path(folder) / "new" / "runs")
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
-    if not os.path.isdir(there):
-        raise NotADirectoryError(errno.ENOTDIR, "it must be a folder, but is none", str(there))
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "the folder is read-only for you", str(there))
+    existing = next(
+        place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)
+    )
+    if not os.path.isdir(existing):
+        raise NotADirectoryError(errno.ENOTDIR, "it must be a folder, but is none", str(existing))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the folder is read-only for you", str(existing))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, private: bool = False) -> None:
-    """Lets `write` fill a temporary file, then renames it to `path` in one step.
+    """Let ``write`` fill a temporary file, then rename it to ``path`` atomically.
 
-    Whatever stops `write`, be it an error, a full disk or a killed process, `path` stays as it
-    was. Missing parent folders are created. Of several writers at once, the last one wins.
+    If an error, a full disk or a killed process stops ``write``, ``path`` stays as it was. Missing
+    parent folders are created. Of several concurrent writers, the last one wins.
 
     Args:
-        path: Where the finished file shall be.
+        path: Where the finished file will be.
         write: Writes the file at the path that it is given. That path is in the same folder and
-            has the same suffix as `path`, because some writers choose the format by it.
-        private: Whether, whatever the umask, nobody else may read the file, not even while it is
-            written, and the folders that are created. A folder that exists keeps its rights.
+            has the same suffix as ``path``, because some writers choose the format by it.
+        private: Give the file the mode 0600, even while it is written, and new parent folders the
+            mode 0700, whatever the umask. A folder that exists keeps its mode.
 
     Raises:
-        OSError: The folder cannot be written or the disk is full.
-        Exception: Whatever else `write` raises.
+        OSError: If the folder cannot be written, the disk is full, or ``write`` wrote nothing.
+        Exception: Whatever else ``write`` raises.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "notes.txt"
+        ...     write_atomically(path, lambda temporary: temporary.write_text("complete"))
+        ...     path.read_text()
+        'complete'
     """
     write_together({path: write}, private=[path] if private else ())
 
@@ -86,14 +126,24 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, private: bo
 def write_together(
     files: Mapping[Path, Callable[[Path], object]], *, private: Collection[Path] = ()
 ) -> None:
-    """Writes files that belong together: none is renamed before all are on the disk.
+    """Write files that belong together: none is renamed before all are on the disk.
 
     Args:
-        files: Each path with what writes it, as for :func:`write_atomically`.
-        private: The paths among them that nobody else may read.
+        files: Each path with the function that writes it, as for :func:`write_atomically`.
+        private: The paths among them that only their owner may read.
 
     Raises:
-        OSError, Exception: As :func:`write_atomically`.
+        OSError: As :func:`write_atomically`.
+        Exception: As :func:`write_atomically`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     files = {Path(folder) / name: lambda path: path.write_text("") for name in "ab"}
+        ...     write_together(files)
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['a', 'b']
     """
     with ExitStack() as stack:
         finished = {
@@ -106,45 +156,45 @@ def write_together(
 
 @contextmanager
 def _finished(path: Path, write: Callable[[Path], object], private: bool) -> Iterator[Path]:
-    """A temporary file beside `path`, filled and on the disk; removed unless it was renamed."""
+    """A temporary file beside ``path``, written and synced; removed unless it was renamed."""
     if private:
         _make_private(path.parent)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-    # The same folder is the same file system: only there is a rename a single step.
+    # A rename is atomic only within one file system, hence in the same folder.
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
         temporary.touch(0o600 if private else 0o666, exist_ok=False)
         if private:
-            temporary.chmod(0o600)  # some umasks take rights from the owner, too
-        # The file stays, because another one would have other rights, and so its time tells
-        # whether it was written: a writer that writes nothing is not taken for an empty file.
+            temporary.chmod(0o600)  # a umask may also deny the owner
+        # The file exists already, to have its mode from the start. A modification time that does
+        # not change tells a writer that wrote nothing from one that wrote an empty file.
         os.utime(temporary, (0, 0))
-        made = temporary.stat()
+        created = temporary.stat()
         write(temporary)
-        if temporary.stat().st_mtime_ns == made.st_mtime_ns:
+        if temporary.stat().st_mtime_ns == created.st_mtime_ns:
             raise FileNotFoundError(errno.ENOENT, "nothing was written", str(path))
-        # Some writers make a file of their own, with its rights.
-        temporary.chmod(stat.S_IMODE(made.st_mode))
+        # Some writers replace the file by one with another mode.
+        temporary.chmod(stat.S_IMODE(created.st_mode))
         # Without this a power cut could keep the new name and lose the content.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         yield temporary
-    except SafetensorError as error:  # its writer's word for a full disk
+    except SafetensorError as error:  # what safetensors raises on a full disk
         raise OSError(f"{path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _make_private(folder: Path) -> None:
-    """The folder and what is missing above it, for this user only."""
+    """Create a folder and its missing parents with the mode 0700."""
     if not folder.is_dir():
         _make_private(folder.parent)
         folder.mkdir(0o700, exist_ok=True)
         folder.chmod(0o700)
 
 
-def _users(kind: Callable[..., Path]) -> Path | None:
+def _user_folder(kind: Callable[..., Path]) -> Path | None:
     try:
         return absolute(kind("lecture_vae", appauthor=False))
     except (RuntimeError, OSError):  # some versions of platformdirs raise, others leave the ~ in
@@ -152,7 +202,23 @@ def _users(kind: Callable[..., Path]) -> Path | None:
 
 
 def keep_if_possible(what: str, folder: Path | None, write: Callable[[Path], object]) -> bool:
-    """Let `write` keep in a folder what can be made again; False, with a word, if it cannot."""
+    """Try to write into a cache folder what can be made again.
+
+    Args:
+        what: A noun phrase for the warning.
+        folder: The cache folder, or None if there is none.
+        write: Writes into the folder that it is given.
+
+    Returns:
+        Whether it was written. If not, a :class:`UserWarning` says why and what to do.
+
+    Examples:
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     keep_if_possible("The download", None, lambda folder: None)
+        False
+    """
     where, remedy = "", "set HOME, which is not set and which the system does not know"
     if folder is not None:
         try:
@@ -169,5 +235,9 @@ def keep_if_possible(what: str, folder: Path | None, write: Callable[[Path], obj
 
 
 def say(line: str) -> None:
-    """A word to whoever watches, on standard error: of work done again, or of a wait."""
+    """Print a line to standard error, after the package's name: work is repeated, or waited for.
+
+    Examples:
+        >>> say("downloading MNIST again.")  # lecture_vae: downloading MNIST again.
+    """
     print(f"lecture_vae: {line}", file=sys.stderr)

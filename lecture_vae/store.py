@@ -1,85 +1,103 @@
-"""A run on disk: the files that it is made of.
+"""Store: the files of the runs.
 
 The store is one folder: ``LECTURE_VAE_RUNS``, or the user's data folder. Each run is a folder in
-it, named by its key (:mod:`lecture_vae.recipe`), without pickles::
+it, named by its key (:mod:`lecture_vae.recipe`). No file is a pickle::
 
     run.json                the recipe, history, versions; written last
     weights.safetensors     the trained model
     codes.safetensors       `code` of the whole test set at the end, `latents` of its first images
-                            at every evaluation; float16, or int32 where codes are whole numbers
+                            at every evaluation; float16, or int32 for integer codes
     decoders/STEP.safetensors   the decoder at about eight evaluations, in float16
     checkpoint.safetensors  while training: model, optimizer and history at the last evaluation
 
-Checkpoint and decoders only save time: one that cannot be read is passed over, with a word. Other
-files in these folders are nobody's business here.
+Checkpoints and decoders are described in :mod:`lecture_vae.checkpoints`. Other files in these
+folders are ignored.
 """
 
 import json
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lecture_vae.checkpoints import load_decoders, stack_latents
+from lecture_vae.history import History, storable_codes
 from lecture_vae.models import Model
 from lecture_vae.networks import build_model
 from lecture_vae.recipe import FORMAT, RunSpec, spec_of
-from lecture_vae.storage import absolute, data_folder, say, write_atomically
-from lecture_vae.training import Checkpoint, History, TrainConfig, storable_codes
+from lecture_vae.storage import absolute, data_folder, write_atomically
 
 __all__ = ["Run", "StoreError", "open_run", "store_folder"]
 
 
 class StoreError(Exception):
-    """The run store cannot be used; the message says what was met and what to do."""
+    """The run store cannot be used; the message says what was found and what to do.
+
+    Examples:
+        >>> open_run("xyz", store="no/such/folder")
+        Traceback (most recent call last):
+        ...
+        lecture_vae.store.StoreError: a run is opened by its key or enough of its first ...
+    """
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model with its history, as ``fetch_run`` and :func:`open_run` give it."""
+    """A trained model with its history; :func:`~lecture_vae.runs.fetch_run` returns it.
+
+    Examples:
+        >>> data, config = load_images("digits"), TrainConfig(steps=2, eval_every=1)
+        >>> run = fetch_run("linear-ae", SquaredError(), data, config, device="cpu", store=None)
+        >>> run.code.shape, run.seconds > 0
+        (torch.Size([359, 2]), True)
+    """
 
     key: str  # "" if it was trained without a store
     spec: RunSpec
     data: str  # name of the data set
     fingerprint: str  # of the data set
-    device: str  # kind of device it was trained on
+    device: str  # type of the device it was trained on
     model: Model  # on the CPU, in eval mode
     history: History
     code: Shaped[Tensor, "N d"]  # of the test set, flattened; rounded to float16
-    decoders: dict[int, dict[str, Tensor]]  # step -> weights in float16, without the last one
-    versions: dict[str, str]
+    decoders: dict[int, dict[str, Tensor]]  # step -> weights in float16, except the last step
+    versions: dict[str, str]  # of torch and numpy
 
     @property
     def mu(self) -> Shaped[Tensor, "N d"]:
-        """The former name of :attr:`code`; it will go with version 0.3."""
+        """The former name of :attr:`code`; deprecated, to be removed in version 0.3."""
         warnings.warn("Run.mu is now Run.code", DeprecationWarning, stacklevel=2)
         return self.code
 
     @property
     def seconds(self) -> float:
-        """Time that training took, evaluations included, also when the run was found stored."""
+        """Seconds that the training took, evaluations included, even if the run was loaded."""
         return self.history.seconds
 
 
 def store_folder(store: str | Path = "auto") -> Path:
-    """The folder that holds the runs. It need not exist yet.
+    """The folder of the runs. It need not exist yet.
 
     Args:
-        store: A folder, or "auto" for the one that ``LECTURE_VAE_RUNS`` names, or else the user's
-            data folder.
+        store: A folder, or ``"auto"`` for the one that ``LECTURE_VAE_RUNS`` names, or else the
+            user's data folder.
 
     Raises:
-        StoreError: If the folder is in a home folder, and there is none.
+        StoreError: If the folder is in a home folder that does not exist.
+
+    Examples:
+        >>> store_folder("my_runs").name
+        'my_runs'
     """
     named = (os.environ.get("LECTURE_VAE_RUNS") or None) if store == "auto" else store
     try:
@@ -98,17 +116,25 @@ def store_folder(store: str | Path = "auto") -> Path:
 
 
 def open_run(key: str, *, store: str | Path = "auto") -> Run:
-    """Open a stored run by its key, or by enough of its first characters.
+    """Load a stored run by its key, or by an unambiguous prefix of the key.
 
-    Neither a lock nor the right to write is needed.
+    No lock is taken, and read permission suffices.
 
     Args:
-        key: 16 hex digits, as ``lecture-vae train`` prints them, or how they begin.
+        key: 16 hex digits, as ``lecture-vae train`` prints them, or their first ones.
         store: As for :func:`store_folder`.
 
     Raises:
-        StoreError: If no run or more than one begins so, if its model or objective is not
-            registered, or if its files cannot be read.
+        StoreError: If the prefix matches no run or several, if the model or the objective is not
+            registered, or if the files cannot be read.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> data, config = load_images("digits"), TrainConfig(steps=2)
+        >>> with TemporaryDirectory() as store:
+        ...     run = fetch_run("linear-ae", SquaredError(), data, config, store=store)
+        ...     open_run(run.key[:6], store=store).key == run.key
+        True
     """
     folder = store_folder(store)
     stored = _stored(folder)
@@ -132,8 +158,8 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         codes = load_file(folder / "codes.safetensors")
     except PermissionError as error:
         raise StoreError(
-            f"run {folder.name} may not be read: {error}. Ask whoever stored it for the right to "
-            "read its files."
+            f"run {folder.name} may not be read: {error}. Ask its owner for permission to "
+            "read the files."
         ) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
@@ -142,7 +168,7 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         spec = spec_of(recipe)
     except (KeyError, ValueError) as error:
         raise StoreError(
-            f"run {folder.name} needs what is not known here: {error.args[0]}"
+            f"run {folder.name} needs a definition that is not registered: {error.args[0]}"
         ) from error
     except TypeError as error:
         raise _unreadable(folder, error) from error
@@ -165,13 +191,13 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         model=model,
         history=History(head["history"], list(codes["latents"].numpy()), head["seconds"]),
         code=code.float() if code.is_floating_point() else code,
-        decoders=_load_decoders(folder / "decoders"),
+        decoders=load_decoders(folder),
         versions=head["versions"],
     )
 
 
 def _stored(folder: Path) -> list[str]:
-    """Keys of the complete runs in a store; what else lies there is passed over."""
+    """Keys of the complete runs in a store; other files are ignored."""
     try:
         found = os.listdir(folder)
     except FileNotFoundError:  # nothing was trained yet
@@ -193,9 +219,9 @@ def _unreadable(folder: Path, error: Exception) -> StoreError:
 def save_run(
     folder: Path, recipe: Mapping[str, Any], model: Model, history: History, code: Tensor
 ) -> None:
-    """Keep a finished run. It is complete exactly when run.json is there, so that comes last."""
+    """Save a trained run. run.json is written last: a run is complete if and only if it exists."""
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-    codes = {"code": storable_codes(code).contiguous(), "latents": _stack(history.latents)}
+    codes = {"code": storable_codes(code).contiguous(), "latents": stack_latents(history.latents)}
     head = {
         "recipe": recipe,
         "history": history.rows,
@@ -205,84 +231,3 @@ def save_run(
     write_atomically(folder / "weights.safetensors", lambda path: save_file(weights, path))
     write_atomically(folder / "codes.safetensors", lambda path: save_file(codes, path))
     write_atomically(folder / "run.json", lambda path: path.write_text(json.dumps(head, indent=1)))
-
-
-def save_checkpoint(path: Path, state: Checkpoint) -> None:
-    """Keep all that going on from an evaluation needs, in one file."""
-    tensors = {f"model.{name}": value for name, value in state.model.items()}
-    for number, moments in state.optimizer["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
-    tensors["latents"] = _stack(state.history.latents)
-    tensors = {name: value.contiguous().cpu() for name, value in tensors.items()}
-    head = {
-        "rows": state.history.rows,
-        "seconds": state.history.seconds,
-        "param_groups": state.optimizer["param_groups"],
-    }
-    metadata = {"head": json.dumps(head)}
-    write_atomically(path, lambda file: save_file(tensors, file, metadata=metadata))
-
-
-def load_checkpoint(path: Path) -> Checkpoint | None:
-    """Read what :func:`save_checkpoint` kept; None, with a word, if it cannot be read."""
-    try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            head = json.loads(file.metadata()["head"])
-        model: dict[str, Tensor] = {}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "model":
-                model[rest] = value
-            elif kind == "optimizer":
-                number, _, moment = rest.partition(".")
-                moments.setdefault(int(number), {})[moment] = value
-        optimizer = {"state": moments, "param_groups": head["param_groups"]}
-        history = History(head["rows"], list(tensors["latents"].numpy()), head["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        say(
-            f"the checkpoint {path} cannot be read ({type(error).__name__}: {error}); the run "
-            "begins again."
-        )
-        return None
-    return Checkpoint(model, optimizer, history)
-
-
-def decoder_steps(config: TrainConfig) -> set[int]:
-    """When the decoder is kept: before the first step, and at 1/64, 1/32, ... of all steps.
-
-    A training changes most at its beginning, so the steps double; each is an evaluation's.
-    """
-    shares = [config.steps / 2**k for k in range(1, 7)]
-    return {0} | {ceil(share / config.eval_every) * config.eval_every for share in shares}
-
-
-def save_decoder(folder: Path, step: int, model: Model) -> None:
-    """Keep the child ``decoder`` of a model, if it has one; float16 suffices for display."""
-    decoder = dict(model.named_children()).get("decoder")
-    if decoder is None:
-        return
-    weights = {
-        f"decoder.{name}": (value.half() if value.is_floating_point() else value)
-        for name, value in decoder.state_dict().items()
-    }
-    weights = {name: value.contiguous().cpu() for name, value in weights.items()}
-    path = folder / "decoders" / f"{step}.safetensors"
-    write_atomically(path, lambda file: save_file(weights, file))
-
-
-def _load_decoders(folder: Path) -> dict[int, dict[str, Tensor]]:
-    decoders = {}
-    for path in folder.glob("*.safetensors"):
-        if not re.fullmatch("[0-9]+", path.stem):
-            continue  # a sync program's copy, or what a killed process left
-        try:
-            decoders[int(path.stem)] = load_file(path)
-        except (OSError, SafetensorError) as error:
-            say(f"the decoder {path} cannot be read and is left out ({error}).")
-    return dict(sorted(decoders.items()))
-
-
-def _stack(latents: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(latents))

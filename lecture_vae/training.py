@@ -1,66 +1,65 @@
-"""Training: a model, an objective and images go in; the model comes out trained, with its history.
+"""Training: the training loop and its configuration.
 
-Nothing here plots, stores or chooses a model, or asks what kind it is: the objective calls the
-model, and one loop trains every pair that fits together. What wants to watch the training (the run
-store, a lecture) passes ``on_evaluate``.
+Nothing here plots, stores or chooses a model, or depends on its kind: the objective calls the
+model, and one loop trains every compatible pair. A callback, ``on_evaluate``, observes the
+training; the run store uses it.
 
-The random numbers come from :mod:`lecture_vae.randomness`: evaluating more often changes nothing,
-and a resumed run ends where the uninterrupted one would have.
+The random numbers come from :mod:`lecture_vae.randomness`: evaluating more often changes no result,
+and a resumed run has the same result as one that was not interrupted.
 """
 
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lecture_vae.data import ImageData
-from lecture_vae.distributions import Posterior
+from lecture_vae.evaluation import evaluate
+from lecture_vae.history import Checkpoint, History, storable_codes
 from lecture_vae.losses import Objective
 from lecture_vae.models import Model
-from lecture_vae.randomness import batches, evaluation_noise, noise
+from lecture_vae.randomness import batches, noise
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 __all__ = [
-    "TRAINED",
-    "Checkpoint",
-    "Evaluation",
-    "History",
     "TrainConfig",
-    "evaluate",
     "pick_device",
     "progress_bar",
-    "storable_codes",
     "train",
 ]
 
-EVALUATION_BATCH = 250  # images; measured: the convolutional models are quicker than with 1,000
-LATENT_BYTES = 65_536  # kept of the codes of one evaluation: 16,384 of two dimensions
-TRAINED = sys.maxsize  # the step at which an objective's warm-up, however long, is over
+LATENT_BYTES = 65_536  # of codes kept for one evaluation: 16,384 codes of two float16
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained.
+    """How a model is trained, with Adam: Kingma & Ba (2015), arXiv:1412.6980.
 
     Raises:
-        ValueError: If a value makes no sense; the message names the field.
+        ValueError: If a value is out of range; the message names the field.
+
+    Examples:
+        >>> TrainConfig(steps=500, seed=1)
+        TrainConfig(steps=500, batch_size=64, lr=0.0005, eval_every=100, seed=1)
+        >>> TrainConfig(steps=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: steps must be a whole number >= 1, got 0.
     """
 
-    steps: int = 3_000  # optimizer updates
-    batch_size: int = 64  # images per update
-    lr: float = 5e-4  # Adam's step size
+    steps: int = 3_000  # T, updates of all weights
+    batch_size: int = 64  # B, images per update
+    lr: float = 5e-4  # eta, Adam's step size
     eval_every: int = 100  # updates between two evaluations on the test set
     seed: int = 0  # of the weights, the order of the images and the noise
 
@@ -72,49 +71,6 @@ class TrainConfig:
                     raise ValueError(f"lr must be a finite number > 0, got {value}.")
             elif not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{f.name} must be a whole number >= {least}, got {value!r}.")
-
-
-class Evaluation(NamedTuple):
-    """What a model does on a set of images."""
-
-    terms: dict[str, float]  # mean of each term over the images; of [N, d], of its sum over d
-    loss: float  # the objective's loss of the whole set
-    code: Shaped[Tensor, "N ..."]  # of each image: of a VAE the mean of q(z | x); on the CPU
-
-
-@dataclass
-class History:
-    """One row and one array of codes for every evaluation.
-
-    ``rows[k]`` has ``step``; ``test_*`` for each term of the objective and ``loss``, with sampled
-    latents from a generator that is the same at every evaluation; ``train_*``, the means over the
-    steps since the evaluation before (absent at step 0). Each is in the unit of its term.
-    ``latents[k]`` is [n, d]: the ``code`` of the first n test images, flattened, in float16, or in
-    int32 where codes are whole numbers; n is as large as 64 KiB hold.
-    """
-
-    rows: list[dict[str, float | int]] = field(default_factory=list)
-    latents: list[np.ndarray] = field(default_factory=list)
-    seconds: float = 0.0  # spent training and evaluating
-
-    @property
-    def steps(self) -> list[int]:
-        """The step of each evaluation."""
-        return [int(row["step"]) for row in self.rows]
-
-    def frame(self) -> "pd.DataFrame":
-        """The rows as a table; ``train_*`` is NaN at step 0."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows, columns=list(self.rows[-1])).astype({"step": int})
-
-
-class Checkpoint(NamedTuple):
-    """All that going on from an evaluation needs; the tensors are live, so copy or save at once."""
-
-    model: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    history: History
 
 
 def train(
@@ -130,18 +86,32 @@ def train(
     """Train ``model`` in place with Adam; evaluate at step 0, every ``eval_every`` and at the end.
 
     Args:
-        model: Anything that :class:`~lecture_vae.models.Model` describes; it is left on the device
-            it was trained on, in eval mode.
-        objective: What to minimize: ``SquaredError()``, ``NegativeELBO(kl_weight)``, or your own
-            :class:`~lecture_vae.losses.Objective`.
-        data: Training and test images; they move to the device once.
+        model: A :class:`~lecture_vae.models.Model`; it is left in eval mode, on the device it was
+            trained on.
+        objective: What to minimize: ``SquaredError()``, ``NegativeELBO(kl_weight)``, or an
+            :class:`~lecture_vae.losses.Objective` of your own.
+        data: Training and test images; they are moved to the device once.
         config: Steps, batch size, step size, evaluations, seed.
-        device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for the best there is.
-        resume: Go on from here; the result is bit for bit that of a run never interrupted.
+        device: As for :func:`pick_device`. On a CPU one thread is used.
+        resume: Where to continue. The result is bit for bit that of an uninterrupted training.
         on_evaluate: Called after each evaluation.
 
+    Returns:
+        The history, complete even if the training was resumed.
+
     Raises:
-        FloatingPointError: If a loss is not finite, naming the step, the term and likely causes.
+        FloatingPointError: If a loss is not finite; the message names step, term, likely causes.
+        ValueError: If there is no such device.
+
+    Examples:
+        >>> data, config = load_images("digits"), TrainConfig(steps=4, eval_every=2)
+        >>> history = train(build_model("linear-ae"), SquaredError(), data, config, device="cpu")
+        >>> history.steps
+        [0, 2, 4]
+        >>> list(history.rows[-1])[:3]
+        ['step', 'train_squared_error', 'train_loss']
+        >>> history.latents[-1].shape  # of the 359 test images
+        (359, 2)
     """
     on = pick_device(device)
     model.to(on)
@@ -161,7 +131,7 @@ def train(
         for stop in _evaluation_steps(config, after=history.steps):
             clock = time.perf_counter()
             model.train()
-            log = []  # the terms and the loss of each step
+            log = []  # terms and loss of each step
             for step in range(done + 1, stop + 1):
                 x = objective.inputs(train_images[next(indices).to(on)], config.seed, step)
                 terms = objective.terms(model, x, next(epsilons).to(on))
@@ -186,52 +156,19 @@ def train(
     return history
 
 
-def evaluate(
-    model: Model,
-    objective: Objective,
-    images: Float[Tensor, "N 1 32 32"],
-    *,
-    seed: int | None = 0,
-    step: int = TRAINED,
-) -> Evaluation:
-    """The terms and the loss of ``images`` as one batch, in eval mode, leaving the mode as it was.
+def pick_device(device: str = "auto") -> torch.device:
+    """The device to compute on.
 
     Args:
-        model: Trained or not.
-        objective: Its loss is computed once, from the terms of all images, in float64: means over
-            the images are means over the whole set, not over parts of it.
-        images: Read on the model's device.
-        seed: Of the noise, the same at every call. None takes no noise: z = mu.
-        step: How far the objective's warm-up is; by default it is over.
-    """
-    on = next(model.parameters()).device
-    shape = (len(images), objective.samples, *model.noise_shape)
-    eps = torch.zeros(shape) if seed is None else evaluation_noise(shape, seed)
-    was_training = model.training
-    model.eval()
-    per_image: dict[str, list[Tensor]] = {}
-    codes = []
-    with torch.inference_mode():
-        images = objective.inputs(images, 0 if seed is None else seed, 0)
-        for x, e in zip(images.split(EVALUATION_BATCH), eps.split(EVALUATION_BATCH), strict=True):
-            x = x.to(on)
-            with _listen_to_encoder(model) as said:
-                for name, values in objective.terms(model, x, e.to(on)).items():
-                    per_image.setdefault(name, []).append(values.cpu())
-            q = next((q for images_, q in said if images_ is x), None) or model.encode(x)
-            codes.append(q.code.cpu())
-        terms = {name: torch.cat(values).double() for name, values in per_image.items()}
-        loss = objective.loss(terms, step).item()
-    model.train(was_training)
-    means = {name: (values.sum() / len(values)).item() for name, values in terms.items()}
-    return Evaluation(means, loss, torch.cat(codes))
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """``"auto"`` becomes CUDA, else Apple's MPS, else the CPU; another name is taken as it is.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"``: CUDA if there is one, else Apple's
+            MPS, else the CPU.
 
     Raises:
         ValueError: If there is no such device on this machine, or torch was built without it.
+
+    Examples:
+        >>> pick_device("cpu")
+        device(type='cpu')
     """
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
@@ -254,7 +191,7 @@ def _evaluation_steps(config: TrainConfig, after: list[int]) -> list[int]:
 
 
 def _means(log: list[Tensor], names: list[str], first: int) -> dict[str, float]:
-    """Mean of each column; refuses a value that is not finite, naming its step."""
+    """Mean of each column; raises if a value is not finite, with its step."""
     table = torch.stack(log).cpu()
     bad = (~table.isfinite()).nonzero()
     if len(bad):
@@ -268,12 +205,6 @@ def _means(log: list[Tensor], names: list[str], first: int) -> dict[str, float]:
     return {f"train_{name}": value for name, value in zip(names, means, strict=True)}
 
 
-def storable_codes(code: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N d"]:
-    """Codes, flattened, as a run keeps them: float16, or int32 where they are whole numbers."""
-    flat = code.reshape(len(code), -1)
-    return flat.half() if flat.is_floating_point() else flat.int()
-
-
 def _kept_codes(code: Tensor) -> np.ndarray:
     flat = storable_codes(code)
     kept = max(1, LATENT_BYTES // (flat.element_size() * flat.shape[1]))
@@ -281,31 +212,11 @@ def _kept_codes(code: Tensor) -> np.ndarray:
 
 
 @contextmanager
-def _listen_to_encoder(model: Model) -> Iterator[list[tuple[Tensor, Posterior]]]:
-    """Collects what the encoder is asked and says while an objective calls the model.
-
-    To encode again for the sake of the codes would make an evaluation a third longer.
-    """
-    said: list[tuple[Tensor, Posterior]] = []
-    encode = model.encode
-
-    def encode_aloud(x: Tensor) -> Posterior:
-        said.append((x, encode(x)))
-        return said[-1][1]
-
-    model.encode = encode_aloud  # type: ignore[method-assign]
-    try:
-        yield said
-    finally:
-        del model.encode
-
-
-@contextmanager
 def _one_thread(device: torch.device) -> Iterator[None]:
-    """Train on one core of a CPU.
+    """Use one thread on a CPU.
 
-    A second thread gains little on matrices this small, two runs side by side gain twice; and a sum
-    taken by one thread has the same last digit on a laptop and on a server.
+    A second thread saves little time on matrices this small; training two runs in parallel saves
+    half. And with one thread, sums are rounded in the same way on every number of cores.
     """
     before = torch.get_num_threads()
     if device.type == "cpu":
@@ -317,9 +228,20 @@ def _one_thread(device: torch.device) -> Iterator[None]:
 
 
 def progress_bar(total: int, *, unit: str, initial: int = 0) -> Any:
-    """A tqdm bar; quiet where CI or TQDM_DISABLE is set, because there nobody watches."""
+    """A tqdm progress bar; disabled if the environment variable CI or TQDM_DISABLE is set.
+
+    Args:
+        total: Units of the whole work.
+        unit: The name of one, such as ``"step"``.
+        initial: Units that are done already.
+
+    Examples:
+        >>> with progress_bar(100, unit="step", initial=40) as bar:
+        ...     bar.total
+        100
+    """
     with warnings.catch_warnings():
-        # Without ipywidgets tqdm.auto warns, and then draws a text bar, which is fine.
+        # Without ipywidgets tqdm.auto warns and shows a text bar.
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     quiet = bool(os.environ.get("CI") or os.environ.get("TQDM_DISABLE"))

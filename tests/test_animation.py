@@ -18,8 +18,9 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from lecture_vae.animation import Video, latent_evolution, record, shown_evaluations
+from lecture_vae.animation import latent_evolution, shown_evaluations
 from lecture_vae.drawing import PALETTE
+from lecture_vae.video import Video, record
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +207,7 @@ def test_no_frame_is_kept(walk, monkeypatch):
         lazy.append(iter(frames) is frames)
         return b""
 
-    monkeypatch.setattr("lecture_vae.animation._encode", encode)
+    monkeypatch.setattr("lecture_vae.animation.encode", encode)
     latent_evolution(*walk, description="x")
     assert lazy == [True]  # an iterator: a frame exists only while it is encoded
 
@@ -217,13 +218,13 @@ def test_evolution_refuses_what_does_not_fit(walk):
         latent_evolution(latents, labels[1:], steps, description="x")
     with pytest.raises(ValueError, match="6 evaluations and 5 steps"):
         latent_evolution(latents, labels, steps[1:], description="x")
-    with pytest.raises(ValueError, match="steps must rise"):
+    with pytest.raises(ValueError, match="steps must increase"):
         latent_evolution(latents, labels, [0, 100, 100, 300, 400, 500], description="x")
     with pytest.raises(ValueError, match=r"at step 0: .*\[100, 3\]"):
         latent_evolution(np.zeros((6, 100, 3)), labels, steps, description="x")
     broken = latents.copy()
     broken[4, 7, 1] = np.inf
-    with pytest.raises(ValueError, match=r"at step 400: codes must be finite.*diverged"):
+    with pytest.raises(ValueError, match=r"at step 400: latents must be finite.*diverged"):
         latent_evolution(broken, labels, steps, description="x")
 
 

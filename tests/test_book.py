@@ -479,7 +479,7 @@ def test_kernels_load_the_data_that_a_relative_folder_names_here(tmp_path, monke
         images = struct.pack(">4I", 2051, n, 28, 28) + bytes(n * 784)
         (raw / f"{split}-images-idx3-ubyte").write_bytes(images)
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, n) + bytes(n))
-    monkeypatch.setattr("lecture_vae.data.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lecture_vae.mnist.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LECTURE_VAE_DATA", "data")
     source, _ = build.choose_data()

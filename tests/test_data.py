@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
-import lecture_vae.data
+import lecture_vae.mnist
 from lecture_vae.data import DataError, load_images
 
 FILES = [
@@ -38,7 +38,7 @@ REAL_MNIST = Path(os.environ.get("LECTURE_VAE_DATA") or Path(__file__).parents[2
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache folder and nothing set in the environment."""
     folder = tmp_path / "cache"
-    monkeypatch.setattr(lecture_vae.data, "cache_folder", lambda: folder)
+    monkeypatch.setattr(lecture_vae.mnist, "cache_folder", lambda: folder)
     monkeypatch.delenv("LECTURE_VAE_DATA", raising=False)
     return folder
 
@@ -288,7 +288,7 @@ def test_an_unreadable_file_is_a_data_error_with_its_own_cause(tmp_path, monkeyp
     monkeypatch.setattr(Path, "read_bytes", fail)
     with pytest.raises(DataError, match="must be readable") as caught:
         load_images(folder)
-    assert ("rights" in str(caught.value)) == isinstance(error, PermissionError)
+    assert ("permissions" in str(caught.value)) == isinstance(error, PermissionError)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -314,7 +314,9 @@ def test_a_folder_that_may_not_be_entered_is_not_called_misspelled_or_incomplete
 ):
     folder = write_mnist(tmp_path / "data")
     monkeypatch.setattr(os, "access", lambda place, _: Path(place) != folder / closed)
-    with pytest.raises(DataError, match=f"{folder / closed} must be open to you.*rights"):
+    with pytest.raises(
+        DataError, match=f"{folder / closed} must be accessible to you.*permissions"
+    ):
         load_images(folder)
 
 
@@ -325,7 +327,7 @@ def test_the_second_call_reads_the_cache(tmp_path, cache, monkeypatch):
     folder = write_mnist(tmp_path / "data")
     first = load_images(folder)
     assert len(os.listdir(cache)) == 1
-    monkeypatch.delattr(lecture_vae.data, "_parse_mnist")
+    monkeypatch.delattr(lecture_vae.mnist, "_parse_mnist")
     assert_same(first, load_images(folder))
 
 
@@ -376,7 +378,7 @@ def test_a_bad_cache_is_made_again(tmp_path, cache, capsys, spoil):
     capsys.readouterr()
     assert_same(first, load_images(folder))
     note = capsys.readouterr().err
-    assert "is damaged or of another version; making it again" in note
+    assert "is damaged or of another version; it is made again" in note
     assert note.count("\n") == 1
     assert_same(first, load_images(folder))
     assert capsys.readouterr().err == ""  # the new cache is good
@@ -401,7 +403,7 @@ def test_a_full_disk_costs_time_only_and_leaves_no_half_file(tmp_path, cache, mo
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(lecture_vae.data, "save_file", half)
+    monkeypatch.setattr(lecture_vae.mnist, "save_file", half)
     folder = write_mnist(tmp_path / "data")
     with pytest.warns(UserWarning, match=r"No space left on device.*free some space"):
         data = load_images(folder)
@@ -445,7 +447,7 @@ def test_without_a_home_folder_or_a_network_auto_falls_back_to_digits():
 
 
 def test_without_a_home_folder_a_download_serves_all_the_same(mirror, monkeypatch):
-    monkeypatch.setattr(lecture_vae.data, "cache_folder", lambda: None)
+    monkeypatch.setattr(lecture_vae.mnist, "cache_folder", lambda: None)
     with (
         pytest.warns(UserWarning, match="MNIST at 32 x 32 could not be kept, so"),
         pytest.warns(UserWarning, match="The download of MNIST could not be kept, so"),
@@ -524,7 +526,7 @@ def test_mirrors_down_is_an_error_with_the_two_ways_out(cache):
 
 
 def test_a_mirror_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr(lecture_vae.data, "DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(lecture_vae.mnist, "DOWNLOAD_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [url])

@@ -12,7 +12,8 @@ from lecture_vae.diagnostics import (
     principal_variances,
     total_variance,
 )
-from lecture_vae.distributions import kl_to_standard_normal, squared_error
+from lecture_vae.distributions import kl_to_standard_normal
+from lecture_vae.likelihoods import squared_error
 
 
 @pytest.fixture

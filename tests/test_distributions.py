@@ -7,15 +7,8 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from lecture_vae.distributions import (
-    BernoulliPixels,
-    DiagonalGaussian,
-    GaussianPixels,
-    Likelihood,
-    Point,
-    Posterior,
-    log_standard_normal,
-)
+from lecture_vae.distributions import DiagonalGaussian, Point, Posterior, log_standard_normal
+from lecture_vae.likelihoods import BernoulliPixels, GaussianPixels, Likelihood
 from lecture_vae.models import VAE, Autoencoder
 from lecture_vae.networks import AffineVAE, build_model
 

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
-from lecture_vae.distributions import BernoulliPixels, DiagonalGaussian, GaussianPixels
+from lecture_vae.distributions import DiagonalGaussian
+from lecture_vae.likelihoods import BernoulliPixels, GaussianPixels
 from lecture_vae.losses import NegativeELBO, NegativeIWAE
 from lecture_vae.networks import build_model
 

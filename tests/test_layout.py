@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
 CORE = [
-    "storage", "data", "registry", "distributions", "models", "networks", "losses", "randomness",
-    "training", "cluster", "source", "recipe", "store", "lock", "side_by_side", "runs",
-    "diagnostics", "reproduction", "drawing", "plots", "animation", "web", "command_line", "cli",
+    "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
+    "losses", "randomness", "evaluation", "history", "training", "budgets", "cluster", "source",
+    "recipe", "checkpoints", "store", "lock", "side_by_side", "runs", "diagnostics", "reproduction",
+    "drawing", "plots", "grids", "video", "animation", "web", "command_line", "cli",
 ]  # fmt: skip
 
 # Rooms of the grader in reading order, their modules, and what a room may import beside itself: of

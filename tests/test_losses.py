@@ -5,7 +5,8 @@ import torch
 from scipy.integrate import quad
 from torch.distributions import Independent, Normal, kl_divergence
 
-from lecture_vae.distributions import kl_to_standard_normal, squared_error
+from lecture_vae.distributions import kl_to_standard_normal
+from lecture_vae.likelihoods import squared_error
 from lecture_vae.losses import (
     NegativeELBO,
     SquaredError,

@@ -68,7 +68,7 @@ def no_home(patch):
 
 
 def no_network(patch):
-    patch.setattr("lecture_vae.data.cache_folder", lambda: None)
+    patch.setattr("lecture_vae.mnist.cache_folder", lambda: None)
     patch.setenv("no_proxy", "*")
     patch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
 
@@ -85,18 +85,22 @@ def read_only(patch):
 
 def full_disk(patch):
     for where in (
-        "store.write_atomically", "animation.write_together", "web.write_atomically",
-        "reproduction.write_atomically",
+        "checkpoints.write_atomically", "store.write_atomically", "video.write_together",
+        "web.write_atomically", "reproduction.write_atomically",
     ):  # fmt: skip
         refuse(patch, f"lecture_vae.{where}", OSError(28, "No space left on device"))
 
 
 def full_disk_as_safetensors_says_it(patch):
-    refuse(patch, "lecture_vae.store.save_file", SafetensorError("No space left on device"))
+    for module in ("checkpoints", "store"):
+        refuse(patch, f"lecture_vae.{module}.save_file", SafetensorError("No space left on device"))
 
 
 def read_only_store(patch):
-    refuse(patch, "lecture_vae.store.write_atomically", OSError(30, "Read-only file system"))
+    for module in ("checkpoints", "store"):
+        refuse(
+            patch, f"lecture_vae.{module}.write_atomically", OSError(30, "Read-only file system")
+        )
 
 
 def store_is_a_file(patch):

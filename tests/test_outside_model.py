@@ -186,7 +186,9 @@ print(type(run.model).__module__, run.spec.objective, run.code.sum().item())
 def test_a_fresh_process_opens_an_outside_run_as_soon_as_it_has_imported_the_file(vq_vae, tiny):
     run = fetch_run("vq-vae", vq_vae.VQ(0.5), tiny, SHORT)
     refusal, opened = printed("-c", OPEN, run.key, FILE)
-    assert refusal.startswith(f"run {run.key} needs what is not known here: there is no model")
+    assert refusal.startswith(
+        f"run {run.key} needs a definition that is not registered: there is no model"
+    )
     assert "'vq-vae'" in refusal and "--import FILE.py" in refusal
     assert opened == f"vq_vae VQ(commitment=0.5) {run.code.sum().item()}"
 
@@ -383,8 +385,8 @@ def test_a_name_given_in_a_script_is_not_left_to_other_processes(monkeypatch):
     scope = {"__name__": "__main__"}
     exec("from lecture_vae import LinearVAE, register; register('mine', LinearVAE)", scope)
     ours, mine = (RunSpec(name, NegativeELBO(), SHORT) for name in ("linear-vae", "mine"))
-    assert side_by_side.can_be_defined_elsewhere(ours)
-    assert not side_by_side.can_be_defined_elsewhere(mine)
+    assert side_by_side.is_importable(ours)
+    assert not side_by_side.is_importable(mine)
 
 
 @pytest.mark.parametrize(
@@ -408,8 +410,8 @@ def test_a_worker_is_given_what_registers_a_model(tmp_path, monkeypatch, files, 
     is_file = imported.endswith(".py")
     try:
         import_definitions(str(tmp_path / imported) if is_file else imported)
-        places = side_by_side._places(RunSpec("own", NegativeELBO(), SHORT))
-        assert places == [str(tmp_path / imported) if is_file else imported]
+        imports = side_by_side._imports(RunSpec("own", NegativeELBO(), SHORT))
+        assert imports == [str(tmp_path / imported) if is_file else imported]
     finally:
         for module in ("lone_file", "nets", "names", "package", "package.nets"):
             sys.modules.pop(module, None)

@@ -10,10 +10,10 @@ from outside.objectives import Binarized, FittedVariance, FreeBits, WarmUp
 
 from lecture_vae import TrainConfig, evaluate, fetch_run, train
 from lecture_vae.data import Split
-from lecture_vae.distributions import BernoulliPixels
+from lecture_vae.history import Checkpoint
+from lecture_vae.likelihoods import BernoulliPixels
 from lecture_vae.losses import NegativeELBO
 from lecture_vae.networks import build_model
-from lecture_vae.training import Checkpoint
 
 SHORT = TrainConfig(steps=25, batch_size=16, eval_every=10, seed=3)
 ALL = [WarmUp(), FreeBits(), FittedVariance(), Binarized()]
@@ -89,7 +89,7 @@ def test_evaluating_more_often_changes_nothing(tiny, objective):
 @pytest.mark.parametrize("objective", ALL, ids=named)
 def test_how_an_evaluation_is_split_does_not_matter(uneven, model, monkeypatch, objective):
     whole = evaluate(model, objective, uneven)
-    monkeypatch.setattr("lecture_vae.training.EVALUATION_BATCH", 16)  # 4 parts, and 6 images
+    monkeypatch.setattr("lecture_vae.evaluation.EVALUATION_BATCH", 16)  # 4 parts, and 6 images
     split = evaluate(model, objective, uneven)
     assert split.loss == pytest.approx(whole.loss, rel=1e-6)
     assert split.terms == pytest.approx(whole.terms, rel=1e-6)
@@ -99,7 +99,7 @@ def test_how_an_evaluation_is_split_does_not_matter(uneven, model, monkeypatch, 
 def test_the_evaluated_loss_is_that_of_all_images_as_one_batch(
     uneven, model, monkeypatch, objective
 ):
-    monkeypatch.setattr("lecture_vae.training.EVALUATION_BATCH", 16)
+    monkeypatch.setattr("lecture_vae.evaluation.EVALUATION_BATCH", 16)
     with torch.no_grad():
         terms = objective.terms(model, uneven, torch.zeros(70, 1, 2))
         as_one_batch = objective.loss(terms, 1).item()
@@ -234,7 +234,7 @@ def test_every_evaluation_of_a_training_sees_the_same_binarized_images(tiny):
 
 def test_the_binarized_images_of_an_evaluation_do_not_depend_on_its_parts(tiny, model, monkeypatch):
     whole = watched_evaluation(model, tiny.test.images)
-    monkeypatch.setattr("lecture_vae.training.EVALUATION_BATCH", 16)
+    monkeypatch.setattr("lecture_vae.evaluation.EVALUATION_BATCH", 16)
     assert torch.equal(watched_evaluation(model, tiny.test.images), whole)
 
 

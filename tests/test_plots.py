@@ -11,15 +11,8 @@ from matplotlib.colors import to_hex, to_rgb
 from scipy.stats import norm
 
 from lecture_vae.drawing import PALETTE, place_names, shared_limits
-from lecture_vae.plots import (
-    latent_grid,
-    plot_history,
-    plot_image_grid,
-    plot_latent_evolution,
-    plot_latents,
-    plot_reconstructions,
-    quantile_grid,
-)
+from lecture_vae.grids import latent_grid, plot_image_grid, plot_reconstructions, quantile_grid
+from lecture_vae.plots import plot_history, plot_latent_evolution, plot_latents
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +144,7 @@ def test_plot_latents_refuses_what_does_not_fit_and_opens_no_figure(mu, labels, 
     assert plt.get_fignums() == []
 
 
-# Film strip
+# Evolution
 
 
 @pytest.fixture
@@ -162,7 +155,7 @@ def evolution(codes):
     return list((growth * mu).half().numpy()), labels, list(range(0, 3_001, 100))
 
 
-def test_film_strip_goes_from_the_first_to_the_last_evaluation_on_one_scale(evolution):
+def test_an_evolution_goes_from_the_first_to_the_last_evaluation_on_one_scale(evolution):
     latents, labels, steps = evolution
     axes = plt.subplots(1, 5)[1]
     assert plot_latent_evolution(latents, labels, steps, axes) is axes
@@ -191,10 +184,10 @@ def test_film_strip_refuses_what_does_not_fit(evolution):
         plot_latent_evolution(latents, labels, steps, axes[:1])
     with pytest.raises(ValueError, match="31 evaluations and 30 steps"):
         plot_latent_evolution(latents, labels, steps[1:], axes)
-    with pytest.raises(ValueError, match="steps must rise"):
+    with pytest.raises(ValueError, match="steps must increase"):
         plot_latent_evolution(latents, labels, steps[::-1], axes)
     latents[3][0, 0] = np.nan
-    with pytest.raises(ValueError, match="at step 300: codes must be finite"):
+    with pytest.raises(ValueError, match="at step 300: latents must be finite"):
         plot_latent_evolution(latents, labels, steps, axes)
 
 
@@ -279,9 +272,9 @@ def test_grids_have_400_float_codes_by_default():
 
 
 def test_grids_refuse_too_few_codes():
-    with pytest.raises(ValueError, match="n >= 2 codes per side, got 1"):
+    with pytest.raises(ValueError, match="n >= 2 latents per side, got 1"):
         latent_grid(1)
-    with pytest.raises(ValueError, match="n >= 1 codes per side, got 0"):
+    with pytest.raises(ValueError, match="n >= 1 latents per side, got 0"):
         quantile_grid(0)
 
 

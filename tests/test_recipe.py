@@ -9,7 +9,7 @@ import torch
 
 from lecture_vae import recipe
 from lecture_vae.data import load_images
-from lecture_vae.distributions import BernoulliPixels, GaussianPixels
+from lecture_vae.likelihoods import BernoulliPixels, GaussianPixels
 from lecture_vae.losses import OBJECTIVES, NegativeELBO, NegativeIWAE, Objective, SquaredError
 from lecture_vae.networks import MODELS
 from lecture_vae.recipe import NotStorableError, RunSpec, describe, key_of, spec_of
@@ -260,7 +260,7 @@ def refused(spec, data, monkeypatch):
 
 def test_what_cannot_be_stored_is_refused_before_the_first_step(tiny, monkeypatch, listed):
     spec = RunSpec("linear-vae", Unfrozen(), CONFIG)
-    assert "Unfrozen is no frozen dataclass" in refused(spec, tiny, monkeypatch)
+    assert "Unfrozen is not a frozen dataclass" in refused(spec, tiny, monkeypatch)
     spec = replace(spec, objective=Nameless())
     assert 'register_objective("my-objective", Nameless)' in refused(spec, tiny, monkeypatch)
     spec = replace(spec, objective=listed)

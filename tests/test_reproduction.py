@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from lecture_vae.budgets import FULL_STEPS, lecture_config
 from lecture_vae.losses import NegativeELBO, SquaredError
 from lecture_vae.recipe import RunSpec, describe, key_of
 from lecture_vae.reproduction import LECTURE, report, reproduce, table, write_results
-from lecture_vae.runs import FULL_STEPS, fetch_run, lecture_config
+from lecture_vae.runs import fetch_run
 from lecture_vae.training import TrainConfig
 
 CONFIG = TrainConfig(steps=4, batch_size=8, eval_every=2)

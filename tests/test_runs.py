@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from lecture_vae import runs
+from lecture_vae.budgets import budget, lecture_config
 from lecture_vae.data import load_images
 from lecture_vae.losses import NegativeELBO, SquaredError
 from lecture_vae.recipe import RunSpec
-from lecture_vae.runs import budget, fetch_run, fetch_runs, lecture_config
+from lecture_vae.runs import fetch_run, fetch_runs
 from lecture_vae.store import StoreError, store_folder
 from lecture_vae.training import TrainConfig
 
@@ -296,7 +297,7 @@ def test_what_a_worker_cannot_do_is_raised_here_and_the_others_end_well(tmp_path
 
 def test_a_worker_that_is_killed_is_told_by_its_signal(monkeypatch):
     monkeypatch.setattr(runs, "cores", lambda: 2)
-    monkeypatch.setattr("lecture_vae.side_by_side.START", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr("lecture_vae.side_by_side.PROGRAM", "import os; os.kill(os.getpid(), 9)")
     specs = [RunSpec(name, SquaredError(), CONFIG) for name in ("linear-ae", "conv-ae")]
     with pytest.raises(RuntimeError, match=r"ended with signal 9\. Did the machine run"):
         fetch_runs(specs, load_images("digits"), device="cpu")

@@ -9,17 +9,14 @@ import pytest
 import torch
 
 from lecture_vae import networks, store
+from lecture_vae.checkpoints import load_checkpoint, save_checkpoint
 from lecture_vae.data import load_images
+from lecture_vae.evaluation import evaluate
 from lecture_vae.losses import NegativeELBO, SquaredError
 from lecture_vae.recipe import RunSpec, describe, key_of
 from lecture_vae.runs import fetch_run
-from lecture_vae.store import (
-    StoreError,
-    load_checkpoint,
-    open_run,
-    save_checkpoint,
-)
-from lecture_vae.training import TrainConfig, evaluate, train
+from lecture_vae.store import StoreError, open_run
+from lecture_vae.training import TrainConfig, train
 
 CONFIG = TrainConfig(steps=4, batch_size=8, eval_every=2)
 
@@ -223,7 +220,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(tmp_path, tiny, capsys,
     assert load_checkpoint(path) is not None
     path.write_bytes(path.read_bytes()[:1_000] if content is None else content)
     assert load_checkpoint(path) is None
-    assert "the run begins again" in capsys.readouterr().err
+    assert "is trained from the beginning" in capsys.readouterr().err
 
 
 def train_states(tiny):
@@ -239,7 +236,9 @@ def test_a_lack_of_rights_is_not_called_damage(run, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(store, "load_file", refused)
-    with pytest.raises(StoreError, match=r"may not be read: .*Permission denied.*the right to"):
+    with pytest.raises(
+        StoreError, match=r"may not be read: .*Permission denied.*for permission to"
+    ):
         open_run(run.key)
 
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from lecture_vae.data import Split
+from lecture_vae.evaluation import evaluate
+from lecture_vae.history import Checkpoint
 from lecture_vae.losses import OBJECTIVES, NegativeELBO, SquaredError
 from lecture_vae.networks import MODELS, build_model, default_objective
-from lecture_vae.training import LATENT_BYTES, Checkpoint, TrainConfig, evaluate, pick_device, train
+from lecture_vae.training import LATENT_BYTES, TrainConfig, pick_device, train
 
 SHORT = TrainConfig(steps=25, batch_size=16, eval_every=10, seed=3)
 
@@ -95,7 +97,7 @@ def test_the_train_columns_are_means_since_the_last_evaluation(tiny):
 def test_evaluation_averages_over_images_not_over_batches(tiny, monkeypatch):
     model = build_model("linear-vae")
     whole = evaluate(model, NegativeELBO(), tiny.test.images)
-    monkeypatch.setattr("lecture_vae.training.EVALUATION_BATCH", 64)  # 64 + 6 images
+    monkeypatch.setattr("lecture_vae.evaluation.EVALUATION_BATCH", 64)  # 64 + 6 images
     split = evaluate(model, NegativeELBO(), tiny.test.images)
     assert split.loss == pytest.approx(whole.loss, rel=1e-6)
     torch.testing.assert_close(split.code, whole.code)

@@ -80,7 +80,7 @@ def messages(tmp_path, monkeypatch, capsys, tiny) -> list[str]:
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.MNIST", refuse)
-    monkeypatch.setattr("lecture_vae.data.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("lecture_vae.mnist.cache_folder", lambda: tmp_path)
     load_images()
     said.append(capsys.readouterr().err)
     monkeypatch.setenv("LECTURE_VAE_DATA", str(tmp_path / "misspelled"))

@@ -29,9 +29,9 @@ from lecture_vae import (
     load_images,
     total_variance,
 )
+from lecture_vae.checkpoints import decoder_steps
 from lecture_vae.cli import app
 from lecture_vae.drawing import PALETTE
-from lecture_vae.store import decoder_steps
 from lecture_vae.web import export_balance, export_run, pack
 
 ROOT = Path(__file__).resolve().parents[1]

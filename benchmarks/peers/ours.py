@@ -14,7 +14,7 @@ from lecture_vae import (
     evaluate,
     train,
 )
-from lecture_vae.store import Checkpoint
+from lecture_vae.history import Checkpoint
 
 task = Task.read()
 parts = [torch.from_numpy(part).view(-1, 1, 32, 32) for part in task.images()]
