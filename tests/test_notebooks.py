@@ -8,18 +8,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-import notebooks
-from flatten import (
-    Book,
-    FlattenError,
-    Page,
-    flatten_markdown,
-    flatten_page,
-    page_targets,
-    read_book,
-)
+from lecture_book.notebooks import write
+from lecture_book.notebooks.book import Book, read_book
+from lecture_book.notebooks.flatten import Flattener, flatten_page
+from lecture_book.notebooks.labels import page_targets
+from lecture_book.notebooks.myst import FlattenError
+from lecture_book.notebooks.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPARED = "nbval-check-output"
@@ -198,7 +192,7 @@ def test_cell_ids_say_where_a_cell_stands(small):
 def test_what_cannot_be_shown_in_a_notebook_is_refused(small, text, reason):
     page = Page("book/03_bad", 3, text)
     with pytest.raises(FlattenError) as error:
-        flatten_markdown(text, page, small)
+        Flattener(page, small).markdown(text)
     assert reason in str(error.value)
 
 
@@ -213,20 +207,20 @@ def test_the_same_kind_counts_on_within_a_chapter_and_from_one_in_the_next():
 
 def flattened_files(book: Book) -> None:
     for page in book.notebooks:
-        notebooks.write(flatten_page(page, book), notebooks.path_of(page, book))
+        write.write(flatten_page(page, book), write.path_of(page, book))
 
 
 def test_notebooks_are_their_chapters():
-    assert notebooks.drift(read_book(ROOT)) == []
+    assert write.drift(read_book(ROOT)) == []
 
 
 def test_drift_is_reported(small):
     flattened_files(small)
-    assert notebooks.drift(small) == []
+    assert write.drift(small) == []
     path = small.root / "book" / "02_second.ipynb"
     path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
     (small.root / "book" / "01_first.ipynb").rename(small.root / "book" / "09_old.ipynb")
-    assert notebooks.drift(small) == [
+    assert write.drift(small) == [
         "01_first.ipynb is missing",
         "02_second.ipynb: 02_second-002 differs: '1 + 1'",
         "09_old.ipynb belongs to no chapter",
@@ -236,7 +230,7 @@ def test_drift_is_reported(small):
 def test_a_changed_record_is_drift(small):
     flattened_files(small)
     small.values["a_loss"] = "36.61"
-    assert notebooks.drift(small) == ["01_first.ipynb: 01_first-000 differs: '# The first chapter'"]
+    assert write.drift(small) == ["01_first.ipynb: 01_first-000 differs: '# The first chapter'"]
 
 
 # ---------------------------------------------------------------------------- execution
@@ -276,7 +270,7 @@ def code_notebook(*sources: str, compared: bool = True) -> nbformat.NotebookNode
 
 
 def ran(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    notebooks.execute(notebook, "x", {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+    write.execute(notebook, "x", {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
     return notebook
 
 
@@ -284,8 +278,8 @@ def test_running_twice_gives_the_same_bytes(tmp_path):
     source = "import sys\nfor i in range(3):\n    print(i); sys.stdout.flush()\n1 + 1"
     for name in ("a", "b"):
         notebook = ran(code_notebook(source))
-        notebooks.keep_compared_outputs(notebook, "x")
-        notebooks.write(notebook, tmp_path / name)
+        write.keep_compared_outputs(notebook, "x")
+        write.write(notebook, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert "version" not in notebook.metadata.language_info
     printed, shown = notebook.cells[0].outputs
@@ -300,7 +294,7 @@ def test_a_chapter_runs_in_a_folder_of_its_own():
 
 def test_outputs_that_are_not_compared_are_dropped():
     notebook = ran(code_notebook("print(1)", compared=False))
-    notebooks.keep_compared_outputs(notebook, "x")
+    write.keep_compared_outputs(notebook, "x")
     assert notebook.cells[0].outputs == []
     assert notebook.cells[0].execution_count == 1
 
@@ -314,14 +308,14 @@ def test_outputs_that_are_not_compared_are_dropped():
     ],
 )
 def test_a_compared_cell_must_show_text(source, reason):
-    with pytest.raises(notebooks.NotebookError, match=reason):
-        notebooks.keep_compared_outputs(ran(code_notebook(source)), "x")
+    with pytest.raises(write.NotebookError, match=reason):
+        write.keep_compared_outputs(ran(code_notebook(source)), "x")
 
 
 def test_an_error_and_a_warning_stop_the_making_of_notebooks():
-    with pytest.raises(notebooks.NotebookError, match="ZeroDivisionError"):
+    with pytest.raises(write.NotebookError, match="ZeroDivisionError"):
         ran(code_notebook("1 / 0"))
-    with pytest.raises(notebooks.NotebookError, match="it is old"):
+    with pytest.raises(write.NotebookError, match="it is old"):
         ran(code_notebook("import warnings; warnings.warn('it is old', FutureWarning)"))
 
 
@@ -344,9 +338,9 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
 def test_nbval_passes_on_the_right_number_and_fails_on_a_changed_one(tmp_path):
     notebook = ran(code_notebook("x = 6 * 7", "print(x)"))
     notebook.cells[0].metadata = {}
-    notebooks.keep_compared_outputs(notebook, "x")
+    write.keep_compared_outputs(notebook, "x")
     path = tmp_path / "number.ipynb"
-    notebooks.write(notebook, path)
+    write.write(notebook, path)
     right = nbval(path)
     assert right.returncode == 0, right.stdout
     path.write_text(path.read_text().replace('"42\\n"', '"43\\n"'))
