@@ -16,8 +16,8 @@ from lecture_book.execution import choose_data, execution_key, kernel_environmen
 from lecture_book.project import TOC, ProjectError, digest, package_digest, project_root
 from lecture_book.site import read_stamp, sources_digest, write_stamp
 from lecture_book.solutions import complaint, found_in, hidden_cells, solutions_wanted
+from lecture_grader.authoring.assignment import ExerciseError
 from lecture_vae.data import DataError
-from lecture_vae.grading.exercises import ExerciseError
 from lecture_vae.store import StoreError
 
 # Sphinx has told what went wrong when Jupyter Book raises; its own traceback would bury that.

@@ -14,7 +14,7 @@ from typing import Any
 from lecture_book.project import CONFIG, TOC, digest, files_below, package_digest
 
 STAMP = "lecture_vae.json"  # in _build: what the build was made from
-PACKAGES = "lecture_vae", "lecture_book"
+PACKAGES = "lecture_vae", "lecture_grader", "lecture_book"
 DATA_NAMES = {
     "mnist": "MNIST, 70,000 handwritten digits",
     "digits": "scikit-learn's handwritten digits, 1,797 small images",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lecture_book.notebooks.exercises import assignments, page_text
 from lecture_book.project import files_below, package_folder
-from lecture_vae.grading.exercises import Assignment
+from lecture_grader.authoring.assignment import Assignment
 
 DISTINCTIVE = 20  # signs, blanks and quotes not counted: a shorter line may stand anywhere
 SHOWN = 5  # of the places where a solution was found

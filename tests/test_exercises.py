@@ -5,14 +5,15 @@ import pytest
 
 import lecture_vae
 from lecture_book.notebooks.exercises import drift
-from lecture_vae.grading.exercises import (
+from lecture_grader.authoring.assignment import (
     CPU_SECONDS,
     Exercise,
     ExerciseError,
     defined_names,
     read_assignment,
 )
-from lecture_vae.grading.release import page, student_notebook
+from lecture_grader.authoring.handout import student_notebook
+from lecture_grader.authoring.page import page
 
 ROOT = Path(__file__).resolve().parents[1]
 LECTURE = [read_assignment(path) for path in sorted((ROOT / "exercises").glob("*.md"))]

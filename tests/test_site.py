@@ -25,7 +25,7 @@ from lecture_book.notebooks.exercises import assignments, page_text
 from lecture_book.notebooks.flatten import flatten_page
 from lecture_book.project import toc_pages
 from lecture_book.site import read_stamp, sources_digest
-from lecture_vae.grading.release import student_notebook
+from lecture_grader.authoring.handout import student_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"

@@ -18,8 +18,8 @@ from lecture_book.hooks.solutions import only_pages_of_the_toc
 from lecture_book.notebooks.exercises import assignments, page_text
 from lecture_book.project import toc_pages
 from lecture_book.site import read_stamp
-from lecture_vae.grading.exercises import read_assignment
-from lecture_vae.grading.release import student_notebook
+from lecture_grader.authoring.assignment import read_assignment
+from lecture_grader.authoring.handout import student_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ROOT / "tests" / "exercises" / "small.md"

@@ -13,6 +13,8 @@ from bs4 import BeautifulSoup
 from lecture_book.hooks.live_figures import LiveFigure
 from lecture_book.notebooks import write
 from lecture_book.notebooks.book import read_book
+from lecture_grader.sandbox import choose as sandbox
+from lecture_grader.sandbox.confine import SandboxError
 from lecture_vae import (
     NegativeELBO,
     TrainConfig,
@@ -22,8 +24,6 @@ from lecture_vae import (
     load_images,
     train,
 )
-from lecture_vae.grading import sandbox
-from lecture_vae.grading.confine import SandboxError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf8")

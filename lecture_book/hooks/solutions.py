@@ -7,7 +7,7 @@ from sphinx.config import Config
 
 from lecture_book.notebooks.exercises import FOLDER, page_text
 from lecture_book.project import toc_pages
-from lecture_vae.grading.exercises import read_assignment
+from lecture_grader.authoring.assignment import read_assignment
 
 
 def only_pages_of_the_toc(app: Sphinx, config: Config) -> None:

@@ -26,7 +26,7 @@ from lecture_book.notebooks.myst import FlattenError
 from lecture_book.notebooks.pages import Page
 from lecture_book.project import ProjectError, project_root
 from lecture_book.records import RecordError
-from lecture_vae.grading.exercises import ExerciseError
+from lecture_grader.authoring.assignment import ExerciseError
 
 COMPARED = "nbval-check-output"
 CELL_SECONDS = 7200  # one cell may train a model at the full budget
