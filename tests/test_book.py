@@ -4,7 +4,9 @@ import ast
 import json
 import os
 import re
+import shutil
 import struct
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,8 +22,10 @@ from sphinx.errors import ExtensionError
 
 from lecture_book import build, execution
 from lecture_book.extension import assets_digest
-from lecture_book.figures import record_runs
+from lecture_book.figures import record_runs, stills
 from lecture_book.hooks import accessibility, live_figures, loading, numbers, videos
+from lecture_book.hooks.solutions import show_solutions
+from lecture_book.notebooks import write
 from lecture_book.notebooks.book import Book, read_book
 from lecture_book.notebooks.flatten import Flattener
 from lecture_book.notebooks.myst import (
@@ -33,7 +37,7 @@ from lecture_book.notebooks.myst import (
     substitution_names,
 )
 from lecture_book.notebooks.pages import Page, cell_figure
-from lecture_book.project import LIVE, toc_pages
+from lecture_book.project import LIVE, ProjectError, package_digest, project_root, toc_pages
 from lecture_book.records import (
     BALANCE,
     RecordError,
@@ -42,7 +46,7 @@ from lecture_book.records import (
     nats,
     recorded_values,
 )
-from lecture_book.site import read_stamp, sources_digest, write_stamp
+from lecture_book.site import built_with, read_stamp, sources_digest, write_stamp
 from lecture_vae import TrainConfig
 from lecture_vae.web import pack
 
@@ -379,6 +383,12 @@ def test_a_number_without_a_record_is_refused_with_the_reason(tmp_path):
     assert message.endswith("holds no such value. Near it: conv_ae_loss.")
 
 
+def test_numbers_are_looked_for_wherever_markdown_stands():
+    text = "```{note}\n{{ a }}\n```\n\n:::{tip} {{ b }}\n{{ c }}\n:::\n\n- {{ d }}\n"
+    assert substitution_names(text) == ["a", "b", "c", "d"]
+    assert substitution_names("```{code-cell} ipython3\nf'{{ a }}'\n```\n`{{ a }}`") == []
+
+
 def test_a_kl_that_is_practically_zero_is_written_as_such():
     assert nats(7.1e-8) == "less than 0.001"
     assert nats(5.17063) == "5.171"
@@ -412,6 +422,76 @@ def caches(project: Path) -> list[bool]:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     return kept
+
+
+def test_the_project_is_found_from_any_folder_in_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "text" / "book").mkdir(parents=True)
+    (tmp_path / "text" / "_config.yml").touch()
+    monkeypatch.chdir(tmp_path / "text" / "book")
+    assert project_root() == tmp_path / "text"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProjectError, match=r"lies beside a _config\.yml.* hold none"):
+        project_root()
+
+
+@pytest.mark.parametrize("module", [build, write, stills, record_runs])
+def test_a_command_outside_of_a_checkout_ends_with_one_line(tmp_path, monkeypatch, capsys, module):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["command"])
+    monkeypatch.setattr(stills, "browser_path", lambda: "chromium")
+    monkeypatch.setattr(record_runs, "load_images", lambda: SimpleNamespace(name="mnist"))
+    monkeypatch.setattr(record_runs, "fetch_runs", lambda *_: pytest.fail("it trains"))
+    monkeypatch.setenv("LECTURE_VAE_BUDGET", "full")
+    try:
+        status = module.main()
+    except SystemExit as end:
+        status = end.code
+    told = status if isinstance(status, str) else capsys.readouterr().err.strip()
+    assert status
+    assert "Is this a checkout of the lecture?" in told
+    assert "\n" not in told
+
+
+def test_the_site_is_made_by_the_installed_extension():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["sphinx"]
+    assert "lecture_book.extension" in config["config"]["extensions"]
+    assert "local_extensions" not in config
+
+
+def test_a_changed_file_of_a_package_changes_its_digest(tmp_path, monkeypatch):
+    """Code, and what code reads: sources in C, tables."""
+    (tmp_path / "some_package" / "native").mkdir(parents=True)
+    (tmp_path / "some_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = {package_digest("some_package")}
+    (tmp_path / "some_package" / "native" / "layer.c").write_text("int f;")
+    seen.add(package_digest("some_package"))
+    (tmp_path / "some_package" / "__pycache__").mkdir()
+    (tmp_path / "some_package" / "__pycache__" / "a.pyc").touch()
+    seen.add(package_digest("some_package"))
+    assert len(seen) == 2
+
+
+def test_a_changed_solution_makes_sphinx_read_the_instructors_page_again(tmp_path):
+    (tmp_path / "exercises").mkdir()
+    shutil.copy(ROOT / "tests" / "exercises" / "small.md", tmp_path / "exercises")
+    noted: list[str] = []
+    app = SimpleNamespace(
+        srcdir=tmp_path,
+        config=SimpleNamespace(lecture_solutions=True),
+        env=SimpleNamespace(note_dependency=noted.append),
+    )
+    show_solutions(app, "book/exercises/small", [""])
+    assert noted == [str(tmp_path / "exercises" / "small.md")]
+
+
+def test_the_first_page_names_data_of_any_name(tmp_path):
+    made = {"data": {"name": "letters"}, "budget": "quick", "python": "3.13"}
+    libraries = {"libraries": {"torch": "2.6", "matplotlib": "3.9"}}
+    write_stamp(tmp_path, {"execution": made | libraries})
+    assert built_with(tmp_path).startswith("Data: letters. Budget: quick.")
+    (tmp_path / "lecture_vae.json").write_text("{")
+    assert built_with(tmp_path).startswith("Data and budget were not noted")
 
 
 def test_a_second_build_keeps_what_the_first_one_executed(project):

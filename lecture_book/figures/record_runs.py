@@ -42,6 +42,7 @@ def export_explorer(data: ImageData, folder: Path) -> None:
 
 def main() -> None:
     """Record the runs of all live figures."""
+    live = root_or_exit() / LIVE
     data = load_images()
     if budget() != "full" or data.name != "mnist":
         sys.exit(
@@ -50,7 +51,6 @@ def main() -> None:
         )
     config = lecture_config("linear-vae")
     specs = [RunSpec("linear-vae", NegativeELBO(weight), config) for weight in WEIGHTS]
-    live = root_or_exit() / LIVE
     export_balance(fetch_runs(specs, data), data, live / "balance")
     export_explorer(data, live / "runs")
 

@@ -37,10 +37,10 @@ def main() -> None:
     """Take a screenshot of every figure."""
     from playwright.sync_api import sync_playwright
 
+    root = root_or_exit()
     path = browser_path()
     if path is None:
         sys.exit("a browser is needed (Debian: apt install chromium)")
-    root = root_or_exit()
     live = root / LIVE
     with serve(root / "_build" / "html") as origin, sync_playwright() as playwright:
         # Chromium's own sandbox does not start for root; the pages are ours.

@@ -95,7 +95,8 @@ class Flattener:
         tag = ""
         if block.name:
             tag = rf" \tag{{{self.book.targets[block.name].text.strip('()')}}}"
-        body = block.body.strip()
+        # An empty line would end the formula in Jupyter.
+        body = re.sub(r"\n\s*\n", "\n", block.body.strip())
         if quoted or "\n" not in block.body.strip("\n"):
             # Jupyter takes the quote's ">" at the start of a second line for part of the formula.
             return f"$$ {' '.join(body.split())}{tag} $$"

@@ -232,10 +232,11 @@ def _noted(
         start, known = state.pos, len(state.tokens)
         if not rule(state, silent):
             return False
+        made = state.tokens[known:]  # none where a rule takes a sign for plain text
         # The text of an image is parsed apart; its positions mean nothing here.
-        if not silent and state.src is state.env.get("spanned"):
+        if made and not silent and state.src is state.env.get("spanned"):
             source = state.src[start : state.pos]
-            state.env["spans"].append(_span(name, start, source, state.tokens[known:]))
+            state.env["spans"].append(_span(name, start, source, made))
         return True
 
     return noting
