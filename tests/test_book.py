@@ -27,15 +27,9 @@ from lecture_book.hooks import accessibility, live_figures, loading, numbers, vi
 from lecture_book.hooks.solutions import show_solutions
 from lecture_book.notebooks import write
 from lecture_book.notebooks.book import Book, read_book
-from lecture_book.notebooks.flatten import Flattener
-from lecture_book.notebooks.myst import (
-    LITERAL,
-    FlattenError,
-    Span,
-    blocks,
-    spans,
-    substitution_names,
-)
+from lecture_book.notebooks.inline import FlattenError, Span, spans
+from lecture_book.notebooks.markdown import Flattener
+from lecture_book.notebooks.myst import LITERAL, blocks, substitution_names
 from lecture_book.notebooks.pages import Page, cell_figure
 from lecture_book.project import LIVE, ProjectError, package_digest, project_root, toc_pages
 from lecture_book.records import (

@@ -12,9 +12,10 @@ import yaml
 
 from lecture_book.notebooks import write
 from lecture_book.notebooks.book import Book, read_book
-from lecture_book.notebooks.flatten import Flattener, flatten_page
+from lecture_book.notebooks.flatten import flatten_page
+from lecture_book.notebooks.inline import EXTENSIONS, FlattenError
 from lecture_book.notebooks.labels import page_targets
-from lecture_book.notebooks.myst import EXTENSIONS, FlattenError
+from lecture_book.notebooks.markdown import Flattener
 from lecture_book.notebooks.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]

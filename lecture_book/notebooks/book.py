@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pybtex.database import BibliographyData, parse_file  # type: ignore[import-untyped]
 
+from lecture_book.notebooks.inline import FlattenError
 from lecture_book.notebooks.labels import Target, page_targets
-from lecture_book.notebooks.myst import FlattenError
 from lecture_book.notebooks.pages import Page, errors_of
 from lecture_book.project import toc_pages
 from lecture_book.records import recorded_values

@@ -2,7 +2,7 @@
 
 from pybtex.database import BibliographyData, Entry  # type: ignore[import-untyped]
 
-from lecture_book.notebooks.myst import FlattenError
+from lecture_book.notebooks.inline import FlattenError
 
 
 def citation(role: str, content: str, bibliography: BibliographyData) -> str:

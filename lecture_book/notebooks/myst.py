@@ -1,25 +1,19 @@
-"""MyST as markdown-it reads it: the blocks of a text, and the inline syntax of a paragraph.
+"""The blocks of a MyST text, as the parser of the site reads them.
 
-The parser is the one that builds the site (`myst_parser`). Its tokens say which lines they come
-from; here the inline ones say which characters, too. So what is not rewritten stays as written.
-Syntax that has no plain Markdown form yet is an error, so that none of it reaches a notebook.
+Its tokens say which lines they come from, so what is not rewritten stays as it is written. Syntax
+that has no plain Markdown form yet is an error, so that none of it reaches a notebook.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import yaml
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
-from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
-from myst_parser.config.main import MdParserConfig
-from myst_parser.parsers.mdit import create_md_parser
 
-EXTENSIONS = {"colon_fence", "dollarmath", "substitution"}  # those of _config.yml
+from lecture_book.notebooks.inline import FlattenError, parser
+
 DIRECTIVE = re.compile(r"\{(?P<name>[^{}\s]+)\}\s*(?P<argument>.*)")
 OPTION = re.compile(r":([\w-]+):(.*)")
 
@@ -27,26 +21,11 @@ STRUCTURE = {
     "blockquote", "bullet_list", "code_block", "hr", "list_item", "ordered_list", "paragraph",
     "table", "tbody", "td", "th", "thead", "tr",
 }  # fmt: skip
-PLAIN = {"text", "newline", "emphasis"}  # the inline rules that take a text as it is
 # Directives that hold no Markdown.
 LITERAL = {
     "bibliography", "code", "code-block", "code-cell", "eval-rst", "literalinclude", "math", "raw",
     "toctree",
 }  # fmt: skip
-# What stands in plain text, as the parser reads it, because something was not closed or defined.
-UNREAD = [
-    (re.compile(r"\$"), "a formula is not closed (write \\$ for a dollar sign)"),
-    (re.compile(r"\{[\w:+-]+\}`"), "a role is not closed"),
-    (re.compile(r"\{\{"), "a substitution is not closed"),
-    (re.compile(r"\[\^[^\]]*\]"), "notebooks show no footnotes"),
-]
-
-
-class FlattenError(Exception):
-    """A chapter uses syntax that cannot be flattened, or refers to nothing."""
-
-
-# ---------------------------------------------------------------------------- blocks
 
 
 @dataclass(frozen=True)
@@ -75,7 +54,7 @@ def blocks(text: str) -> Iterator[Block]:
     lines = text.split("\n")
     position = 0
     environment: dict[str, Any] = {}
-    tokens = _parser().parse(text, environment)
+    tokens = parser().parse(text, environment)
     for place, token in enumerate(tokens):
         if token.map is None or token.type.removesuffix("_open") in STRUCTURE:
             continue
@@ -152,7 +131,7 @@ def split_options(lines: list[str]) -> tuple[dict[str, Any], str]:
 def substitution_names(text: str) -> list[str]:
     """The names of the recorded numbers that a whole page asks for: `{{ name }}`."""
     names = []
-    for token in _parser().parse(text):
+    for token in parser().parse(text):
         names += [
             each.content
             for each in (token, *(token.children or ()))
@@ -162,94 +141,3 @@ def substitution_names(text: str) -> list[str]:
         if directive and directive["name"] not in LITERAL:
             names += substitution_names(f"{directive['argument']}\n\n{token.content}")
     return names
-
-
-# ---------------------------------------------------------------------------- inline syntax
-
-
-@dataclass(frozen=True)
-class Span:
-    """Inline syntax: the characters from `start` to `end` of a text.
-
-    `kind` is the parser's rule ("myst_role", "substitution_inline", "link", "image", "backticks",
-    "math_inline", ...), `name` a role's name or a link's address, `content` what is inside.
-    """
-
-    kind: str
-    start: int
-    end: int
-    source: str
-    name: str = ""
-    content: str = ""
-
-
-def spans(text: str) -> list[Span]:
-    """The outermost inline syntax of a paragraph, in order.
-
-    Raises:
-        FlattenError: something is not closed.
-    """
-    environment: dict[str, Any] = {"spanned": text, "spans": []}
-    _parser().inline.parse(text, _parser(), environment, [])
-    found: list[Span] = []
-    position, plain = 0, ""
-    for span in sorted(environment["spans"], key=lambda span: (span.start, -span.end)):
-        if span.start >= position:
-            found.append(span)
-            plain += f"{text[position : span.start]} "
-            position = span.end
-    plain += text[position:]
-    for pattern, complaint in UNREAD:
-        if match := pattern.search(plain):
-            raise FlattenError(f"{complaint}: {plain[match.start() :][:60]!r}")
-    return found
-
-
-def rewritten(text: str, rewrite: Callable[[Span], str]) -> str:
-    """A paragraph with each of its spans rewritten, all else as it is."""
-    parts, position = [], 0
-    for span in spans(text):
-        parts += [text[position : span.start], rewrite(span)]
-        position = span.end
-    return "".join([*parts, text[position:]])
-
-
-@cache
-def _parser() -> MarkdownIt:
-    """The site's parser, whose inline rules note where they matched."""
-    parser = create_md_parser(MdParserConfig(enable_extensions=EXTENSIONS), RendererHTML)
-    rules = parser.inline.ruler
-    for name, rule in zip(parser.get_active_rules()["inline"], rules.getRules(""), strict=True):
-        if name not in PLAIN:
-            rules.at(name, _noted(name, rule))
-    return parser
-
-
-def _noted(
-    name: str, rule: Callable[[StateInline, bool], bool]
-) -> Callable[[StateInline, bool], bool]:
-    def noting(state: StateInline, silent: bool) -> bool:
-        start, known = state.pos, len(state.tokens)
-        if not rule(state, silent):
-            return False
-        made = state.tokens[known:]  # none where a rule takes a sign for plain text
-        # The text of an image is parsed apart; its positions mean nothing here.
-        if made and not silent and state.src is state.env.get("spanned"):
-            source = state.src[start : state.pos]
-            state.env["spans"].append(_span(name, start, source, made))
-        return True
-
-    return noting
-
-
-def _span(kind: str, start: int, source: str, tokens: Sequence[Token]) -> Span:
-    """The span of a rule that made these tokens."""
-    made = next((token for token in tokens if token.type in (kind, f"{kind}_open")), None)
-    name, content = "", " ".join(made.content.split()) if made else ""
-    if made and kind == "myst_role":
-        name = made.meta["name"]
-    elif made and kind == "image":
-        name = str(made.attrGet("src"))
-    elif made and kind == "link":
-        name, content = str(made.attrGet("href")), source[1:].rpartition("](")[0]
-    return Span(kind, start, start + len(source), source, name, content)

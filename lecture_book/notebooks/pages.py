@@ -11,7 +11,8 @@ from typing import Any
 import jupytext
 from nbformat import NotebookNode
 
-from lecture_book.notebooks.myst import FlattenError, blocks
+from lecture_book.notebooks.inline import FlattenError
+from lecture_book.notebooks.myst import blocks
 
 
 @dataclass(frozen=True)

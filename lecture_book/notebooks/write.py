@@ -22,7 +22,7 @@ from lecture_book.notebooks import exercises
 from lecture_book.notebooks.book import Book, read_book
 from lecture_book.notebooks.cells import notebook_metadata
 from lecture_book.notebooks.flatten import flatten_page
-from lecture_book.notebooks.myst import FlattenError
+from lecture_book.notebooks.inline import FlattenError
 from lecture_book.notebooks.pages import Page
 from lecture_book.project import ProjectError, project_root
 from lecture_book.records import RecordError
