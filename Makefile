@@ -16,7 +16,7 @@ help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
 
 book: $(READY)  ## train what is missing, execute the chapters, build _build/html/index.html
-	$(BIN)/python book/_ext/build.py
+	$(BIN)/python -m lecture_book.build
 
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
 	$(BIN)/python -m pytest -m "not site and not nightly"
@@ -43,10 +43,10 @@ bench: $(READY)  ## measure everything (about an hour, nothing else running), wr
 	$(MAKE) book $(LIGHTHOUSE)
 	for question in imports steps peers lecture memory animation scaling book pages; do \
 	  $(BIN)/python benchmarks/$$question.py --record || exit 1; done
-	$(BIN)/python book/_ext/performance.py
+	$(BIN)/python benchmarks/report.py
 
 notebooks: $(READY)  ## write the .ipynb beside each chapter, executed
-	$(BIN)/python book/_ext/notebooks.py
+	$(BIN)/python -m lecture_book.notebooks.write
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -42,8 +42,9 @@ def of_a_copy(folder: Path) -> dict[str, float]:
 
     def build() -> None:
         changed = {"LECTURE_VAE_RUNS": str(folder / "runs"), "LECTURE_VAE_BUDGET": "quick"}
-        command = [sys.executable, copy / "book" / "_ext" / "build.py"]
-        subprocess.run(command, env=os.environ | changed, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "lecture_book.build"]
+        environment = os.environ | changed
+        subprocess.run(command, cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
 
     found = {"cold": timed(build), "nothing changed": timed(build)}
     with (copy / CHAPTER).open("a", encoding="utf8") as chapter:

@@ -19,11 +19,10 @@ from urllib.parse import urlsplit
 from playwright.sync_api import sync_playwright
 from timing import ROOT, arguments_of, context, parser, table, write
 
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from lecture_book.figures.stills import FIGURES
+from lecture_book.site import QuietHandler, browser_path, pages_of, read_stamp, serve
 
-from build import read_stamp
-from stills import FIGURES, SITE, Quiet, browser_path, pages_of, serve
-
+SITE = ROOT / "_build" / "html"
 TOOLS = ROOT / "tests" / "browser"
 MOVES = 400
 SLOW_PHONE = 4  # times slower
@@ -51,7 +50,7 @@ DRAG = """async (moves) => {
 }"""
 
 
-class Compressed(Quiet):
+class Compressed(QuietHandler):
     """Serves texts compressed, over connections that stay open."""
 
     protocol_version = "HTTP/1.1"

@@ -17,10 +17,9 @@ umask 022
 place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 chmod 755 "$place"
-mkdir "$place/checkout" "$place/checkout/tests" "$place/checkout/book"
+mkdir "$place/checkout" "$place/checkout/tests"
 ln -s checkout "$place/link"
-cp -r lecture_vae lecture_grader exercises pyproject.toml "$place/checkout"
-cp -r book/_ext "$place/checkout/book"
+cp -r lecture_vae lecture_grader lecture_book exercises pyproject.toml "$place/checkout"
 cp -r tests/*.py tests/exercises "$place/checkout/tests"
 chmod -R go+rX "$place/checkout"
 install -d -o "$USER_ID" -g "$USER_ID" "$place/home"

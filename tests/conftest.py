@@ -1,7 +1,6 @@
 """What the tests share: one thread, no display, tiny images, own folders, a browser on the site."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +10,10 @@ os.environ["TQDM_DISABLE"] = "1"
 import pytest
 import torch
 
+from lecture_book.site import browser_path, pages_of, serve
 from lecture_vae.data import ImageData, Split
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-from stills import SITE, browser_path, pages_of, serve
-
+SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
 BROWSER = browser_path()
 FORMULAS_SET = "!document.querySelector('.math:not(:has(mjx-container))')"  # on a page
 

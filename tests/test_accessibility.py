@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BROWSER, FORMULAS_SET
-from stills import FIGURES, SITE, pages_of
+from conftest import BROWSER, FORMULAS_SET, SITE
+
+from lecture_book.figures.stills import FIGURES
+from lecture_book.site import pages_of
 
 TOOLS = Path(__file__).resolve().parent / "browser"
 AXE = TOOLS / "node_modules" / "axe-core" / "axe.min.js"

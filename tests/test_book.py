@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import struct
 import sys
 import tomllib
@@ -16,27 +17,30 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from PIL import Image
 from sphinx.errors import ExtensionError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-import build
-import lecture_book
-import live_runs
-import readable
-from flatten import INLINE, Book, FlattenError, Page, cell_figure, read_book, toc_pages
-from PIL import Image
-from recorded import (
+from lecture_book import build, execution
+from lecture_book.extension import assets_digest
+from lecture_book.figures import record_runs, stills
+from lecture_book.hooks import accessibility, live_figures, loading, numbers, videos
+from lecture_book.hooks.solutions import show_solutions
+from lecture_book.notebooks import write
+from lecture_book.notebooks.book import Book, read_book
+from lecture_book.notebooks.inline import FlattenError, Span, spans
+from lecture_book.notebooks.markdown import Flattener
+from lecture_book.notebooks.myst import LITERAL, blocks, substitution_names
+from lecture_book.notebooks.pages import Page, cell_figure
+from lecture_book.project import LIVE, ProjectError, package_digest, project_root, toc_pages
+from lecture_book.records import (
     BALANCE,
     RecordError,
     balance_values,
     missing,
     nats,
     recorded_values,
-    substitute,
-    used_names,
 )
-
+from lecture_book.site import built_with, read_stamp, sources_digest, write_stamp
 from lecture_vae import TrainConfig
 from lecture_vae.web import pack
 
@@ -224,13 +228,22 @@ def test_a_label_that_is_used_twice_is_refused(tmp_path):
 # ---------------------------------------------------------------------------- references
 
 
+def inline(text: str) -> Iterator[Span]:
+    """The inline syntax of a text, that inside directives too."""
+    for block in blocks(text):
+        if block.kind in ("heading", "prose"):
+            yield from spans(block.body)
+        elif block.kind == "directive" and block.name not in LITERAL:
+            yield from inline(f"{block.argument}\n\n{block.body}")
+
+
 def broken_references(page: Page, book: Book) -> list[str]:
     """Cross references and citations of a page that lead nowhere."""
     captions = [cell_figure(cell)["caption"] for cell in page.cells if cell_figure(cell)]
     texts = [cell.source for cell in page.cells if cell.cell_type == "markdown"] + captions
     lines = []
-    for match in (match for text in texts for match in INLINE.finditer(text)):
-        role, content = match["role"], " ".join((match["content"] or "").split())
+    for span in (span for text in texts for span in inline(text)):
+        role, content = span.name, span.content
         target = content.rpartition("<")[2].removesuffix(">")
         if role in ("eq", "ref", "numref", "prf:ref"):
             known = target in book.targets
@@ -350,17 +363,24 @@ def test_the_first_code_cell_of_a_chapter_holds_imports_alone(book):
 
 def test_every_recorded_number_that_a_page_uses_is_there(book):
     values = {*recorded_values(ROOT), "built_with"}
-    unknown = [(page.stem, name) for page in book.pages for name in used_names(page.text)]
+    unknown = [(page.stem, name) for page in book.pages for name in substitution_names(page.text)]
     assert [each for each in unknown if each[1] not in values] == []
 
 
 def test_a_number_without_a_record_is_refused_with_the_reason(tmp_path):
+    flattener = Flattener(page_of(""), Book(tmp_path, [], recorded_values(tmp_path), None))
     with pytest.raises(RecordError, match=r"a_loss.*does not exist.*lecture-vae reproduce --full"):
-        substitute("{{ a_loss }}", recorded_values(tmp_path), tmp_path)
+        flattener.markdown("{{ a_loss }}")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "reproduction.json").touch()
     message = missing("conv_ae_los", {"conv_ae_loss": "1"}, tmp_path)
     assert message.endswith("holds no such value. Near it: conv_ae_loss.")
+
+
+def test_numbers_are_looked_for_wherever_markdown_stands():
+    text = "```{note}\n{{ a }}\n```\n\n:::{tip} {{ b }}\n{{ c }}\n:::\n\n- {{ d }}\n"
+    assert substitution_names(text) == ["a", "b", "c", "d"]
+    assert substitution_names("```{code-cell} ipython3\nf'{{ a }}'\n```\n`{{ a }}`") == []
 
 
 def test_a_kl_that_is_practically_zero_is_written_as_such():
@@ -370,8 +390,10 @@ def test_a_kl_that_is_practically_zero_is_written_as_such():
 
 def test_formulas_and_code_are_not_taken_for_recorded_numbers():
     text = r"$\frac{{a}}{b}$ and `{{ a }}` and {{ a }}" + "\n```python\n{{ a }}\n```\n$$ {{a}} $$"
-    assert used_names(text) == ["a"]
-    assert substitute(text, {"a": "7"}, ROOT) == text.replace("and {{ a }}", "and 7")
+    assert substitution_names(text) == ["a"]
+    flattener = Flattener(page_of(""), Book(ROOT, [], {"a": "7"}, None))
+    flat = text.replace("and {{ a }}", "and 7").replace("$$ {{a}} $$", "$$ {{a}} $$")
+    assert flattener.markdown(text) == flat
 
 
 # ---------------------------------------------------------------------------- the build
@@ -396,6 +418,76 @@ def caches(project: Path) -> list[bool]:
     return kept
 
 
+def test_the_project_is_found_from_any_folder_in_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "text" / "book").mkdir(parents=True)
+    (tmp_path / "text" / "_config.yml").touch()
+    monkeypatch.chdir(tmp_path / "text" / "book")
+    assert project_root() == tmp_path / "text"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProjectError, match=r"lies beside a _config\.yml.* hold none"):
+        project_root()
+
+
+@pytest.mark.parametrize("module", [build, write, stills, record_runs])
+def test_a_command_outside_of_a_checkout_ends_with_one_line(tmp_path, monkeypatch, capsys, module):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["command"])
+    monkeypatch.setattr(stills, "browser_path", lambda: "chromium")
+    monkeypatch.setattr(record_runs, "load_images", lambda: SimpleNamespace(name="mnist"))
+    monkeypatch.setattr(record_runs, "fetch_runs", lambda *_: pytest.fail("it trains"))
+    monkeypatch.setenv("LECTURE_VAE_BUDGET", "full")
+    try:
+        status = module.main()
+    except SystemExit as end:
+        status = end.code
+    told = status if isinstance(status, str) else capsys.readouterr().err.strip()
+    assert status
+    assert "Is this a checkout of the lecture?" in told
+    assert "\n" not in told
+
+
+def test_the_site_is_made_by_the_installed_extension():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["sphinx"]
+    assert "lecture_book.extension" in config["config"]["extensions"]
+    assert "local_extensions" not in config
+
+
+def test_a_changed_file_of_a_package_changes_its_digest(tmp_path, monkeypatch):
+    """Code, and what code reads: sources in C, tables."""
+    (tmp_path / "some_package" / "native").mkdir(parents=True)
+    (tmp_path / "some_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = {package_digest("some_package")}
+    (tmp_path / "some_package" / "native" / "layer.c").write_text("int f;")
+    seen.add(package_digest("some_package"))
+    (tmp_path / "some_package" / "__pycache__").mkdir()
+    (tmp_path / "some_package" / "__pycache__" / "a.pyc").touch()
+    seen.add(package_digest("some_package"))
+    assert len(seen) == 2
+
+
+def test_a_changed_solution_makes_sphinx_read_the_instructors_page_again(tmp_path):
+    (tmp_path / "exercises").mkdir()
+    shutil.copy(ROOT / "tests" / "exercises" / "small.md", tmp_path / "exercises")
+    noted: list[str] = []
+    app = SimpleNamespace(
+        srcdir=tmp_path,
+        config=SimpleNamespace(lecture_solutions=True),
+        env=SimpleNamespace(note_dependency=noted.append),
+    )
+    show_solutions(app, "book/exercises/small", [""])
+    assert noted == [str(tmp_path / "exercises" / "small.md")]
+
+
+def test_the_first_page_names_data_of_any_name(tmp_path):
+    made = {"data": {"name": "letters"}, "budget": "quick", "python": "3.13"}
+    libraries = {"libraries": {"torch": "2.6", "matplotlib": "3.9"}}
+    write_stamp(tmp_path, {"execution": made | libraries})
+    assert built_with(tmp_path).startswith("Data: letters. Budget: quick.")
+    (tmp_path / "lecture_vae.json").write_text("{")
+    assert built_with(tmp_path).startswith("Data and budget were not noted")
+
+
 def test_a_second_build_keeps_what_the_first_one_executed(project):
     assert build.build_book(project, project) == 0
     caches(project)
@@ -409,7 +501,7 @@ def test_a_second_build_keeps_what_the_first_one_executed(project):
         {"budget": lambda: "full"},
         {"load": {"name": "d", "fingerprint": "g"}},
         {"version": lambda name: "0"},
-        {"digest": lambda paths, root: "another package"},
+        {"package_digest": lambda name: "another package"},
     ],
     ids=["budget", "data", "library", "package"],
 )
@@ -422,17 +514,21 @@ def test_what_the_outputs_depend_on_makes_the_chapters_run_again(project, monkey
         monkeypatch.setattr(build, "choose_data", lambda: ("digits", change["load"]))
     else:
         [(name, value)] = change.items()
-        monkeypatch.setattr(build, name, value)
+        monkeypatch.setattr(execution, name, value)
     build.build_book(project, project)
     assert caches(project) == [False, False]
 
 
-@pytest.mark.parametrize("changed", ["_toc.yml", "book/_ext/hooks.py"])
-def test_another_order_or_another_hook_makes_sphinx_read_all_pages_again(project, changed):
+@pytest.mark.parametrize("changed", ["toc", "hook"])
+def test_another_order_or_another_hook_makes_sphinx_read_all_pages_again(
+    project, monkeypatch, changed
+):
     build.build_book(project, project)
     caches(project)
-    (project / changed).parent.mkdir(exist_ok=True)
-    (project / changed).write_text("")
+    if changed == "toc":
+        (project / "_toc.yml").write_text("")
+    else:
+        monkeypatch.setattr(build, "package_digest", lambda name: f"another {name}")
     build.build_book(project, project)
     assert caches(project) == [True, False]
 
@@ -444,20 +540,20 @@ def test_a_build_that_failed_fails_again(project, monkeypatch):
     caches(project)
     assert build.build_book(project, project) == 3
     assert caches(project) == [True, False]
-    assert build.read_stamp(project / "_build")["sources"] is None
+    assert read_stamp(project / "_build")["sources"] is None
 
 
 def test_a_changed_source_makes_the_site_stale(project):
     build.build_book(project, project)
-    noted = build.read_stamp(project / "_build")["sources"]
-    assert noted == build.sources_digest(project)
+    noted = read_stamp(project / "_build")["sources"]
+    assert noted == sources_digest(project)
     (project / "book" / "a.md").write_text("# B")
-    assert noted != build.sources_digest(project)
+    assert noted != sources_digest(project)
 
 
 def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    environment = build.kernel_environment("digits")
+    environment = execution.kernel_environment("digits")
     assert environment["LECTURE_VAE_DATA"] == "digits"
     assert "MPLBACKEND" not in environment
 
@@ -466,10 +562,10 @@ def test_kernels_keep_their_runs_where_this_process_does(tmp_path, monkeypatch):
     """They start in the folders of their pages, where a relative path names another place."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LECTURE_VAE_RUNS", "runs")
-    assert build.kernel_environment("digits")["LECTURE_VAE_RUNS"] == str(tmp_path / "runs")
+    assert execution.kernel_environment("digits")["LECTURE_VAE_RUNS"] == str(tmp_path / "runs")
     monkeypatch.delenv("LECTURE_VAE_RUNS")
     monkeypatch.setenv("XDG_DATA_HOME", "data")  # some versions of platformdirs take it as it is
-    assert Path(build.kernel_environment("digits")["LECTURE_VAE_RUNS"]).is_absolute()
+    assert Path(execution.kernel_environment("digits")["LECTURE_VAE_RUNS"]).is_absolute()
 
 
 def test_kernels_load_the_data_that_a_relative_folder_names_here(tmp_path, monkeypatch):
@@ -482,7 +578,7 @@ def test_kernels_load_the_data_that_a_relative_folder_names_here(tmp_path, monke
     monkeypatch.setattr("lecture_vae.mnist.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LECTURE_VAE_DATA", "data")
-    source, _ = build.choose_data()
+    source, _ = execution.choose_data()
     assert source == str(tmp_path / "data")
 
 
@@ -492,14 +588,14 @@ def test_videos_leave_the_page_and_unused_ones_the_site(tmp_path):
     poster = 'poster="data:image/png;base64,QUJD" aria-label="A dot."'
     video = f'<video {poster} src="data:video/mp4;base64,REVG"></video>'
     context = {"body": code + video, "content_root": "../"}
-    lecture_book.move_videos(app, "book/a", "page.html", context, None)
+    videos.move_videos(app, "book/a", "page.html", context, None)
     assert context["body"].startswith(code)
     assert context["body"].endswith('.png" alt="A dot.">')
     addresses = re.findall(r'"(\.\./_static/media/\w+\.\w+)"', context["body"])
     contents = [(tmp_path / address.removeprefix("../")).read_bytes() for address in addresses]
     assert contents == [b"ABC", b"DEF", b"ABC"]  # the poster again, for paper
     (tmp_path / "a.html").write_text(addresses[0])
-    lecture_book.drop_unused_media(app, None)
+    videos.drop_unused_media(app, None)
     assert [path.suffix for path in (tmp_path / "_static" / "media").iterdir()] == [".png"]
 
 
@@ -510,7 +606,7 @@ def test_what_a_screen_reader_cannot_read_is_mended():
         '<div role="doc-biblioentry">B</div><dl>\n<dd>path,</dd>\n<dd>write,</dd>\n</dl>'
         "<dl>\n<dt>a</dt>\n<dd>b</dd>\n</dl>"
     }
-    readable.mend_body(None, "book/a", "page.html", context, None)
+    accessibility.correct_markup(None, "book/a", "page.html", context, None)
     assert context["body"] == (
         '<summary>Show</summary><tr><td></td><td class="head"></td><th>A</th></tr>'
         '<div role="listitem">B</div>'
@@ -523,7 +619,7 @@ def test_images_keep_their_place_until_they_are_there(tmp_path):
     Image.new("L", (30, 20)).save(tmp_path / "a.png")
     app = SimpleNamespace(srcdir=tmp_path, builder=SimpleNamespace(images={"a.png": "b.png"}))
     context = {"body": '<img alt="A" src="../_images/b.png" /><img src="_images/other.png">'}
-    readable.place_images(app, "book/a", "page.html", context, None)
+    loading.reserve_space(app, "book/a", "page.html", context, None)
     assert context["body"] == (
         '<img loading="lazy" width="30" height="20" alt="A" src="../_images/b.png" />'
         '<img src="_images/other.png">'
@@ -532,26 +628,26 @@ def test_images_keep_their_place_until_they_are_there(tmp_path):
 
 def test_a_script_that_the_theme_no_longer_has_stops_the_build():
     head = '<link href="a.css"><script defer src="s/icons.js?v=1"></script>'
-    assert readable.without_script(head, "icons.js") == '<link href="a.css">'
+    assert loading.without_script(head, "icons.js") == '<link href="a.css">'
     with pytest.raises(ExtensionError, match=r"One script gone\.js was expected"):
-        readable.without_script(head, "gone.js")
+        loading.without_script(head, "gone.js")
 
 
 def test_a_changed_style_makes_sphinx_write_the_pages(tmp_path):
     (tmp_path / "_static").mkdir()
     style = tmp_path / "_static" / "a.css"
     style.write_text("a")
-    before = lecture_book.assets_digest(tmp_path)
+    before = assets_digest(tmp_path)
     style.write_text("b")
-    assert lecture_book.assets_digest(tmp_path) != before
+    assert assets_digest(tmp_path) != before
 
 
 def test_a_page_that_asks_for_an_unrecorded_number_stops_the_build(tmp_path):
     config = SimpleNamespace(myst_substitutions={"there": "1"})
     app = SimpleNamespace(srcdir=tmp_path, config=config)
-    lecture_book.refuse_missing_numbers(app, "book/a", ["{{ there }}"])
+    numbers.refuse_missing_numbers(app, "book/a", ["{{ there }}"])
     with pytest.raises(ExtensionError, match=r"book/a: \{\{ gone \}\} cannot be filled in"):
-        lecture_book.refuse_missing_numbers(app, "book/a", ["{{ gone }}"])
+        numbers.refuse_missing_numbers(app, "book/a", ["{{ gone }}"])
 
 
 # ---------------------------------------------------------------------------- environments
@@ -623,18 +719,18 @@ def test_the_explorer_gets_the_books_own_runs_at_the_full_budget(tmp_path, monke
     monkeypatch.setenv("LECTURE_VAE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LECTURE_VAE_DATA", "digits")
     short = TrainConfig(steps=8, eval_every=4)
-    monkeypatch.setattr(live_runs, "lecture_config", lambda model: short)
+    monkeypatch.setattr(record_runs, "lecture_config", lambda model: short)
     if made_at:
-        build.write_stamp(tmp_path, {"execution": {"budget": made_at}, "sources": None})
+        write_stamp(tmp_path, {"execution": {"budget": made_at}, "sources": None})
     app = SimpleNamespace(outdir=tmp_path / "html")
-    lecture_book.show_own_runs(app, RuntimeError("the build failed"))
+    live_figures.show_own_runs(app, RuntimeError("the build failed"))
     assert not app.outdir.exists()
-    lecture_book.show_own_runs(app, None)
+    live_figures.show_own_runs(app, None)
     packs = app.outdir / "_static" / "live" / "runs"
     assert packs.exists() == (made_at == "full")
     if made_at == "full":
         heads = {path.parent.name: path.read_bytes() for path in packs.glob("*/model.bin")}
-        assert sorted(heads) == sorted(live_runs.EXPLORER)
+        assert sorted(heads) == sorted(record_runs.EXPLORER)
         assert all(b'"data":"digits"' in head and b'"steps":8' in head for head in heads.values())
 
 
@@ -643,12 +739,12 @@ def test_the_explorers_runs_are_those_that_the_chapter_trains(book):
     figure = next(
         line for line in book.page("06_latent_space").text.splitlines() if line.startswith(":runs:")
     )
-    assert sorted(json.loads(figure.partition("'")[2].rstrip("'"))) == sorted(live_runs.EXPLORER)
-    assert sorted(path.name for path in (live_runs.LIVE / "runs").iterdir()) == sorted(
-        live_runs.EXPLORER
+    assert sorted(json.loads(figure.partition("'")[2].rstrip("'"))) == sorted(record_runs.EXPLORER)
+    assert sorted(path.name for path in (ROOT / LIVE / "runs").iterdir()) == sorted(
+        record_runs.EXPLORER
     )
     chapter = book.page("05_linear_vae").text
-    for model, objective in live_runs.EXPLORER.values():
+    for model, objective in record_runs.EXPLORER.values():
         weight = getattr(objective, "kl_weight", None)
         written = f"NegativeELBO(kl_weight={weight})" if weight else "SquaredError()"
         assert f'"{model}", {written}' in chapter
@@ -656,11 +752,11 @@ def test_the_explorers_runs_are_those_that_the_chapter_trains(book):
 
 @pytest.mark.parametrize(("name", "budget"), [("digits", "full"), ("mnist", "quick")])
 def test_runs_are_recorded_on_mnist_at_the_full_budget_only(monkeypatch, name, budget):
-    monkeypatch.setattr(live_runs, "load_images", lambda: SimpleNamespace(name=name))
-    monkeypatch.setattr(live_runs, "fetch_runs", lambda *_: pytest.fail("it trains"))
+    monkeypatch.setattr(record_runs, "load_images", lambda: SimpleNamespace(name=name))
+    monkeypatch.setattr(record_runs, "fetch_runs", lambda *_: pytest.fail("it trains"))
     monkeypatch.setenv("LECTURE_VAE_BUDGET", budget)
     with pytest.raises(SystemExit, match=f"MNIST at the full budget, got {name} and {budget}"):
-        live_runs.main()
+        record_runs.main()
 
 
 def test_what_the_pages_say_of_the_balance_is_in_its_pack(tmp_path):

@@ -1,11 +1,12 @@
 """The layout of the packages: what may import what.
 
-``benchmarks -> lecture_grader -> lecture_vae``: who stands higher imports from below, never the
-other way round. Inside a package a module imports only from modules before it, which is the order
-in which the package is to be read.
+``benchmarks -> lecture_book -> lecture_grader -> lecture_vae``: who stands higher imports from
+below, never the other way round. Inside a package a module imports only from modules before it,
+which is the order in which the package is to be read.
 """
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,16 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
     ),
     ("", ["cli"], {"sandbox", "authoring", "reporting", "grade"}, {"command_line"}),
 ]  # fmt: skip
+# The book imports what it likes of the packages below it.
+LECTURE_BOOK = [
+    "project", "tables", "site", "records", "execution", "notebooks.inline", "notebooks.myst",
+    "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
+    "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
+    "notebooks.write", "solutions", "build", "figures.record_runs", "figures.overview",
+    "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
+    "hooks.citations", "hooks.launching", "hooks.accessibility", "hooks.solutions", "extension",
+]  # fmt: skip
+PACKAGES = "lecture_vae", "lecture_grader", "lecture_book"
 # The one import upwards: notebooks that were handed out before version 0.3 name this module.
 RE_EXPORT = "lecture_vae/grading/selfcheck.py"
 
@@ -117,11 +128,7 @@ def imported(source: str) -> set[str]:
 
 def ours(source: str) -> set[str]:
     """The modules of our packages, and what lies outside of them, that a source imports."""
-    known = {
-        f"{package}.{name}"
-        for package in ("lecture_vae", "lecture_grader")
-        for name in modules_of(package)
-    }
+    known = {f"{package}.{name}" for package in PACKAGES for name in modules_of(package)}
     return {name for name in imported(source) if name in known or name.split(".")[0] in OUTSIDE}
 
 
@@ -167,6 +174,54 @@ def test_rooms_of_the_grader_import_what_the_table_allows():
     for dotted, (place, name) in named.items():
         source = files[dotted].read_text(encoding="utf8")
         assert against_the_rules(place, name, source) == [], dotted
+
+
+def book_out_of_order(module: str, source: str) -> list[str]:
+    """What a module of the book imports although it comes later, or lies outside."""
+    before = {f"lecture_book.{name}" for name in LECTURE_BOOK[: LECTURE_BOOK.index(module)]}
+    later = ours(source) - before
+    return sorted(name for name in later if not name.startswith(("lecture_vae", "lecture_grader")))
+
+
+def test_modules_of_the_book_import_only_from_earlier_ones():
+    files = modules_of("lecture_book")
+    assert sorted(files) == sorted(LECTURE_BOOK)
+    for module in LECTURE_BOOK:
+        source = files[module].read_text(encoding="utf8")
+        assert book_out_of_order(module, source) == [], module
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        ("site", "from lecture_book import build", ["lecture_book.build"]),
+        ("notebooks.pages", "def f():\n    from lecture_book.notebooks.write import drift",
+         ["lecture_book.notebooks.write"]),
+        ("records", "import benchmarks.report", ["benchmarks.report"]),
+        ("build", "from lecture_book.project import digest", []),
+        ("build", "from lecture_grader.cells import ids", []),
+    ],
+)  # fmt: skip
+def test_an_import_of_the_book_against_the_order_is_reported(module, source, found):
+    assert book_out_of_order(module, source) == found
+
+
+def test_what_is_below_the_book_does_not_import_it():
+    assert out_of_order("cli", "from lecture_book import build") == ["lecture_book.build"]
+    assert against_the_rules(0, "seed", "import lecture_book.site") == ["lecture_book.site"]
+
+
+def test_the_wheel_holds_the_packages_and_no_module_lies_in_the_text_of_the_book():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
+    wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(wheel) == sorted(PACKAGES)
+    assert sorted(path.parent.name for path in ROOT.glob("*/__init__.py")) == sorted(PACKAGES)
+    assert list((ROOT / "book").rglob("*.py")) == []
+
+
+def test_the_book_does_not_change_where_python_looks_for_modules():
+    for module, path in modules_of("lecture_book").items():
+        assert "sys.path" not in path.read_text("utf8"), module
 
 
 def test_one_module_of_the_core_imports_from_above():
@@ -219,7 +274,7 @@ def test_the_public_names_follow_the_order():
 def test_no_file_of_the_packages_is_longer_than_300_lines():
     long = {
         path.relative_to(ROOT).as_posix(): lines
-        for package in ("lecture_vae", "lecture_grader")
+        for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         if (lines := len(path.read_text("utf8").splitlines())) > 300
     }

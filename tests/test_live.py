@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BROWSER, FORMULAS_SET
+from conftest import BROWSER, FORMULAS_SET, SITE
 from PIL import Image
-from stills import FIGURES, SITE, Quiet, pages_of, serve
+
+from lecture_book.figures.stills import FIGURES
+from lecture_book.site import QuietHandler, pages_of, serve
 
 CHAPTER = FIGURES["explorer"]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -274,7 +276,7 @@ def test_from_a_file_the_page_says_how_to_serve_it(visit):
     assert here.page.locator("[data-live=explorer] img").is_visible()
 
 
-class Stock(Quiet):
+class Stock(QuietHandler):
     """Knows the types of a stock nginx, and answers no request for a part of a file."""
 
     TYPES = {  # noqa: RUF012

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from flatten import Block, Book, Page, blocks, read_book
 from torch import distributions as dist
 
 import lecture_vae
+from lecture_book.notebooks.book import Book, read_book
+from lecture_book.notebooks.myst import Block, blocks
+from lecture_book.notebooks.pages import Page
 from lecture_vae import NegativeELBO, SquaredError, build_model, evaluate, kl_to_standard_normal
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,25 +1,22 @@
 """The notebooks beside the chapters: the same cells, executed, readable outside of the site."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-import notebooks
-from flatten import (
-    Book,
-    FlattenError,
-    Page,
-    flatten_markdown,
-    flatten_page,
-    page_targets,
-    read_book,
-)
+from lecture_book.notebooks import write
+from lecture_book.notebooks.book import Book, read_book
+from lecture_book.notebooks.flatten import flatten_page
+from lecture_book.notebooks.inline import EXTENSIONS, FlattenError
+from lecture_book.notebooks.labels import page_targets
+from lecture_book.notebooks.markdown import Flattener
+from lecture_book.notebooks.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPARED = "nbval-check-output"
@@ -193,13 +190,73 @@ def test_cell_ids_say_where_a_cell_stands(small):
         ("{doc}`99_no`", "no page is named '99_no'"),
         ("![a](a.png)", "cannot show a.png"),
         ("A note[^1].", "no footnotes"),
+        ("A note[^1].\n\n[^1]: Deep.", "no footnotes|footnote_reference_open has no plain form"),
+        ("A fee of $5.", "a formula is not closed"),
+        ("{eq}`eq-sum", "a role is not closed"),
+        ("{{ a_loss }", "a substitution is not closed"),
+        ("A <b>word</b>.", "html_inline has no plain form"),
+        ("<div>\nx\n</div>", "html_block has no plain form"),
+        ("[a][b]\n\n[b]: https://a.org", "with its address elsewhere"),
+        ("- :::{note}\n  x\n  :::", "must begin on a line of its own"),
+        ("> ```python\n> x\n> ```", "must begin on a line of its own"),
+        ("(a-label)=\n+++", "myst_block_break has no plain form"),
     ],
 )
 def test_what_cannot_be_shown_in_a_notebook_is_refused(small, text, reason):
     page = Page("book/03_bad", 3, text)
     with pytest.raises(FlattenError) as error:
-        flatten_markdown(text, page, small)
-    assert reason in str(error.value)
+        Flattener(page, small).markdown(text)
+    assert re.search(reason, str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "flat"),
+    [
+        (r"\$5 and \{eq}`x`", r"\$5 and \{eq}`x`"),
+        ("`` {eq}`x` `` and `$`", "`` {eq}`x` `` and `$`"),
+        ("[{{ a_loss }} nats](https://a.org/b_(c))", "[36.60 nats](https://a.org/b_(c))"),
+        ("*[{eq}`eq-sum` in *it*](https://a.org)*", "*[(1.1) in *it*](https://a.org)*"),
+        ("| a | b |\n|---|---|\n| {eq}`eq-sum` | x |", "| a | b |\n|---|---|\n| (1.1) | x |"),
+        ("1. a\n\n   ```\n   {eq}`b`\n   ```\n", "1. a\n\n   ```\n   {eq}`b`\n   ```"),
+        ("1. a\n\n   $$\n   a\n   $$ (eq-sum)\n", "1. a\n\n   $$ a \\tag{1.1} $$"),
+        ("$$\na\n\n  b\n$$", "$$\na\n  b\n$$"),
+        ("Text\n~~~{tip}\nx\n~~~\nText", "Text\n> **Tip.** x\nText"),
+        ("::::{note}\n:::{tip}\nx\n:::\n::::", "> **Note.** > **Tip.** x"),
+        ("Setext {eq}`eq-sum`\n---\n\n***", "Setext (1.1)\n---\n\n***"),
+        ("    {eq}`code`", "    {eq}`code`"),
+        ("[](#eq-other), [](02_second.md)",
+         "[(2.1)](02_second.ipynb), [The second chapter](02_second.ipynb)"),
+    ],
+)  # fmt: skip
+def test_what_is_rewritten_is_what_the_sites_parser_reads(small, text, flat):
+    assert Flattener(small.page("01_first"), small).markdown(text) == flat
+
+
+def test_the_parser_reads_what_the_site_reads():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
+    assert set(config["parse"]["myst_enable_extensions"]) == EXTENSIONS
+
+
+def test_an_error_names_the_chapter(small):
+    page = Page("book/03_bad", 3, HEAD + "{mystery}`x`\n\n```{code-cell} ipython3\n1\n```\n")
+    with pytest.raises(FlattenError, match=r"^book/03_bad: the role \{mystery\}"):
+        flatten_page(page, small)
+
+
+def test_a_page_of_the_same_name_in_another_folder_is_another_page(small):
+    """As in Sphinx, names are relative to the folder of the page."""
+    text = "# Exercises\n\n{doc}`../01_first` and {doc}`01_first`"
+    exercise = Page("book/exercises/01_first", None, text)
+    small.pages.append(exercise)
+    flat = Flattener(exercise, small).markdown(text)
+    assert flat == "# Exercises\n\n[The first chapter](../01_first.ipynb) and Exercises"
+    link = Flattener(small.page("02_second"), small).markdown("{doc}`exercises/01_first`")
+    assert link == "[Exercises](exercises/01_first.md)"
+
+
+def test_labels_are_not_looked_for_where_no_markdown_stands():
+    text = "```{code-block} text\n$$ a $$ (eq-a)\n```\n\n```{math}\n:label: eq-b\nb\n```"
+    assert [label for label, _ in page_targets(Page("book/04_x", 4, text))] == ["eq-b"]
 
 
 def test_the_same_kind_counts_on_within_a_chapter_and_from_one_in_the_next():
@@ -213,20 +270,20 @@ def test_the_same_kind_counts_on_within_a_chapter_and_from_one_in_the_next():
 
 def flattened_files(book: Book) -> None:
     for page in book.notebooks:
-        notebooks.write(flatten_page(page, book), notebooks.path_of(page, book))
+        write.write(flatten_page(page, book), write.path_of(page, book))
 
 
 def test_notebooks_are_their_chapters():
-    assert notebooks.drift(read_book(ROOT)) == []
+    assert write.drift(read_book(ROOT)) == []
 
 
 def test_drift_is_reported(small):
     flattened_files(small)
-    assert notebooks.drift(small) == []
+    assert write.drift(small) == []
     path = small.root / "book" / "02_second.ipynb"
     path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
     (small.root / "book" / "01_first.ipynb").rename(small.root / "book" / "09_old.ipynb")
-    assert notebooks.drift(small) == [
+    assert write.drift(small) == [
         "01_first.ipynb is missing",
         "02_second.ipynb: 02_second-002 differs: '1 + 1'",
         "09_old.ipynb belongs to no chapter",
@@ -236,7 +293,7 @@ def test_drift_is_reported(small):
 def test_a_changed_record_is_drift(small):
     flattened_files(small)
     small.values["a_loss"] = "36.61"
-    assert notebooks.drift(small) == ["01_first.ipynb: 01_first-000 differs: '# The first chapter'"]
+    assert write.drift(small) == ["01_first.ipynb: 01_first-000 differs: '# The first chapter'"]
 
 
 # ---------------------------------------------------------------------------- execution
@@ -276,7 +333,7 @@ def code_notebook(*sources: str, compared: bool = True) -> nbformat.NotebookNode
 
 
 def ran(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    notebooks.execute(notebook, "x", {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+    write.execute(notebook, "x", {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
     return notebook
 
 
@@ -284,8 +341,8 @@ def test_running_twice_gives_the_same_bytes(tmp_path):
     source = "import sys\nfor i in range(3):\n    print(i); sys.stdout.flush()\n1 + 1"
     for name in ("a", "b"):
         notebook = ran(code_notebook(source))
-        notebooks.keep_compared_outputs(notebook, "x")
-        notebooks.write(notebook, tmp_path / name)
+        write.keep_compared_outputs(notebook, "x")
+        write.write(notebook, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert "version" not in notebook.metadata.language_info
     printed, shown = notebook.cells[0].outputs
@@ -300,7 +357,7 @@ def test_a_chapter_runs_in_a_folder_of_its_own():
 
 def test_outputs_that_are_not_compared_are_dropped():
     notebook = ran(code_notebook("print(1)", compared=False))
-    notebooks.keep_compared_outputs(notebook, "x")
+    write.keep_compared_outputs(notebook, "x")
     assert notebook.cells[0].outputs == []
     assert notebook.cells[0].execution_count == 1
 
@@ -314,14 +371,14 @@ def test_outputs_that_are_not_compared_are_dropped():
     ],
 )
 def test_a_compared_cell_must_show_text(source, reason):
-    with pytest.raises(notebooks.NotebookError, match=reason):
-        notebooks.keep_compared_outputs(ran(code_notebook(source)), "x")
+    with pytest.raises(write.NotebookError, match=reason):
+        write.keep_compared_outputs(ran(code_notebook(source)), "x")
 
 
 def test_an_error_and_a_warning_stop_the_making_of_notebooks():
-    with pytest.raises(notebooks.NotebookError, match="ZeroDivisionError"):
+    with pytest.raises(write.NotebookError, match="ZeroDivisionError"):
         ran(code_notebook("1 / 0"))
-    with pytest.raises(notebooks.NotebookError, match="it is old"):
+    with pytest.raises(write.NotebookError, match="it is old"):
         ran(code_notebook("import warnings; warnings.warn('it is old', FutureWarning)"))
 
 
@@ -344,9 +401,9 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
 def test_nbval_passes_on_the_right_number_and_fails_on_a_changed_one(tmp_path):
     notebook = ran(code_notebook("x = 6 * 7", "print(x)"))
     notebook.cells[0].metadata = {}
-    notebooks.keep_compared_outputs(notebook, "x")
+    write.keep_compared_outputs(notebook, "x")
     path = tmp_path / "number.ipynb"
-    notebooks.write(notebook, path)
+    write.write(notebook, path)
     right = nbval(path)
     assert right.returncode == 0, right.stdout
     path.write_text(path.read_text().replace('"42\\n"', '"43\\n"'))

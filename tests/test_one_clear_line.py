@@ -5,7 +5,6 @@ import stat
 import sys
 from pathlib import Path
 
-import build
 import imageio_ffmpeg
 import pytest
 import torch
@@ -13,6 +12,7 @@ import torchvision.datasets
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
+from lecture_book import build
 from lecture_grader.cli import app as grader
 from lecture_vae import NegativeELBO, TrainConfig, fetch_run, load_images
 from lecture_vae.cli import app
@@ -400,7 +400,9 @@ def output_is_a_file(patch):
 
 
 def output_on_a_full_disk(patch):
-    refuse(patch, "build.write_stamp", OSError(28, "No space left on device", "_build/x"))
+    refuse(
+        patch, "lecture_book.build.write_stamp", OSError(28, "No space left on device", "_build/x")
+    )
 
 
 @pytest.mark.parametrize(
@@ -419,7 +421,6 @@ def output_on_a_full_disk(patch):
     ],
 )
 def test_a_book_that_cannot_be_built_is_one_clear_line(here, monkeypatch, capsys, spoil, message):
-    monkeypatch.setattr(build, "ROOT", Path.cwd())
     monkeypatch.setattr(build, "run_jupyter_book", lambda *_: pytest.fail("it builds"))
     monkeypatch.setattr(sys, "argv", ["build.py"])
     Path("_config.yml").touch()

@@ -1,17 +1,16 @@
 """The performance page: its tables say what was recorded, its pictures are of these records."""
 
 import copy
+import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
+import report
+import report_tables
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-import performance
-from recorded import missing, recorded_values
+from lecture_book.records import PERFORMANCE, missing, recorded_values
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = re.compile(r"for question in (.*?); do")
@@ -19,7 +18,7 @@ BENCH = re.compile(r"for question in (.*?); do")
 
 @pytest.fixture(scope="module")
 def records():
-    return performance.read_records(ROOT)
+    return report.read_records(ROOT)
 
 
 def rows_of(table):
@@ -34,7 +33,7 @@ def row_of(table, start):
 
 def test_everything_that_make_bench_measures_is_recorded_and_explained(records):
     measured = BENCH.search((ROOT / "Makefile").read_text(encoding="utf8"))[1].split()
-    assert sorted(measured) == sorted(performance.RECORDS) == sorted(records)
+    assert sorted(measured) == sorted(report.RECORDS) == sorted(records)
     readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf8")
     for name in measured:
         assert f"| `{name}.py` | `results/{name}.json` |" in readme
@@ -49,16 +48,33 @@ def test_the_records_say_where_when_and_on_what_they_were_measured(records):
         assert records[name]["data"]["name"] == "mnist", name
 
 
+def test_the_page_quotes_what_the_records_give(records):
+    written = json.loads((ROOT / PERFORMANCE).read_text(encoding="utf8"))
+    assert written == report_tables.report_values(records), "run `python benchmarks/report.py`"
+    quoted = {name for name in recorded_values(ROOT) if name.startswith("bench_")}
+    assert quoted == {f"bench_{name}" for name in written}
+
+
+def test_a_report_of_half_the_records_is_refused(records, monkeypatch, tmp_path):
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    for name in {*report.RECORDS} - {"peers", "book"}:
+        (tmp_path / "results" / f"{name}.json").write_text(json.dumps(records[name]))
+    with pytest.raises(SystemExit, match="not measured yet: peers"):
+        report.main()
+    assert not (tmp_path / PERFORMANCE).exists()
+
+
 def test_what_was_not_reached_is_said(records):
     slower = copy.deepcopy(records)
     slower["imports"]["median_s"]["lecture-vae --help"] = 0.51
     slower["animation"]["celluloid_per_ours"] = 9.9
-    table = performance.goals_table(slower)
+    table = report_tables.goals_table(slower)
     assert row_of(table, "`lecture-vae --help`")[1:] == ["0.51 s", "", "0.51", "≤ 0.5", "**no**"]
     assert row_of(table, "A video")[-1] == "**no**"
     slower["imports"]["median_s"]["lecture-vae --help"] = 0.49
     slower["animation"]["celluloid_per_ours"] = 10.1
-    table = performance.goals_table(slower)
+    table = report_tables.goals_table(slower)
     assert row_of(table, "`lecture-vae --help`")[-1] == "yes"
     assert row_of(table, "A video")[-1] == "yes"
 
@@ -67,9 +83,9 @@ def test_a_step_is_compared_with_its_own_floor(records):
     other = copy.deepcopy(records)
     ms = other["steps"]["models"]["conv-vae"]["median_ms_per_step"]
     ms["train"], ms["floor"] = 6.0, 4.0
-    table = performance.goals_table(other)
+    table = report_tables.goals_table(other)
     assert row_of(table, "A step of the convolutional")[3:] == ["1.5", "≤ 2", "yes"]
-    assert row_of(performance.steps_table(other["steps"], "conv-vae"), "floor")[2] == "1.00"
+    assert row_of(report_tables.steps_table(other["steps"], "conv-vae"), "floor")[2] == "1.00"
 
 
 def test_the_lecture_is_compared_with_the_original_as_it_was(records):
@@ -78,7 +94,7 @@ def test_the_lecture_is_compared_with_the_original_as_it_was(records):
         way["lecture_s"] = 60.0 if name == "ours" else 1200.0
     last = "the original's way, 8 workers"
     other["lecture"]["ways"][last]["lecture_s"] = 660.0
-    row = row_of(performance.goals_table(other), "The five runs")
+    row = row_of(report_tables.goals_table(other), "The five runs")
     assert row == [
         "The five runs of the lecture",
         "1.0 min",
@@ -94,28 +110,29 @@ def test_the_slowest_page_and_the_heaviest_figure_are_named(records):
     pages["lighthouse_performance"]["book/errata.html"]["median"] = 3
     pages["live_bytes"]["divergence"] = 1_500_000
     pages["frame_ms"]["here"]["p95"] = 8.1
-    table = performance.goals_table(dict(records) | {"pages": pages})
+    table = report_tables.goals_table(dict(records) | {"pages": pages})
     assert row_of(table, "Speed of the slowest page")[2:] == [
         "Lighthouse: errata", "3.0", "≥ 90", "**no**",
     ]  # fmt: skip
     assert row_of(table, "A live figure's files")[3:] == ["1.5", "≤ 1", "**no**"]
     assert row_of(table, "A move in the explorer")[3:] == ["8.1", "≤ 8", "**no**"]
-    assert len(rows_of(performance.pages_table(pages))) == len(pages["page_bytes"]) > 20
+    assert len(rows_of(report_tables.pages_table(pages))) == len(pages["page_bytes"]) > 20
 
 
 def test_a_run_on_jax_overtakes_ours_where_the_lines_cross(records):
     peers = copy.deepcopy(records["peers"])
     ours, jax = (
-        peers["peers"][n]["modes"][performance.ONE] for n in (performance.OURS, performance.JAX)
+        peers["peers"][n]["modes"][report_tables.ONE]
+        for n in (report_tables.OURS, report_tables.JAX)
     )
     ours |= {"ms_per_step_with_evaluations": [2.0, 3.0, 4.0], "once_s": 0.5}
     jax |= {"ms_per_step_with_evaluations": [1.0], "once_s": 10.5}
-    assert performance.break_even(peers) == pytest.approx(5000)  # 0.5 + 0.003 n = 10.5 + 0.001 n
+    assert report_tables.break_even(peers) == pytest.approx(5000)  # 0.5 + 0.003 n = 10.5 + 0.001 n
 
 
 def test_the_shares_of_a_step_add_up(records):
-    for model in performance.MODELS:
-        text = performance.profile(records["steps"], model)
+    for model in report_tables.MODELS:
+        text = report_tables.profile(records["steps"], model)
         parts = records["steps"]["models"][model]["profile_us_per_step"]
         assert text.startswith(f"products {100 * parts['products'] / parts['all']:.0f} %")
         shares = re.findall(r"(\d+) %", text)
@@ -124,19 +141,19 @@ def test_the_shares_of_a_step_add_up(records):
 
 
 def test_the_pictures_are_those_of_the_records():
-    for name in performance.PICTURES:
-        with Image.open(ROOT / performance.STATIC / name) as picture:
+    for name in report.PICTURES:
+        with Image.open(ROOT / report.STATIC / name) as picture:
             drawn_from = picture.text["Records"]
-        assert drawn_from == performance.records_digest(ROOT), (
-            f"{name} shows other records: run `python book/_ext/performance.py`"
+        assert drawn_from == report.records_digest(ROOT), (
+            f"{name} shows other records: run `python benchmarks/report.py`"
         )
 
 
 def test_the_pictures_show_every_peer_and_every_size(records):
-    lines = performance.draw_peers(records).axes[0].get_lines()
+    lines = report.draw_peers(records).axes[0].get_lines()
     shown = [name for name in records["peers"]["peers"] if "vmap" not in name]
     assert [line.get_label() for line in lines] == [*shown, "matrix products alone"]
-    points = [ax.get_lines()[0].get_xdata() for ax in performance.draw_scaling(records).axes]
+    points = [ax.get_lines()[0].get_xdata() for ax in report.draw_scaling(records).axes]
     assert sum(map(len, points)) == len(records["scaling"]["median_s"])
     for x in points:
         assert list(x) == sorted(x)

@@ -4,7 +4,6 @@ import html
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +18,13 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 from sphinx_book_theme.header_buttons.launch import add_launch_buttons
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-from build import read_stamp, sources_digest
-from exercise_pages import assignments, page_text
-from flatten import flatten_page, install_cell, read_book, toc_pages
-from launching import LINK_GENERATOR, launch_on_any_hub
-
+from lecture_book.hooks.launching import LINK_GENERATOR, launch_on_any_hub
+from lecture_book.notebooks.book import read_book
+from lecture_book.notebooks.cells import install_cell
+from lecture_book.notebooks.exercises import assignments, page_text
+from lecture_book.notebooks.flatten import flatten_page
+from lecture_book.project import toc_pages
+from lecture_book.site import read_stamp, sources_digest
 from lecture_grader.authoring.handout import student_notebook
 
 ROOT = Path(__file__).resolve().parents[1]

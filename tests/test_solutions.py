@@ -13,13 +13,11 @@ import pytest
 import yaml
 from sphinx.project import Project
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-import build
-import solutions
-from exercise_pages import assignments, page_text
-from flatten import toc_pages
-
+from lecture_book import build, solutions
+from lecture_book.hooks.solutions import only_pages_of_the_toc
+from lecture_book.notebooks.exercises import assignments, page_text
+from lecture_book.project import toc_pages
+from lecture_book.site import read_stamp
 from lecture_grader.authoring.assignment import read_assignment
 from lecture_grader.authoring.handout import student_notebook
 
@@ -57,7 +55,7 @@ def test_the_patterns_alone_let_nothing_but_the_book_be_a_page(tree):
 def test_the_toc_alone_lets_nothing_but_its_pages_be_a_page(tree):
     (tree / "book" / "draft.md").touch()
     app, config = SimpleNamespace(srcdir=tree), SimpleNamespace()
-    solutions.only_pages_of_the_toc(app, config)
+    only_pages_of_the_toc(app, config)
     assert pages(tree, include_paths=config.include_patterns) == {
         docname for docname, _ in toc_pages(ROOT)
     }
@@ -69,7 +67,7 @@ def test_a_checkout_may_lie_in_a_folder_of_any_name(tmp_path):
     signs = "" if os.name == "nt" else "*?"
     checkout = tmp_path / f"a [b] {{c}} ! %20 #é {signs}"
     ignored = shutil.ignore_patterns("__pycache__", "live", "*.ipynb_checkpoints")
-    for name in ("_ext", "_static", "_templates", "exercises"):
+    for name in ("_static", "_templates", "exercises"):
         shutil.copytree(ROOT / "book" / name, checkout / "book" / name, ignore=ignored)
     for name in ("exercises", "results"):
         shutil.copytree(ROOT / name, checkout / name)
@@ -82,9 +80,11 @@ def test_a_checkout_may_lie_in_a_folder_of_any_name(tmp_path):
     config = CONFIG | {"exclude_patterns": ["**/*.ipynb", "*.ipynb"]}
     config["execute"] = CONFIG["execute"] | {"execute_notebooks": "off"}
     (checkout / "_config.yml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, checkout / "book" / "_ext" / "build.py"]
+    command = [sys.executable, "-m", "lecture_book.build"]
     environment = os.environ | {"LECTURE_VAE_DATA": "digits"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=checkout / "book", env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     site = checkout / "_build" / "html"
     built = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
@@ -171,7 +171,7 @@ def test_a_site_that_shows_a_solution_is_removed(project, monkeypatch, capsys, s
     monkeypatch.setattr(build, "run_jupyter_book", writes(solved=True, status=status))
     assert build.build_book(project, project) == (status or 1)
     assert not (project / "_build" / "html").exists()
-    assert build.read_stamp(project / "_build")["sources"] is None
+    assert read_stamp(project / "_build")["sources"] is None
     message = capsys.readouterr().err
     assert "must show no solution, wrong answer or hidden check, but it did" in message
     assert "\n  exercises/small.html: the solution of mean-and-variance\n" in message

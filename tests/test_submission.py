@@ -1,7 +1,6 @@
 import copy
 import json
 import random
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +161,7 @@ def test_what_is_as_handed_out_is_not_the_students():
 
 
 def test_the_cell_that_the_book_puts_first_is_known():
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    from flatten import install_cell
+    from lecture_book.notebooks.cells import install_cell
 
     assert install_cell(ROOT) == INSTALL
 

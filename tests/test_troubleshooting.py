@@ -10,12 +10,9 @@ from types import SimpleNamespace
 import pytest
 from bs4 import BeautifulSoup
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-import notebooks
-from flatten import read_book
-from lecture_book import LiveFigure
-
+from lecture_book.hooks.live_figures import LiveFigure
+from lecture_book.notebooks import write
+from lecture_book.notebooks.book import read_book
 from lecture_grader.sandbox import choose as sandbox
 from lecture_grader.sandbox.confine import SandboxError
 from lecture_vae import (
@@ -68,7 +65,7 @@ def edited_chapter() -> str:
         else page
         for page in book.pages
     ]
-    return "\n".join(notebooks.drift(book))
+    return "\n".join(write.drift(book))
 
 
 @pytest.fixture

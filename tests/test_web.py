@@ -5,7 +5,6 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
-
-import live_runs
-
+from lecture_book.figures import record_runs
 from lecture_vae import (
     NegativeELBO,
     SquaredError,
@@ -283,7 +279,7 @@ def test_the_recorded_balance_is_small_and_of_the_recorded_runs():
         ours = described["runs"][key]["ours"]
         assert (found[weight]["steps"], found[weight]["data"]) == (ours["steps"], "mnist")
         assert found[weight]["test_loss"] == pytest.approx(ours["test_loss"], rel=1e-9)
-    assert sorted(found) == sorted(live_runs.WEIGHTS)
+    assert sorted(found) == sorted(record_runs.WEIGHTS)
     # What chapter 5 says of them. A latent is in use if its KL is above 0.01 nats.
     used = {w: sum(kl > 0.01 for kl in row["kl_per_latent"]) for w, row in found.items()}
     assert {w: n for w, n in used.items() if w >= 6} == {

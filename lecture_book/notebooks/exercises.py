@@ -1,26 +1,20 @@
 """The pages of exercises: statement and hints for readers, the notebook for students.
 
-Both come out of the source in `exercises/`, which also holds solutions and hidden checks. Only in
-an instructor's build (`LECTURE_VAE_SOLUTIONS=1`) do the pages show these.
+Both are made from the source in `exercises/`, which also holds solutions and hidden checks. Only in
+an instructor's build do the pages show these.
 """
 
-import os
 import re
 from pathlib import Path
 
 import nbformat
-from flatten import install_cell
 
+from lecture_book.notebooks.cells import install_cell
 from lecture_grader.authoring.assignment import Assignment, read_assignment
 from lecture_grader.authoring.handout import student_notebook
 from lecture_grader.authoring.page import page
 
 FOLDER = "book/exercises"
-
-
-def solutions_wanted() -> bool:
-    """Whether this is an instructor's build."""
-    return os.environ.get("LECTURE_VAE_SOLUTIONS", "") == "1"
 
 
 def assignments(root: Path) -> list[Assignment]:

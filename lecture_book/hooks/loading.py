@@ -1,4 +1,7 @@
-"""Pages that everybody can read: aloud, and before their scripts are there."""
+"""Loading: the text of a page comes first, its scripts and pictures after it.
+
+Formulas are typeset when the page has been shown: `_static/formulas.js` loads MathJax.
+"""
 
 import re
 from pathlib import Path
@@ -8,32 +11,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-# What the tools behind the pages write, and what a screen reader understands in its place.
-MENDED = [
-    # The name of a folded cell is what stands there to be read.
-    (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
-    # The empty corner of a table heads nothing.
-    (re.compile(r"<th\b([^>]*)>(?:<p></p>)?\s*</th>"), r"<td\1></td>"),
-    # The role of an entry is deprecated, and its list must hold items.
-    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
-]
 IMAGE = re.compile(r'<img(?P<rest>\b[^>]*?\bsrc="(?P<src>[^"]*)"[^>]*>)')
-PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # of a signature, one on each line
-
-
-def mend_body(
-    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Give tables, folded cells, references and signatures markup that can be read aloud."""
-
-    def listed(match: re.Match[str]) -> str:
-        items = match[1].replace("<dd>", "<li>").replace("</dd>", "</li>")
-        return f'<ul class="parameters">\n{items}</ul>'
-
-    body = context.get("body", "")
-    for written, wanted in MENDED:
-        body = written.sub(wanted, body)
-    context["body"] = PARAMETERS.sub(listed, body)
 
 
 def without_script(html: str, name: str) -> str:
@@ -68,7 +46,7 @@ def defer_scripts(
         )
 
 
-def place_of(path: Path) -> str:
+def lazy_attributes(path: Path) -> str:
     """The attributes of an image that keeps its place and comes after the text.
 
     `paper.js` then fetches what nobody has scrolled to: Chromium would not print it.
@@ -78,7 +56,7 @@ def place_of(path: Path) -> str:
     return f'loading="lazy" width="{width}" height="{height}"'
 
 
-def place_images(
+def reserve_space(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Keep the place of every image, so that the text below does not jump when it comes."""
@@ -88,6 +66,6 @@ def place_images(
         path = files.get(match["src"].rpartition("/")[2])
         if path is None or path.suffix != ".png" or "width" in match[0]:
             return match[0]
-        return f"<img {place_of(path)}{match['rest']}"
+        return f"<img {lazy_attributes(path)}{match['rest']}"
 
     context["body"] = IMAGE.sub(sized, context.get("body", ""))

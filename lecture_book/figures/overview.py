@@ -1,7 +1,7 @@
 """The picture in the README: codes of an autoencoder and a VAE, and what the VAE decodes.
 
-`LECTURE_VAE_BUDGET=full python book/_ext/overview.py`, with MNIST at hand, draws it again from the
-runs in the store (and trains them if they are not there).
+`LECTURE_VAE_BUDGET=full python -m lecture_book.figures.overview` draws it again, with MNIST, from
+the runs in the store, and trains those that are missing.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ import matplotlib
 import torch
 from matplotlib.figure import Figure
 
+from lecture_book.project import root_or_exit
 from lecture_vae import (
     NegativeELBO,
     SquaredError,
@@ -21,7 +22,7 @@ from lecture_vae import (
     plot_latents,
 )
 
-PICTURE = Path(__file__).parents[1] / "_static" / "overview.png"
+PICTURE = Path("book") / "_static" / "overview.png"  # in a checkout
 
 
 def draw() -> Figure:
@@ -43,5 +44,6 @@ def draw() -> Figure:
 
 if __name__ == "__main__":
     matplotlib.use("Agg")
-    draw().savefig(PICTURE, dpi=100)
-    print(PICTURE)
+    path = root_or_exit() / PICTURE
+    draw().savefig(path, dpi=100)
+    print(path)

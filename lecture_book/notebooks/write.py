@@ -1,4 +1,4 @@
-"""The chapters as executed notebooks, for Colab and nbval: `make notebooks` runs this.
+"""Write the chapters as executed notebooks: `python -m lecture_book.notebooks.write`.
 
 Each chapter's .md gets a sibling .ipynb. All cells run; outputs are kept only where nbval compares
 them (cells tagged `nbval-check-output`), so that the files stay small and two runs give the same
@@ -12,15 +12,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-import exercise_pages
 import nbformat
-from build import ROOT, choose_data, kernel_environment
-from flatten import Book, FlattenError, Page, flatten_page, notebook_metadata, read_book
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-from recorded import RecordError
 
+from lecture_book.execution import choose_data, kernel_environment
+from lecture_book.notebooks import exercises
+from lecture_book.notebooks.book import Book, read_book
+from lecture_book.notebooks.cells import notebook_metadata
+from lecture_book.notebooks.flatten import flatten_page
+from lecture_book.notebooks.inline import FlattenError
+from lecture_book.notebooks.pages import Page
+from lecture_book.project import ProjectError, project_root
+from lecture_book.records import RecordError
 from lecture_grader.authoring.assignment import ExerciseError
 
 COMPARED = "nbval-check-output"
@@ -164,23 +169,27 @@ def make_notebooks(book: Book, names: list[str]) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Write the chapters as executed notebooks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lecture_book.notebooks.write",
+        description="Write the chapters as executed notebooks.",
+    )
     parser.add_argument("chapters", nargs="*", help="file names without suffix (default: all)")
     parser.add_argument("--check", action="store_true", help="only list what has drifted")
     arguments = parser.parse_args()
     try:
-        book = read_book(ROOT)
+        root = project_root()
+        book = read_book(root)
         unknown = set(arguments.chapters) - {page.stem for page in book.notebooks}
         if unknown:
             raise NotebookError(f"no chapter is named {', '.join(sorted(unknown))}")
         if arguments.check:
-            lines = drift(book) + exercise_pages.drift(ROOT)
+            lines = drift(book) + exercises.drift(root)
             print("\n".join(lines) or "Every notebook is its chapter.")
             return 1 if lines else 0
         if not arguments.chapters:
-            exercise_pages.write(ROOT)
+            exercises.write(root)
         make_notebooks(book, arguments.chapters)
-    except (ExerciseError, FlattenError, NotebookError, RecordError) as error:
+    except (ExerciseError, FlattenError, NotebookError, ProjectError, RecordError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

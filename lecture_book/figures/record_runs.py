@@ -1,13 +1,14 @@
 """The runs that the live figures show.
 
-`LECTURE_VAE_BUDGET=full python book/_ext/live_runs.py` records them: on MNIST it trains what the
-store lacks (about 20 core-minutes) and writes the packs of `book/_static/live`. A book built at the
-full budget puts the runs of its own cells in the place of the explorer's recorded ones.
+`LECTURE_VAE_BUDGET=full python -m lecture_book.figures.record_runs` records them: on MNIST it
+trains what the store lacks (about 20 core-minutes) and writes the packs of `book/_static/live`. A
+book built at the full budget shows the explorer with the runs of its own cells instead.
 """
 
 import sys
 from pathlib import Path
 
+from lecture_book.project import LIVE, root_or_exit
 from lecture_vae import (
     ImageData,
     NegativeELBO,
@@ -21,7 +22,6 @@ from lecture_vae import (
     load_images,
 )
 
-LIVE = Path(__file__).resolve().parents[1] / "_static" / "live"
 EXPLORER: dict[str, tuple[str, NegativeELBO | SquaredError]] = {
     "vae_1": ("linear-vae", NegativeELBO(1)),
     "vae_100": ("linear-vae", NegativeELBO(100)),
@@ -42,6 +42,7 @@ def export_explorer(data: ImageData, folder: Path) -> None:
 
 def main() -> None:
     """Record the runs of all live figures."""
+    live = root_or_exit() / LIVE
     data = load_images()
     if budget() != "full" or data.name != "mnist":
         sys.exit(
@@ -50,8 +51,8 @@ def main() -> None:
         )
     config = lecture_config("linear-vae")
     specs = [RunSpec("linear-vae", NegativeELBO(weight), config) for weight in WEIGHTS]
-    export_balance(fetch_runs(specs, data), data, LIVE / "balance")
-    export_explorer(data, LIVE / "runs")
+    export_balance(fetch_runs(specs, data), data, live / "balance")
+    export_explorer(data, live / "runs")
 
 
 if __name__ == "__main__":

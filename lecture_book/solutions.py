@@ -1,21 +1,20 @@
-"""What keeps solutions out of the students' site: three walls, none of which leans on another.
+"""What keeps solutions out of the students' site: three safeguards, each of which suffices alone.
 
 1. `exclude_patterns` of `_config.yml` names the folders that hold them.
-2. Nothing is a page that `_toc.yml` does not name (`only_pages_of_the_toc`).
-3. Before a site may stay, every text in it is searched for lines that students must not see.
+2. Nothing is a page that `_toc.yml` does not name (`hooks.solutions.only_pages_of_the_toc`).
+3. After a build, every text of the site is searched for lines that students must not see; a site
+   that shows one is removed (`build`).
 """
 
 import html
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from exercise_pages import assignments, page_text
-from flatten import toc_pages
-from sphinx.application import Sphinx
-from sphinx.config import Config
-
+from lecture_book.notebooks.exercises import assignments, page_text
+from lecture_book.project import files_below, package_folder
 from lecture_grader.authoring.assignment import Assignment
 
 DISTINCTIVE = 20  # signs, blanks and quotes not counted: a shorter line may stand anywhere
@@ -30,13 +29,9 @@ class HiddenCell:
     lines: frozenset[str]  # squeezed
 
 
-def only_pages_of_the_toc(app: Sphinx, config: Config) -> None:
-    """Let nothing be a page but what `_toc.yml` names.
-
-    Jupyter Book excludes all other files one by one. It searches for them by the path of the
-    checkout, and finds none where that holds a sign such as a bracket.
-    """
-    config.include_patterns = [f"{docname}.md" for docname, _ in toc_pages(Path(app.srcdir))]
+def solutions_wanted() -> bool:
+    """Whether this is an instructor's build (`LECTURE_VAE_SOLUTIONS=1`)."""
+    return os.environ.get("LECTURE_VAE_SOLUTIONS", "") == "1"
 
 
 def squeezed(text: str) -> str:
@@ -54,7 +49,8 @@ def hidden_cells(root: Path) -> list[HiddenCell]:
     texts = [page_text(each, solutions=False) for each in sources]
     texts += [code for each in sources for code in _handed_out(each)]
     # Chapters may use the same lines, and the page on the package quotes it.
-    files = [*(root / "book").glob("*.md"), *(root / "lecture_vae").rglob("*.py")]
+    code = [path for path in files_below(package_folder("lecture_vae")) if path.suffix == ".py"]
+    files = [*(root / "book").glob("*.md"), *code]
     texts += [path.read_text(encoding="utf8") for path in files]
     shown = "\n".join(map(squeezed, texts))
     cells = [cell for each in sources for cell in _hidden(each)]

@@ -1,6 +1,6 @@
-"""Taking a page away: the notebook behind its Download button and its launch buttons.
+"""Download and launch buttons: both give the notebook beside the page's source.
 
-Both give the sibling .ipynb, which reads well outside of this site; on the pages of exercises, too.
+It shows in Jupyter what the site shows; on the pages of exercises it is the student's notebook.
 """
 
 import shutil
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from exercise_pages import FOLDER
 from sphinx.application import Sphinx
+
+from lecture_book.notebooks.exercises import FOLDER
 
 LINK_GENERATOR = "https://nbgitpuller.readthedocs.io/en/latest/link.html"
 

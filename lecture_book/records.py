@@ -1,34 +1,21 @@
 """The recorded numbers of `results/`, as text for the pages.
 
 The book quotes a number by its name, `{{ linear_vae_1_test_loss }}`. The site and the notebooks
-take the text for it from here, so that they cannot differ. Nothing here measures anything.
+take its text from here, so that they cannot differ. Nothing here measures anything.
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from performance import performance_values
-from tables import four_digits, markdown_table, whole
+from lecture_book.project import LIVE
+from lecture_book.tables import four_digits, markdown_table, whole
 
 RECORD = Path("results") / "reproduction.json"
-BALANCE = Path("book") / "_static" / "live" / "balance" / "balance.bin"
-STAMP = "lecture_vae.json"  # what `build.py` notes beside the site
-DATA_NAMES = {
-    "mnist": "MNIST, 70,000 handwritten digits",
-    "digits": "scikit-learn's handwritten digits, 1,797 small images",
-}
-
-# What a name is looked for in: fenced code, formulas and inline code are passed over.
-USE = re.compile(
-    r"(?P<kept>^(?P<fence>`{3,}).*?^(?P=fence)\s*$"
-    r"|(?<!\\)\$\$.*?\$\$|(?<!\\)\$[^$\n]+\$|(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))"
-    r"|\{\{\s*(?P<name>\w+)\s*\}\}",
-    re.DOTALL | re.MULTILINE,
-)
+BALANCE = LIVE / "balance" / "balance.bin"
+PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py writes it
 
 
 class RecordError(Exception):
@@ -81,6 +68,15 @@ def recorded_values(root: Path) -> dict[str, str]:
     return values
 
 
+def performance_values(root: Path) -> dict[str, str]:
+    """The tables and figures of the page on performance, names beginning with ``bench_``."""
+    path = root / PERFORMANCE
+    if not path.exists():
+        return {}
+    report = json.loads(path.read_text(encoding="utf8"))
+    return {f"bench_{name}": text for name, text in report.items()}
+
+
 def balance_values(root: Path) -> dict[str, str]:
     """What the recorded VAEs of several KL weights scored: `balance_0_3_kl` is the KL at w = 0.3.
 
@@ -118,39 +114,11 @@ def recorded_versions(record: Mapping[str, Any]) -> str:
     return f"{versions}; {record['machine']}"
 
 
-def built_with(build: Path) -> str:
-    """Which data, budget and versions made a site, for its first page.
-
-    Args:
-        build: the folder that holds the build's stamp and `html/`.
-    """
-    made = _execution(build)
-    if not made:
-        return "Data and budget were not noted: `make book` did not build this copy."
-    return (
-        f"Data: {DATA_NAMES[made['data']['name']]}. Budget: {made['budget']}. "
-        f"Python {made['python']}, torch {made['libraries']['torch']}, "
-        f"matplotlib {made['libraries']['matplotlib']}."
-    )
-
-
-def budget_of(build: Path) -> str | None:
-    """The budget of a site, as `make book` notes it; None where something else builds it."""
-    return _execution(build).get("budget")
-
-
-def _execution(build: Path) -> dict[str, Any]:
-    path = build / STAMP
-    if not path.exists():
-        return {}
-    made: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))["execution"]
-    return made
-
-
 def missing(name: str, values: Mapping[str, str], root: Path) -> str:
     """Why `name` has no text: one sentence for the author of a page."""
-    if name.startswith("bench_") and not any(key.startswith("bench_") for key in values):
-        return f"{{{{ {name} }}}} cannot be filled in: not everything is measured. " + (
+    if name.startswith("bench_") and not (root / PERFORMANCE).exists():
+        return (
+            f"{{{{ {name} }}}} cannot be filled in: {PERFORMANCE.as_posix()} does not exist. "
             "Record it with `make bench`."
         )
     if not (root / RECORD).exists():
@@ -161,29 +129,6 @@ def missing(name: str, values: Mapping[str, str], root: Path) -> str:
     near = get_close_matches(name, values, n=3, cutoff=0.5)
     hint = f" Near it: {', '.join(near)}." if near else ""
     return f"{{{{ {name} }}}} cannot be filled in: {RECORD.as_posix()} holds no such value.{hint}"
-
-
-def used_names(text: str) -> list[str]:
-    """The names that a Markdown text asks for."""
-    return [match["name"] for match in USE.finditer(text) if match["name"]]
-
-
-def substitute(text: str, values: Mapping[str, str], root: Path) -> str:
-    """`text` with each `{{ name }}` replaced; code and formulas stay as they are.
-
-    Raises:
-        RecordError: a name has no value.
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name is None:
-            return match[0]
-        if name not in values:
-            raise RecordError(missing(name, values, root))
-        return values[name]
-
-    return USE.sub(fill, text)
 
 
 def cell(values: Mapping[str, Any], name: str) -> str:

@@ -1,30 +1,15 @@
-"""How fast the lecture is: what the benchmarks recorded in `results/`, as tables and pictures.
+"""The tables of the page on performance, made from the records in `results/`."""
 
-The page takes the tables from here. `python book/_ext/performance.py`, the last line of
-`make bench`, prints the first ones and draws the pictures. Nothing here measures anything.
-"""
-
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import itemgetter
-from pathlib import Path
 from statistics import mean, median, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tables import markdown_table, whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from lecture_book.tables import markdown_table, whole
 
 Record = Mapping[str, Any]
 
-# What the goals' table reads, and in which file of `results/` it lies.
-RECORDS = (
-    "steps", "peers", "lecture", "memory", "animation", "imports", "scaling", "book", "pages",
-)  # fmt: skip
 EXPLORER = "book/06_latent_space.html"
-STATIC = Path("book") / "_static"
 OURS = "lecture_vae"
 ORIGINAL = "the original's way, 8 workers"
 JAX = "JAX, Flax, lax.scan"
@@ -32,27 +17,14 @@ ONE, TWO, PAIR = "one core", "two cores", "a run on each of two cores"
 MODELS = {"linear-vae": "linear VAE", "conv-vae": "convolutional VAE"}
 
 
-def read_records(root: Path) -> dict[str, Any]:
-    """What is recorded, by its name in :data:`RECORDS`."""
-    files = {name: root / "results" / f"{name}.json" for name in RECORDS}
-    return {
-        name: json.loads(path.read_text(encoding="utf8"))
-        for name, path in files.items()
-        if path.exists()
-    }
+def report_values(records: Mapping[str, Record]) -> dict[str, str]:
+    """What the page on performance quotes, by name: `{{ bench_goals_table }}` and so on.
 
-
-def performance_values(root: Path) -> dict[str, str]:
-    """Every name beginning with ``bench_`` that a page may use; none while a record is missing.
-
-    Only those of the book and its pages may be: measuring them builds this page.
+    The records of the book and of its pages may be missing: measuring them builds this page.
 
     Args:
-        root: the folder that holds `results/`.
+        records: what `results/NAME.json` holds, by NAME.
     """
-    records = read_records(root)
-    if not {*RECORDS} <= {*records, "book", "pages"}:
-        return {}
     steps, peers = records["steps"], records["peers"]
     values = {
         "goals_table": goals_table(records),
@@ -69,7 +41,7 @@ def performance_values(root: Path) -> dict[str, str]:
     for model in MODELS:
         values[f"{model.replace('-', '_')}_steps_table"] = steps_table(steps, model)
         values[f"{model.replace('-', '_')}_profile"] = profile(steps, model)
-    return {f"bench_{name}": text for name, text in values.items()}
+    return values
 
 
 # ---------------------------------------------------------------------------- the goals
@@ -276,97 +248,3 @@ def machine(record: Record) -> str:
         f"{where['cpus']} cores of an {where['cpu']} ({where['vector_unit']}), {where['system']}, "
         f"Python {versions['python']}, torch {versions['torch']}; {record['date']}"
     )
-
-
-# ---------------------------------------------------------------------------- pictures
-
-
-def draw_peers(records: Mapping[str, Record]) -> "Figure":
-    """Seconds of a run against its steps, compiling included, for every peer on one core."""
-    import matplotlib.pyplot as plt
-
-    peers = records["peers"]["peers"]
-    figure, ax = plt.subplots(figsize=(8, 4.6), layout="constrained")
-    ends = []
-    for name, peer in peers.items():
-        if "vmap" in name:
-            continue
-        run = peer["modes"][ONE]
-        ms = median(run["ms_per_step_with_evaluations"])
-        seconds = [max(0, run["once_s"]) + ms * steps for steps in (0, 25)]
-        wide: dict[str, Any] = (
-            {"linewidth": 3.5, "color": "#c03d00", "zorder": 3} if name == OURS else {}
-        )
-        ax.plot([0, 25_000], seconds, label=name, **wide)
-        ends.append((seconds[1], name))
-    floor = records["peers"]["floor_ms"]
-    ax.plot([0, 25_000], [0, 25 * floor], "k--", label="matrix products alone")
-    ax.set(xlim=(0, 25_000), ylim=(0, None), xlabel="steps", ylabel="seconds")
-    ax.xaxis.set_major_formatter("{x:,.0f}")
-    handles, labels = ax.get_legend_handles_labels()
-    order = {name: end for end, name in ends}
-    ranked = sorted(zip(handles, labels, strict=True), key=lambda pair: -order.get(pair[1], 0))
-    ax.legend(*zip(*ranked, strict=True), frameon=False)
-    return figure
-
-
-def draw_scaling(records: Mapping[str, Record]) -> "Figure":
-    """A run's time against batch, data and number of models, with the floor."""
-    import matplotlib.pyplot as plt
-
-    scaling = records["scaling"]
-    panels = [
-        ("batch ", "", "images in a batch"),
-        ("", " images", "training images"),
-        ("", " models", "models trained"),
-    ]
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
-    for ax, (before, after, label) in zip(axes, panels, strict=True):
-        sizes = {
-            int(name.removeprefix(before).removesuffix(after).replace(",", "")): name
-            for name in scaling["median_s"]
-            if name.startswith(before or tuple("123456789")) and name.endswith(after)
-        }
-        x = sorted(sizes)
-        names = [sizes[size] for size in x]
-        ax.plot(x, [scaling["median_s"][n] for n in names], "o-", color="#c03d00", lw=2.5,
-                label="ours")  # fmt: skip
-        ax.plot(x, [scaling["floor_s"][n] for n in names], "k--", label="matrix products alone")
-        ax.set(xlabel=label, ylim=(0, None))
-        ax.xaxis.set_major_formatter("{x:,.0f}")
-        ax.locator_params(nbins=5)
-    axes[0].set_ylabel("seconds for 25,000 steps")
-    axes[0].legend(frameon=False)
-    return figure
-
-
-PICTURES: dict[str, Callable[[Mapping[str, Record]], "Figure"]] = {
-    "performance_peers.png": draw_peers,
-    "performance_scaling.png": draw_scaling,
-}
-
-
-def records_digest(root: Path) -> str:
-    """One hash over what the pictures show; they carry it, and a test compares."""
-    contents = b"".join(
-        (root / "results" / f"{name}.json").read_bytes() for name in ("peers", "scaling")
-    )
-    return hashlib.sha256(contents).hexdigest()[:16]
-
-
-def main() -> None:
-    """Print the tables and draw the pictures."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    root = Path(__file__).resolve().parents[2]
-    records = read_records(root)
-    print(goals_table(records), peers_table(records["peers"]), sep="\n\n")
-    for name, draw in PICTURES.items():
-        draw(records).savefig(
-            root / STATIC / name, dpi=120, metadata={"Records": records_digest(root)}
-        )
-
-
-if __name__ == "__main__":
-    main()

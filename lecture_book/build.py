@@ -1,0 +1,119 @@
+"""Build the book as a site: `python -m lecture_book.build`, which is what `make book` runs.
+
+Jupyter Book's cache looks at the cells of a notebook alone. This driver adds what the cells depend
+on: when the package, the data, the budget or a library changes, every chapter runs again. It also
+chooses the data once for all kernels, makes a build that failed fail again, and removes a site for
+students that shows a solution.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from lecture_book.execution import choose_data, execution_key, kernel_environment
+from lecture_book.project import TOC, ProjectError, digest, package_digest, project_root
+from lecture_book.site import read_stamp, sources_digest, write_stamp
+from lecture_book.solutions import complaint, found_in, hidden_cells, solutions_wanted
+from lecture_grader.authoring.assignment import ExerciseError
+from lecture_vae.data import DataError
+from lecture_vae.store import StoreError
+
+# Sphinx has told what went wrong when Jupyter Book raises; its own traceback would bury that.
+JUPYTER_BOOK = """
+import sys
+from jupyter_book.cli.main import main
+try:
+    main()
+except RuntimeError:
+    sys.exit(1)
+"""
+
+
+def reading_key(root: Path) -> str:
+    """What the pages depend on, besides their texts: Sphinx does not read them again for it."""
+    return f"{digest(root.glob(TOC), root)}-{package_digest('lecture_book')}"
+
+
+def forget(folder: Path) -> None:
+    """Delete a folder if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def run_jupyter_book(root: Path, output: Path, environment: dict[str, str]) -> int:
+    """Build the site with every warning an error; the exit status."""
+    options = ["-W", "-n", "--keep-going", "--path-output", str(output)]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", *options, str(root)]
+    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+
+
+def build_book(root: Path, output: Path) -> int:
+    """Build `root` into `output/_build`; the exit status. What cannot be used is told in a line."""
+    try:
+        return _build_book(root, output / "_build")
+    except (DataError, ExerciseError, OSError, StoreError, ValueError) as error:
+        print(f"The book cannot be built: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _build_book(root: Path, build: Path) -> int:
+    from lecture_vae import budget
+
+    hidden = [] if solutions_wanted() else hidden_cells(root)
+    steps = budget()
+    source, data = choose_data()
+    environment = kernel_environment(source)
+    stamp = {"execution": execution_key(data, steps), "reading": reading_key(root)}
+    before = read_stamp(build)
+    if before.get("execution") != stamp["execution"]:
+        forget(build / ".jupyter_cache")
+        forget(build / ".doctrees")
+    if before.get("reading") != stamp["reading"]:
+        forget(build / ".doctrees")
+    # Before the build, so that a file saved while it runs makes the site stale.
+    sources = sources_digest(root)
+    write_stamp(build, stamp | {"sources": None})
+    status = run_jupyter_book(root, build.parent, environment)
+    # A failed build leaves pages, too.
+    if found := found_in(build / "html", hidden):
+        forget(build / "html")
+        forget(build / ".doctrees")
+        print(complaint(found), file=sys.stderr)
+        return status or 1
+    if status != 0:
+        # Sphinx does not read again a page whose warning it has shown: the next build would pass.
+        forget(build / ".doctrees")
+        print("The book was not built; the reason stands above.", file=sys.stderr)
+        return status
+    write_stamp(build, stamp | {"sources": sources})
+    print(f"The book: {build / 'html' / 'index.html'}")
+    return 0
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lecture_book.build", description="Build the book as a web site."
+    )
+    parser.add_argument(
+        "--path-output",
+        type=Path,
+        metavar="DIR",
+        help="where to put _build (default: beside _config.yml, or in _build/instructor)",
+    )
+    output = parser.parse_args().path_output
+    try:
+        root = project_root()
+    except ProjectError as error:
+        print(f"The book cannot be built: {error}", file=sys.stderr)
+        return 1
+    if output is None:
+        # Apart from the site for students, so that no solution is published by mistake.
+        output = root / "_build" / "instructor" if solutions_wanted() else root
+    return build_book(root, output.resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

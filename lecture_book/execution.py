@@ -1,0 +1,49 @@
+"""How the cells of the chapters are run: on which data, in which environment."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from lecture_book.project import package_digest
+
+LIBRARIES = (
+    "torch", "torchvision", "matplotlib", "numpy", "pandas", "scipy", "scikit-learn", "seaborn",
+    "sympy",
+)  # fmt: skip
+
+
+def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
+    """What the outputs of the cells depend on, besides the cells."""
+    return {
+        "package": package_digest("lecture_vae"),
+        "data": data,
+        "budget": budget,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def choose_data() -> tuple[str, dict[str, str]]:
+    """The source that loads the data again without searching, and what the data are."""
+    from lecture_vae import load_images
+
+    data = load_images()
+    return data.source, {"name": data.name, "fingerprint": data.fingerprint}
+
+
+def kernel_environment(data_source: str) -> dict[str, str]:
+    """The environment of the kernels: one data set and store for all, inline figures, no bars.
+
+    Kernels run in other folders than this process, so no path may be relative.
+    """
+    from lecture_vae import store_folder
+
+    environment = dict(os.environ)
+    environment["LECTURE_VAE_DATA"] = data_source
+    environment["LECTURE_VAE_RUNS"] = str(store_folder())
+    environment["TQDM_DISABLE"] = "1"
+    environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    # Set by a test run or a server, it would keep the kernels from choosing the inline backend.
+    environment.pop("MPLBACKEND", None)
+    return environment

@@ -1,0 +1,54 @@
+"""The Sphinx extension that `_config.yml` names: what this book needs beyond Jupyter Book."""
+
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from lecture_book.hooks.accessibility import correct_markup
+from lecture_book.hooks.citations import register_style
+from lecture_book.hooks.launching import (
+    follow_notebook,
+    launch_exercises,
+    launch_on_any_hub,
+    offer_flattened_notebook,
+)
+from lecture_book.hooks.live_figures import LiveFigure, show_own_runs
+from lecture_book.hooks.loading import defer_scripts, reserve_space
+from lecture_book.hooks.numbers import fill_substitutions, refuse_missing_numbers
+from lecture_book.hooks.solutions import only_pages_of_the_toc, show_solutions
+from lecture_book.hooks.videos import drop_unused_media, move_videos
+from lecture_book.project import digest, files_below
+from lecture_book.solutions import solutions_wanted
+
+ASSETS = "_static", "_templates"
+
+
+def assets_digest(book: Path) -> str:
+    """One hash over styles, scripts, pictures and templates."""
+    return digest([path for name in ASSETS for path in files_below(book / name)], book)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the hooks."""
+    register_style()
+    app.add_directive("live-figure", LiveFigure)
+    app.add_config_value("lecture_solutions", solutions_wanted(), "env")
+    # Sphinx copies styles and scripts only when it writes pages, so a changed one must make it.
+    app.add_config_value("lecture_assets", assets_digest(Path(app.srcdir) / "book"), "html")
+    app.connect("config-inited", only_pages_of_the_toc)
+    app.connect("config-inited", fill_substitutions)
+    app.connect("source-read", show_solutions)
+    app.connect("source-read", refuse_missing_numbers)
+    app.connect("source-read", follow_notebook)
+    app.connect("html-page-context", move_videos)
+    app.connect("html-page-context", correct_markup)
+    app.connect("html-page-context", reserve_space)
+    app.connect("html-page-context", defer_scripts, priority=900)  # after all that add one
+    # Before and after the theme's launch buttons (501), which need a file and write another one.
+    app.connect("html-page-context", launch_exercises)
+    app.connect("html-page-context", launch_on_any_hub, priority=600)
+    app.connect("html-page-context", offer_flattened_notebook, priority=600)
+    app.connect("build-finished", drop_unused_media)
+    app.connect("build-finished", show_own_runs)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,1 @@
+"""What the figures show: recorded runs, the overview of the README, still pictures."""

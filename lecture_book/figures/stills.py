@@ -1,0 +1,61 @@
+"""The still pictures of the live figures, which stand in for them and in the README.
+
+`python -m lecture_book.figures.stills`, after `make book`, opens each figure in a browser and takes
+a screenshot.
+"""
+
+import sys
+from typing import Any
+
+from lecture_book.project import LIVE, root_or_exit
+from lecture_book.site import browser_path, serve
+
+FIGURES = {
+    "explorer": "book/06_latent_space.html",
+    "divergence": "book/02_divergence.html",
+    "reparameterization": "book/04_gaussian_kl.html",
+    "balance": "book/05_linear_vae.html",
+}
+
+
+def draw_seven(page: Any) -> None:
+    """Draw a digit into the explorer, as a reader would with the mouse."""
+    box = page.locator(".live-paper").bounding_box()
+    corners = [(0.3, 0.25), (0.7, 0.25), (0.45, 0.8)]  # shares of the paper's width and height
+    (x, y), *others = [
+        (box["x"] + a * box["width"], box["y"] + b * box["height"]) for a, b in corners
+    ]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for x, y in others:
+        page.mouse.move(x, y, steps=10)
+    page.mouse.up()
+    page.locator(".live-samples").wait_for()
+
+
+def main() -> None:
+    """Take a screenshot of every figure."""
+    from playwright.sync_api import sync_playwright
+
+    root = root_or_exit()
+    path = browser_path()
+    if path is None:
+        sys.exit("a browser is needed (Debian: apt install chromium)")
+    live = root / LIVE
+    with serve(root / "_build" / "html") as origin, sync_playwright() as playwright:
+        # Chromium's own sandbox does not start for root; the pages are ours.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        for name, address in FIGURES.items():
+            page.goto(f"{origin}/{address}")
+            figure = page.locator(f"[data-live={name}][data-ready]")
+            figure.scroll_into_view_if_needed()
+            if name == "explorer":
+                draw_seven(page)
+            figure.screenshot(path=live / f"{name}.png")
+            print(live / f"{name}.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

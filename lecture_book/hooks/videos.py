@@ -1,0 +1,54 @@
+"""Videos: files beside the pages, so that a page stays light and a browser can cache them."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+MEDIA = "_static/media"
+DATA_URI = re.compile(
+    r'(?P<attribute>src|poster)="data:(?:video|image)/(?P<kind>mp4|png);base64,'
+    r'(?P<data>[A-Za-z0-9+/=\s]+)"'
+)
+VIDEO = re.compile(r"<video\b.*?</video>", re.DOTALL)
+
+
+def move_videos(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Write embedded videos and their posters beside the pages and point to the files.
+
+    The poster follows once more as a picture, for paper: browsers print a video as an empty box.
+    """
+    if "<video" not in context.get("body", ""):
+        return
+    prefix = context["content_root"] + MEDIA
+
+    def to_file(match: re.Match[str]) -> str:
+        content = base64.b64decode(match["data"])
+        name = f"{hashlib.sha256(content).hexdigest()[:16]}.{match['kind']}"
+        path = Path(app.outdir) / MEDIA / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return f'{match["attribute"]}="{prefix}/{name}"'
+
+    def with_still(match: re.Match[str]) -> str:
+        video = DATA_URI.sub(to_file, match[0])
+        told = dict(re.findall(r'(poster|aria-label)="([^"]*)"', video))
+        return f'{video}<img class="on-paper" src="{told["poster"]}" alt="{told["aria-label"]}">'
+
+    context["body"] = VIDEO.sub(with_still, context["body"])
+
+
+def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
+    """Delete the videos that no page of the site shows any more."""
+    folder = Path(app.outdir) / MEDIA
+    if error is not None or not folder.is_dir():
+        return
+    pages = "".join(page.read_text(encoding="utf8") for page in Path(app.outdir).rglob("*.html"))
+    for path in folder.iterdir():
+        if path.name not in pages:
+            path.unlink()

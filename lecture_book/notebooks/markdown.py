@@ -1,0 +1,165 @@
+"""MyST as plain Markdown: directives, roles and labels become what Jupyter shows well."""
+
+import posixpath
+import re
+from dataclasses import dataclass
+
+from lecture_book.notebooks.book import Book
+from lecture_book.notebooks.citations import citation
+from lecture_book.notebooks.inline import FlattenError, Span, rewritten
+from lecture_book.notebooks.labels import NUMBERED
+from lecture_book.notebooks.myst import Block, blocks
+from lecture_book.notebooks.pages import Page, page_title
+from lecture_book.records import RecordError, missing
+
+ADMONITIONS = {
+    "attention", "caution", "danger", "error", "hint", "important", "note", "seealso", "tip",
+    "warning",
+}  # fmt: skip
+# Inline syntax that Jupyter shows as the site does.
+KEPT = {"autolink", "backticks", "entity", "escape", "math_inline"}
+REFERENCES = {"eq", "ref", "numref", "prf:ref", "math:numref"}
+
+
+@dataclass(frozen=True)
+class Flattener:
+    """Rewrites the MyST texts of one page."""
+
+    page: Page
+    book: Book
+
+    def markdown(self, source: str, *, quoted: bool = False) -> str:
+        """A MyST text as plain Markdown.
+
+        Args:
+            source: the source of a Markdown cell, a caption or what is inside a directive.
+            quoted: whether the result goes into a block quote, where a formula must be one line.
+        """
+        parts = []
+        for block in blocks(source):
+            if block.kind in ("heading", "prose"):
+                parts.append(self.text(block.body))
+            elif block.kind == "verbatim":
+                parts.append(block.body)
+            elif block.kind == "math":
+                parts.append(indented(self.math(block, quoted), block.indent))
+            elif block.kind == "directive":
+                parts.append(indented(self.directive(block), block.indent))
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip("\n")
+
+    def math(self, block: Block, quoted: bool) -> str:
+        """A displayed formula, its label turned into the number that the site shows."""
+        tag = ""
+        if block.name:
+            tag = rf" \tag{{{self.book.targets[block.name].text.strip('()')}}}"
+        # An empty line would end the formula in Jupyter.
+        body = re.sub(r"\n\s*\n", "\n", block.body.strip())
+        if quoted or "\n" not in block.body.strip("\n"):
+            # Jupyter takes the quote's ">" at the start of a second line for part of the formula.
+            return f"$$ {' '.join(body.split())}{tag} $$"
+        return f"$$\n{body}{tag}\n$$"
+
+    def directive(self, block: Block) -> str:
+        """A directive as a block quote with a bold heading."""
+        argument, body = self.text(block.argument), self.markdown(block.body, quoted=True)
+        if block.name == "prf:proof":
+            return quote(f"*Proof.* {body}")
+        if block.name.startswith("prf:") and block.name.removeprefix("prf:") in NUMBERED:
+            if "label" not in block.options:
+                raise FlattenError(f"a {block.name} has no label; it needs one for its number")
+            number = self.book.targets[block.options["label"]].text
+            return quote(f"**{number}{f' ({argument})' if argument else ''}.**\n\n{body}")
+        if block.name in ADMONITIONS:
+            # Sphinx reads words behind the name as the first of the text, so they are no title.
+            heading = "See also" if block.name == "seealso" else block.name.title()
+            return quote(f"**{heading}.** {f'{argument} {body}'.strip()}")
+        if block.name in ("admonition", "dropdown"):
+            return quote(f"**{argument}**\n\n{body}")
+        if block.name == "live-figure":
+            return quote(f"**A figure that is live on the site.** {body}")
+        raise FlattenError(f"the directive {{{block.name}}} has no plain form yet")
+
+    def text(self, source: str) -> str:
+        """A paragraph or heading: its roles, recorded numbers and links rewritten."""
+        return rewritten(source, self.span)
+
+    def span(self, span: Span) -> str:
+        """One piece of inline syntax."""
+        if span.kind in KEPT:
+            return span.source
+        if span.kind == "substitution_inline":
+            if span.content not in self.book.values:
+                raise RecordError(missing(span.content, self.book.values, self.book.root))
+            return self.book.values[span.content]
+        if span.kind == "myst_role":
+            return self.role(span.name, span.content)
+        if span.kind in ("image", "link"):
+            return self.link(span)
+        raise FlattenError(f"{span.kind} has no plain form yet: {span.source!r}")
+
+    def role(self, role: str, content: str) -> str:
+        """One role as text, or as a link where it leads to another file."""
+        titled = re.fullmatch(r"(?P<title>.+?)\s*<(?P<target>[^<>]+)>", content)
+        title, name = (titled["title"], titled["target"]) if titled else ("", content)
+        if role in ("cite:t", "cite:p", "cite"):
+            return citation(role, content, self.book.bibliography)
+        if role == "doc":
+            return self.page_link(title, name)
+        if role in REFERENCES:
+            return self.reference(role, title, name)
+        if role.startswith("py:"):
+            # {py:func}`~lecture_vae.losses.squared_error` shows the last part of the name.
+            return f"`{title or (name[1:].split('.')[-1] if name.startswith('~') else name)}`"
+        if role == "math":
+            return f"${content}$"
+        raise FlattenError(f"the role {{{role}}} has no plain form yet")
+
+    def reference(self, role: str, title: str, label: str) -> str:
+        """What a cross reference reads: a number, a title, or the words that the author gave."""
+        if label not in self.book.targets:
+            raise FlattenError(f"nothing is labelled {label}")
+        target = self.book.targets[label]
+        number = target.text.split()[-1] if target.text else ""
+        if role == "numref" and title:
+            text = title.replace("%s", number).replace("{number}", number)
+        elif title or target.kind != "section":
+            text = title or target.text
+        elif target.text:
+            text = Flattener(target.page, self.book).text(target.text)
+        else:
+            raise FlattenError(f"{label} names no heading; give the words to show")
+        return self.linked(text, target.page)
+
+    def link(self, span: Span) -> str:
+        """A Markdown link: to the web it stays, within the book it leads to the sibling's file."""
+        if re.match(r"https?:|mailto:", span.name):
+            return span.source if span.kind == "image" else self.web_link(span)
+        if span.kind == "image":
+            raise FlattenError(f"a notebook holds no other files, so it cannot show {span.name}")
+        title, address = self.text(span.content), span.name.removeprefix("#")
+        if address in self.book.targets or span.name.startswith("#"):
+            return self.reference("ref", title, address)
+        return self.page_link(title, address.partition("#")[0].removesuffix(".md"))
+
+    def web_link(self, span: Span) -> str:
+        """The link as it is written, its words rewritten."""
+        return f"[{self.text(span.content)}]{span.source[len(span.content) + 2 :]}"
+
+    def page_link(self, title: str, name: str) -> str:
+        """A link to a page by its name, with its title unless other words are given."""
+        to = self.book.page(name, posixpath.dirname(self.page.docname))
+        return self.linked(title or Flattener(to, self.book).text(page_title(to)), to)
+
+    def linked(self, text: str, to: Page) -> str:
+        """A link to another page's file; within a notebook the words alone."""
+        return text if to == self.page else f"[{text}]({to.link_from(self.page)})"
+
+
+def indented(text: str, indent: str) -> str:
+    """Put a block back where it stood, in a list for example."""
+    return "\n".join(indent + line if line else line for line in text.split("\n"))
+
+
+def quote(text: str) -> str:
+    """A block quote."""
+    return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))

@@ -1,0 +1,91 @@
+"""The project: the folder that holds the text, and the packages that the book is made with."""
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+CONFIG = "_config.yml"
+TOC = "_toc.yml"
+LIVE = Path("book") / "_static" / "live"  # the live figures: scripts, packs, still pictures
+NOT_SOURCES = {"__pycache__", ".ipynb_checkpoints", "_build"}
+
+
+class ProjectError(ValueError):
+    """There is no project here."""
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The folder with `_config.yml`: the working directory or the nearest one above it.
+
+    The package may be installed anywhere; the text is read from a checkout.
+
+    Args:
+        start: where to begin; the working directory by default.
+
+    Raises:
+        ProjectError: no folder from there up holds `_config.yml`.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise ProjectError(
+        f"the text of the book lies beside a {CONFIG}, but {here} and the folders above it hold "
+        "none. Is this a checkout of the lecture?"
+    )
+
+
+def root_or_exit() -> Path:
+    """The project of a command; where there is none, the command ends with one line."""
+    try:
+        return project_root()
+    except ProjectError as error:
+        sys.exit(str(error))
+
+
+def toc_pages(root: Path) -> list[tuple[str, int | None]]:
+    """Every page of `_toc.yml` in reading order, with its chapter number where it has one."""
+    toc = yaml.safe_load((root / TOC).read_text(encoding="utf8"))
+    pages: list[tuple[str, int | None]] = [(toc["root"], None)]
+    chapter = 0
+    for part in toc["parts"]:
+        for entry in part["chapters"]:
+            chapter += 1 if part.get("numbered") else 0
+            pages.append((entry["file"], chapter if part.get("numbered") else None))
+    return pages
+
+
+def package_folder(name: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise ProjectError(f"the package {name} is not installed")
+    return Path(spec.submodule_search_locations[0])
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files in a folder and its subfolders, without caches."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not NOT_SOURCES & set(path.relative_to(folder).parts)
+    ]
+
+
+def digest(paths: Iterable[Path], root: Path) -> str:
+    """One hash over the names and contents of files, 16 hex digits."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def package_digest(name: str) -> str:
+    """One hash over all files of an installed package: code, and data that it reads."""
+    folder = package_folder(name)
+    return digest(files_below(folder), folder)
