@@ -33,13 +33,16 @@ _NAMES = {
     "recipe": ("NotStorableError", "RunSpec"),
     "store": ("Run", "StoreError", "open_run", "store_folder"),
     "runs": ("budget", "lecture_config", "fetch_run", "fetch_runs"),
-    "diagnostics": ("kl_per_latent", "active_units", "principal_variances", "total_variance"),
+    "diagnostics": (
+        "kl_per_latent", "active_units", "principal_variances", "total_variance",
+        "AffineVAEOptimum", "collapse_weights", "affine_vae_optimum",
+    ),
     "plots": (
         "plot_latents", "plot_history", "latent_grid", "quantile_grid", "plot_image_grid",
         "plot_reconstructions", "plot_latent_evolution",
     ),
     "animation": ("Video", "latent_evolution", "record"),
-    "web": ("export_balance", "export_run"),
+    "live": ("export_balance", "export_run"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_HOME)
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
     from lecture_vae.diagnostics import *
     from lecture_vae.plots import *
     from lecture_vae.animation import *
-    from lecture_vae.web import *
+    from lecture_vae.live import *
 
 
 def __getattr__(name: str) -> Any:

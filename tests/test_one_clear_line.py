@@ -84,7 +84,7 @@ def read_only(patch):
 
 def full_disk(patch):
     for where in (
-        "store.write_atomically", "animation.write_together", "web.write_atomically",
+        "store.write_atomically", "animation.write_together", "live.write_atomically",
         "reproduction.write_atomically",
     ):  # fmt: skip
         refuse(patch, f"lecture_vae.{where}", OSError(28, "No space left on device"))
