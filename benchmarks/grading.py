@@ -1,4 +1,4 @@
-"""How many submissions a minute: `lecture-vae grade` beside nbgrader and otter-grader.
+"""How many submissions a minute: `lecture-grader grade` beside nbgrader and otter-grader.
 
 All of them grade the same generated answers on this machine, one after the other, as often as
 `--rounds` says, in alternating order. Each must give the marks that the answers deserve. Below
@@ -26,9 +26,9 @@ from typing import Any
 from grading_peers import Answers, Marks, Run, nbgrader, otter
 from measuring import environment, figures_of, machine, measure, version_in
 
-from lecture_vae.grading.exercises import Assignment, Exercise, read_assignment
-from lecture_vae.grading.release import student_notebook
-from lecture_vae.grading.trial import HiddenCheck
+from lecture_grader.authoring.assignment import Assignment, Exercise, read_assignment
+from lecture_grader.authoring.check import HiddenCheck
+from lecture_grader.authoring.handout import student_notebook
 from lecture_vae.storage import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ SHARES = {"wrong": 30, "stub": 5, "exception": 5}  # percent of the answers; the
 PEERS = {"nbgrader": "nbgrader>=0.9.6", "otter-grader": "otter-grader[grading]>=7,<8"}
 PINNED = ("torch", "numpy", "ipykernel")  # of our version in the peers' environments, too
 QUICK = 12  # submissions for the peers with --quick
-OURS = "lecture-vae grade"
+OURS = "lecture-grader grade"
 
 Makers = dict[str, Callable[[Answers, Path], Run]]
 
@@ -93,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="how often each grader runs")
     parser.add_argument("--jobs", type=int, default=2, help="processes, where a grader can share")
     parser.add_argument("--seed", type=int, default=0, help="which answers the students give")
-    parser.add_argument("--sandbox", default="auto", help="as for lecture-vae grade")
+    parser.add_argument("--sandbox", default="auto", help="as for lecture-grader grade")
     parser.add_argument("--only-ours", action="store_true", help="leave the peers out")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} submissions for the peers")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")

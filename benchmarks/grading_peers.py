@@ -17,8 +17,8 @@ import numpy as np
 from measuring import Command, clean_environment
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
-from lecture_vae.grading.exercises import Assignment, Exercise
-from lecture_vae.grading.trial import HiddenCheck
+from lecture_grader.authoring.assignment import Assignment, Exercise
+from lecture_grader.authoring.check import HiddenCheck
 
 __all__ = ["Answers", "Marks", "Run", "nbgrader", "otter"]
 

@@ -4,53 +4,15 @@ Modules are imported inside the verbs, so that `lecture-vae --help` answers at o
 """
 
 import json
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
-# What is wrong with the words of a call; some versions of typer bring a click of their own.
-UsageError: Any = typer.BadParameter.__base__
+from lecture_vae.command_line import AsJson, Program
 
-
-class _OneLine(TyperGroup):
-    """Verbs whose wrong words, too, are told in one line."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], *more: Any, **options: Any
-    ) -> Any:
-        if not args:  # that is a call for help
-            return super().make_context(info_name, args, *more, **options)
-        with _in_one_line():
-            return super().make_context(info_name, args, *more, **options)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _in_one_line():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except UsageError as error:
-        message = error.format_message().rstrip(".")
-        verb = error.ctx.command_path if error.ctx else "lecture-vae"
-        _refuse(f"{message[:1].lower()}{message[1:]}; see {verb} --help.")
-
-
-app = typer.Typer(
-    name="lecture-vae",
-    cls=_OneLine,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Companion of the lecture on variational autoencoders.",
-)
+PROGRAM = Program("lecture-vae")
+app = PROGRAM.app("Companion of the lecture on variational autoencoders.")
 
 Data = Annotated[
     str, typer.Option(help="A folder in torchvision's layout, mnist, digits, or auto.")
@@ -62,12 +24,6 @@ Imports = Annotated[
         "--import", metavar="FILE.py|MODULE", help="Import it first: it registers models and more."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, last on stdout.")]
-
-
-def _refuse(message: object) -> NoReturn:
-    typer.echo(f"lecture-vae: {' '.join(str(message).splitlines())}", err=True)
-    raise typer.Exit(2)
 
 
 def _load(source: str) -> Any:
@@ -76,21 +32,13 @@ def _load(source: str) -> Any:
     try:
         return load_images(source)
     except DataError as error:
-        _refuse(error)
-
-
-def _check_out(folder: Path) -> None:
-    """Refuse before the work what could not be written after it."""
-    from lecture_vae.storage import check_writable
-
-    try:
-        check_writable(folder)
-    except OSError as error:
-        _refuse(f"--out must be where files can be written, but: {error}.")
+        PROGRAM.refuse(error)
 
 
 def _cannot_write(path: Path, error: Exception) -> NoReturn:
-    _refuse(f"{path} could not be written: {error}. Is the disk full or the folder read-only?")
+    PROGRAM.refuse(
+        f"{path} could not be written: {error}. Is the disk full or the folder read-only?"
+    )
 
 
 def _import(places: list[str] | None) -> None:
@@ -100,7 +48,7 @@ def _import(places: list[str] | None) -> None:
         for place in places or []:
             import_definitions(place)
     except ImportError as error:
-        _refuse(error)
+        PROGRAM.refuse(error)
 
 
 @app.command()
@@ -153,7 +101,7 @@ def train(
 
     _import(imports)
     if model not in MODELS:
-        _refuse(
+        PROGRAM.refuse(
             f"there is no model {model!r}; the models are {', '.join(MODELS)}. "
             "--import FILE.py brings yours."
         )
@@ -164,14 +112,14 @@ def train(
         minimized = _objective(objective or default_objective(model), likelihood, variance, options)
         config = replace(lecture_config(model, seed), **chosen)
     except (ValueError, TypeError) as error:
-        _refuse(error)
+        PROGRAM.refuse(error)
     images = _load(data)
     try:
         run = fetch_run(
             model, minimized, images, config, device=device, fresh=fresh, start_from=start_from
         )
     except (ValueError, TypeError, RuntimeError, FloatingPointError, StoreError) as error:
-        _refuse(error)
+        PROGRAM.refuse(error)
     figures = report(run, images)
     if as_json:
         typer.echo(json.dumps(figures))
@@ -239,13 +187,13 @@ def reproduce(
 
     _import(imports)
     if full:
-        _check_out(out)
+        PROGRAM.check_out(out)
         os.environ["LECTURE_VAE_BUDGET"] = "full"
     images = _load(data)
     try:
         results = reproduce_lecture(images, device=device)
     except (ValueError, RuntimeError, FloatingPointError, StoreError) as error:
-        _refuse(error)
+        PROGRAM.refuse(error)
     typer.echo(table(results))
     if full:
         try:
@@ -272,15 +220,15 @@ def animate(
 
     _import(imports)
     if out is not None and (out.suffix.lower() != ".mp4" or out.is_dir()):
-        _refuse(f"--out is the video, a file whose name ends in .mp4, got {out}.")
-    _check_out(out.parent if out else Path())
+        PROGRAM.refuse(f"--out is the video, a file whose name ends in .mp4, got {out}.")
+    PROGRAM.check_out(out.parent if out else Path())
     try:
         stored = open_run(run)
     except StoreError as error:
-        _refuse(error)
+        PROGRAM.refuse(error)
     images = _load(data)
     if images.fingerprint != stored.fingerprint:
-        _refuse(
+        PROGRAM.refuse(
             f"the colors are the labels of the data that run {stored.key} was trained on, "
             f"{stored.data}, but --data {data} gives {images.name}. Name the right one."
         )
@@ -297,7 +245,7 @@ def animate(
         )
         video.save(path, path.with_suffix(".png"))
     except (ValueError, RuntimeError) as error:
-        _refuse(error)
+        PROGRAM.refuse(error)
     except OSError as error:
         _cannot_write(path, error)
     typer.echo(f"written: {path} and {path.with_suffix('.png')}")
@@ -317,7 +265,7 @@ def export(
     from lecture_vae.store import StoreError, open_run
 
     _import(imports)
-    _check_out(out)
+    PROGRAM.check_out(out)
     try:
         opened, images = [open_run(key) for key in runs], _load(data)
         if len(opened) == 1:
@@ -325,106 +273,24 @@ def export(
         else:
             files = export_balance(opened, images, out)
     except (StoreError, ValueError) as error:
-        _refuse(error)
+        PROGRAM.refuse(error)
     except OSError as error:
         _cannot_write(out, error)
     for path in files:
         typer.echo(f"written: {path} ({path.stat().st_size / 1024:.0f} KB)")
 
 
-def _grading(name: str) -> Any:
-    """A module of the grading extra, or a refusal that says how to get it."""
-    from importlib import import_module
-
-    try:
-        return import_module(f"lecture_vae.grading.{name}")
-    except ModuleNotFoundError as error:
-        _refuse(
-            f"{error.name} is missing; releasing and grading need the grading extra: "
-            "pip install 'lecture-vae[grading]'."
-        )
+ANY_WORDS = {"ignore_unknown_options": True, "help_option_names": []}
+Words = Annotated[list[str] | None, typer.Argument()]
 
 
-@app.command()
-def release(
-    assignment: Annotated[Path, typer.Argument(help="The source: exercises/NAME.md.")],
-    out: Annotated[Path, typer.Option(help="Gets student/ and instructor/.")],
-) -> None:
-    """Try every answer of an assignment and, if all fare as they should, write its files."""
-    exercises, releasing = _grading("exercises"), _grading("release")
-    _check_out(out)
-    rows: list[Any] = []
-    try:
-        files = releasing.release(assignment, out, tried=rows.append)
-    except (exercises.ExerciseError, OSError) as error:
-        if rows:
-            typer.echo(releasing.kill_table(rows))
-        _refuse(error)
-    typer.echo(releasing.kill_table(rows))
-    for path in vars(files).values():
-        typer.echo(f"written: {path}")
+@app.command(hidden=True, context_settings=ANY_WORDS)
+def release(words: Words = None) -> None:
+    """Say where this verb has gone."""
+    PROGRAM.refuse("exercises are released by the grader now: lecture-grader release ...")
 
 
-@app.command()
-def grade(
-    assignment: Annotated[Path, typer.Argument(help="The source: exercises/NAME.md.")],
-    submissions: Annotated[
-        Path, typer.Argument(help="A folder of STUDENT.ipynb, or of a folder for each student.")
-    ],
-    out: Annotated[Path, typer.Option(help="Gets the gradebook, the feedback and the seed.")],
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Notebooks at a time; one a core if not given.")
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1, max=86_400, help="CPU seconds for a cell; each exercise's own if not given."
-        ),
-    ] = None,
-    wall: Annotated[
-        float | None,
-        typer.Option(
-            min=10,
-            max=86_400,
-            help="Seconds for one submission, all its runs together; if not given, 60 and three "
-            "times the CPU seconds of its exercises.",
-        ),
-    ] = None,
-    memory: Annotated[
-        int, typer.Option(min=64, max=2**20, help="MB for a notebook, beyond the libraries.")
-    ] = 1024,
-    sandbox: Annotated[
-        str, typer.Option(help="auto, namespaces, bubblewrap, landlock or none.")
-    ] = "auto",
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler that runs the tasks.")
-    ] = None,
-    only_changed: Annotated[
-        bool,
-        typer.Option(
-            "--only-changed/--all", help="Grade what is new or changed, or everything again."
-        ),
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """Grade a folder of submissions: gradebook.csv, results.jsonl, feedback and a summary."""
-    exercises, sandboxes = _grading("exercises"), _grading("sandbox")
-    grading, gradebook = _grading("grade"), _grading("gradebook")
-    _check_out(out)
-    for name, seconds in (("--timeout", timeout), ("--wall", wall)):
-        if seconds is not None and math.isnan(seconds):  # which some versions of click let pass
-            _refuse(f"invalid value for '{name}': a number of seconds was expected, got nan.")
-    try:
-        results = grading.grade(
-            assignment, submissions, out, jobs=jobs, timeout=timeout, wall=wall, memory_mb=memory,
-            sandbox=sandbox, scheduler=scheduler, only_changed=only_changed,
-        )  # fmt: skip
-    except (
-        exercises.ExerciseError, sandboxes.SandboxError, OSError, ImportError, ValueError,
-    ) as error:  # fmt: skip
-        _refuse(error)
-    if as_json:
-        typer.echo(json.dumps(gradebook.figures(results)))
-    else:
-        typer.echo(gradebook.summarize(results))
-        typer.echo(f"written: {out / 'gradebook.csv'} and {out / 'summary.html'}")
+@app.command(hidden=True, context_settings=ANY_WORDS)
+def grade(words: Words = None) -> None:
+    """Say where this verb has gone."""
+    PROGRAM.refuse("notebooks are graded by the grader now: lecture-grader grade ...")

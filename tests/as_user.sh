@@ -63,7 +63,7 @@ run() {
     -c "$1/pyproject.toml" --rootdir "$1" "${@:2}"
 }
 tests="$place/checkout/tests"
-run "$place/checkout" "$tests"/test_{layers,sandbox,places,zygote}.py \
+run "$place/checkout" "$tests"/test_{layers,sandbox,places,forkserver}.py \
   "$tests/test_boxed.py::test_a_box_leaves_nothing_on_the_disk_and_shows_nothing"
 tests="$place/link/tests"
 run "$place/link" "$tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line" \

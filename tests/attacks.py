@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lecture_vae.grading.inside import MIME
+from lecture_grader.student.probe import MIME
 
 __all__ = ["ATTACKS", "DAMAGE", "ON_NBVAL", "Attack", "World"]
 
@@ -592,7 +592,9 @@ OURS = [
     Attack(
         "grading-code-patched",
         code("""
-            from lecture_vae.grading import inside, selfcheck, values
+            from lecture_grader.student import probe as inside
+            from lecture_grader.student import selfcheck
+            from lecture_grader.student import values
 
             values.difference = selfcheck.difference = lambda *a, **k: None
             values.encode = inside.encode = lambda value: 9.0
@@ -610,10 +612,10 @@ OURS = [
 
             from IPython.display import display
 
-            fake = types.ModuleType("lecture_vae.grading.inside")
+            fake = types.ModuleType("lecture_grader.student.probe")
             fake.probe_answer = lambda told: display({{"{MIME}": '{INVENTED}'}}, raw=True)
             fake.run_statements = lambda source: None
-            sys.modules["lecture_vae.grading.inside"] = fake
+            sys.modules["lecture_grader.student.probe"] = fake
         """),
         WRONG,
         plain=NONE,

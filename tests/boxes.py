@@ -5,22 +5,28 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from lecture_vae.grading.confine import Box, Limits
+from lecture_grader.sandbox.confine import Box, Limits
 
 LIMITS = Limits(cpu_s=20, memory_mb=64, processes=32, open_files=64, file_mb=2, disk_mb=4)
 REPORT = """
 import json, os, sys, tempfile
 from contextlib import nullcontext
 from pathlib import Path
-from lecture_vae.grading import box, confine, linux, seccomp, tree, warden
+from lecture_grader.sandbox import start as box
+from lecture_grader.sandbox import confine
+from lecture_grader.sandbox import linux
+from lecture_grader.sandbox import seccomp
+from lecture_grader.sandbox import mounts as tree
+from lecture_grader.sandbox import supervisor
 
 shut_in = confine.Box.from_json(sys.argv[1])
 exec(sys.argv[3])
 try:
     code = compile(sys.argv[2], "<boxed>", "exec")
-    made = box.with_home(shut_in.level, shut_in.limits)
+    made = box.with_home(shut_in)
     with made if shut_in.home == "/tmp" else nullcontext(shut_in) as shut_in:
-        said = warden.guard(os.getppid(), shut_in, lambda: exec(code, {}), None, lambda *_: None)
+        run = lambda: exec(code, {})
+        said = supervisor.guard(os.getppid(), shut_in, run, None, lambda *_: None)
 except confine.SandboxError as error:
     said = f"SandboxError: {error}"
 print(json.dumps(said))
@@ -28,7 +34,7 @@ print(json.dumps(said))
 
 
 def guarded(box: Box, code: str, before: str = "", wrapper: Sequence[str] = ()) -> str:
-    """Why a program ended in a box, by its warden.
+    """Why a program ended in a box, by its supervisor.
 
     Args:
         box: Where it runs.

@@ -23,7 +23,7 @@ from typing import Any
 
 from submissions import FIRST, SOURCE, Notebook
 
-from lecture_vae.grading.verdict import OUTCOMES
+from lecture_grader.reporting.result import OUTCOMES
 
 __all__ = ["HOSTILE", "KINDS", "Hostile", "Measured", "measured"]
 
@@ -284,7 +284,7 @@ for _name, _trick in MESSAGES.items():
 
 def _displays_in_cells() -> Notebook:
     source = (
-        "from lecture_vae.grading.inside import MIME\n"
+        "from lecture_grader.student.probe import MIME\n"
         "from IPython.display import display\n"
         "display({MIME: '[' + '0,' * 3_500_000 + '0]'}, raw=True)"
     )
@@ -492,7 +492,7 @@ _add(
     lambda: Notebook.solved(
         scaled_sum=(
             "import json\nfrom IPython.display import display\n"
-            "from lecture_vae.grading.inside import MIME\n\n"
+            "from lecture_grader.student.probe import MIME\n\n"
             "def scaled_sum(x, scale):\n"
             "    display({MIME: json.dumps([9.0, 9.0, 9.0, 9.0])}, raw=True)\n"
             "    raise SystemExit"
@@ -516,7 +516,7 @@ import json, sys
 from dataclasses import asdict
 from pathlib import Path
 
-from lecture_vae.grading.grade import grade
+from lecture_grader.grade import grade
 
 source, submissions, out = map(Path, sys.argv[1:4])
 results = [asdict(result) for result in grade(source, submissions, out, **json.loads(sys.argv[4]))]

@@ -16,8 +16,8 @@ from typing import Any
 
 from attacks import ATTACKS, Attack, World
 
-from lecture_vae.grading.exercises import Assignment, read_assignment
-from lecture_vae.grading.release import student_notebook
+from lecture_grader.authoring.assignment import Assignment, read_assignment
+from lecture_grader.authoring.handout import student_notebook
 
 __all__ = [
     "CORPUS",

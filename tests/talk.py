@@ -4,14 +4,14 @@ import time
 from contextlib import suppress
 from queue import Empty
 
-from lecture_vae.grading.boxed import BoxedKernel, Stopped
+from lecture_grader.kernels.client import BoxedKernel, Stopped
 
 
 class Talk:
-    """A kernel of a zygote."""
+    """A kernel of a forkserver."""
 
-    def __init__(self, zygote, cpu_limit=20.0):
-        BoxedKernel.zygote, BoxedKernel.left = zygote, 0
+    def __init__(self, forkserver, cpu_limit=20.0):
+        BoxedKernel.forkserver, BoxedKernel.left = forkserver, 0
         self.boxed = BoxedKernel("python3")
         self.boxed.cpu_limit = cpu_limit
         self.kernel = self.boxed.process

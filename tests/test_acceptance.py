@@ -22,12 +22,12 @@ from machine import needs, strongest
 from submissions import CORPUS, NO_SUBMISSIONS, SOURCE, write, write_what_is_no_submission
 
 import lecture_vae
-from lecture_vae.grading import grade as grading
-from lecture_vae.grading.grade import grade
-from lecture_vae.grading.gradebook import FORMULA, feedback_names
-from lecture_vae.grading.sandbox import SandboxError, choose
-from lecture_vae.grading.task import TRIAL, Grading
-from lecture_vae.grading.verdict import Result
+from lecture_grader import grade as grading
+from lecture_grader.grade import grade
+from lecture_grader.reporting.gradebook import FORMULA, feedback_names
+from lecture_grader.reporting.result import Result
+from lecture_grader.sandbox.choose import SandboxError, choose
+from lecture_grader.session import TRIAL, Grading
 
 SEED = "5eed" * 8
 MEMORY = 1027  # MB; nobody else asks for this, so that processes of these runs can be told
@@ -63,14 +63,14 @@ class Graded:
 
 
 def running() -> set[str]:
-    """Zygotes, wardens and kernels of runs with MEMORY, and the folders of all runs."""
+    """Forkservers, supervisors and kernels of runs with MEMORY, and the folders of all runs."""
     found = {str(path) for path in Path("/tmp").glob("lv-*")}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it has just ended
             continue
-        if "lecture_vae.grading" in line and f'"memory_mb": {MEMORY}' in line:
+        if "lecture_grader" in line and f'"memory_mb": {MEMORY}' in line:
             found.add(f"{path.parent.name}: {line}")
     return found
 
@@ -376,7 +376,7 @@ def rows_of(out: Path, names: list[str]) -> dict[str, object]:
 def test_a_killed_run_loses_nothing_and_leaves_nothing_running(graded, tmp_path):
     submissions, out = some(tmp_path, SOME)
     command = (
-        "import sys\nfrom pathlib import Path\nfrom lecture_vae.grading.grade import grade\n"
+        "import sys\nfrom pathlib import Path\nfrom lecture_grader.grade import grade\n"
         f"grade(*map(Path, sys.argv[1:]), jobs=2, memory_mb={MEMORY})"
     )
     before = running()

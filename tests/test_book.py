@@ -42,22 +42,6 @@ from lecture_vae.live import LiveFile, write_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A module imports only from modules before it: the order in which the package is to be read.
-ORDER = [
-    "storage", "data", "registry", "distributions", "models", "networks", "losses", "randomness",
-    "training", "cluster", "source", "recipe", "store", "lock", "side_by_side", "runs",
-    "diagnostics", "reproduction", "drawing", "plots", "animation", "live", "cli",
-]  # fmt: skip
-GRADING = [
-    "signals", "linux", "seccomp", "tree", "confine", "box", "attempts", "escapes", "sandbox",
-    "frames", "values", "shell", "kernel", "warden", "zygote", "exercises", "selfcheck", "trial",
-    "release", "syntax", "scopes", "names", "needs", "submission", "cells", "answers", "archives",
-    "parsing", "reading", "listing", "lms", "intake", "inside", "boxed", "plugin", "notebook",
-    "observe", "observed", "verdict", "markup", "pages", "summary", "gradebook", "seed", "task",
-    "grade",
-]  # fmt: skip
-OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
-
 
 @pytest.fixture(scope="module")
 def book() -> Book:
@@ -89,65 +73,6 @@ def test_chapters_are_numbered_in_the_order_of_their_file_names():
 
 
 # ---------------------------------------------------------------------------- the package
-
-
-def imported(source: str) -> set[str]:
-    """What Python source imports, with the package's own modules as 'lecture_vae.x'."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            if node.module in ("lecture_vae", "lecture_vae.grading"):
-                names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def out_of_order(module: str, source: str) -> list[str]:
-    """What a module imports although it comes later, or does not belong to the package."""
-    allowed = {f"lecture_vae.{name}" for name in ORDER[: ORDER.index(module)]}
-    return sorted(
-        name
-        for name in imported(source)
-        if name.split(".")[0] in OUTSIDE
-        or (name.startswith("lecture_vae.") and name not in allowed)
-    )
-
-
-def test_modules_import_only_from_earlier_ones():
-    files = {path.stem: path for path in (ROOT / "lecture_vae").glob("*.py")}
-    assert sorted(files) == sorted([*ORDER, "__init__"])
-    for module in ORDER:
-        assert out_of_order(module, files[module].read_text(encoding="utf8")) == [], module
-
-
-def test_grading_imports_in_order_and_nothing_above_imports_it():
-    rooms = {f"lecture_vae.{name}" for name in ORDER[: ORDER.index("cli")]}
-    files = {path.stem: path for path in (ROOT / "lecture_vae" / "grading").glob("*.py")}
-    assert sorted(files) == sorted([*GRADING, "__init__"])
-    for place, module in enumerate(GRADING):
-        allowed = rooms | {f"lecture_vae.grading.{name}" for name in GRADING[:place]}
-        names = imported(files[module].read_text(encoding="utf8"))
-        ours = {name for name in names if name.startswith("lecture_vae.")}
-        assert ours - allowed - {"lecture_vae.grading"} == set(), module
-        assert not {name.split(".")[0] for name in names} & OUTSIDE, module
-
-
-def test_an_import_against_the_order_is_reported():
-    assert out_of_order("losses", "from lecture_vae.training import train") == [
-        "lecture_vae.training"
-    ]
-    assert out_of_order("losses", "def f():\n    import tests.conftest") == ["tests.conftest"]
-    assert out_of_order("losses", "from lecture_vae import plots") == ["lecture_vae.plots"]
-    assert out_of_order("losses", "from lecture_vae.models import build_model") == []
-
-
-def test_the_public_names_follow_the_order():
-    import lecture_vae
-
-    modules = [ORDER.index(module) for module in lecture_vae._NAMES]
-    assert modules == sorted(modules)
 
 
 def private_names(source: str) -> list[str]:

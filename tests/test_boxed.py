@@ -11,11 +11,11 @@ from boxes import printed
 from machine import needs, strongest
 from talk import Talk
 
-from lecture_vae.grading import boxed
-from lecture_vae.grading.boxed import BoxedKernel, Stopped
-from lecture_vae.grading.frames import HEAD, FrameError, Kind, Reader, pack, well_formed
-from lecture_vae.grading.sandbox import Limits, choose
-from lecture_vae.grading.zygote import Zygote
+from lecture_grader.kernels import client as boxed
+from lecture_grader.kernels.client import BoxedKernel, Stopped
+from lecture_grader.kernels.forkserver import ForkServer
+from lecture_grader.kernels.frames import HEAD, FrameError, Kind, Reader, pack, well_formed
+from lecture_grader.sandbox.choose import Limits, choose
 
 LIMITS = Limits(cpu_s=60, memory_mb=512)
 FORGE = "channel = get_ipython().channel\nimport struct, threading, time\n"
@@ -23,22 +23,22 @@ DEAF = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 
 
 @pytest.fixture(scope="module")
-def zygote():
-    with Zygote(choose(strongest()), LIMITS) as zygote:
-        yield zygote
+def forkserver():
+    with ForkServer(choose(strongest()), LIMITS) as forkserver:
+        yield forkserver
 
 
 @pytest.fixture
-def talk(zygote):
-    talk = Talk(zygote)
+def talk(forkserver):
+    talk = Talk(forkserver)
     yield talk
     talk.close()
 
 
 @pytest.fixture(scope="module")
-def tame(zygote):
+def tame(forkserver):
     """A kernel for cells that leave nothing behind."""
-    talk = Talk(zygote)
+    talk = Talk(forkserver)
     yield talk
     talk.close()
 
@@ -224,8 +224,8 @@ def test_what_a_forked_child_says_disturbs_nothing(tame):
          "timeout"),
     ],
 )  # fmt: skip
-def test_every_cell_ends(zygote, code, reason):
-    talk = Talk(zygote, cpu_limit=0.5 if reason == "timeout" else 30.0)
+def test_every_cell_ends(forkserver, code, reason):
+    talk = Talk(forkserver, cpu_limit=0.5 if reason == "timeout" else 30.0)
     try:
         begun = time.monotonic()
         assert talk.run(FORGE + code).startswith(reason)
@@ -265,7 +265,7 @@ def test_the_end_of_the_time_comes_before_the_grace_after_an_interrupt(talk, mon
 
 def test_a_kernel_that_never_starts_ends_when_the_time_is_over(talk, monkeypatch):
     monkeypatch.setattr(BoxedKernel, "_take", lambda *_: None)  # its word that it is ready is lost
-    talk.boxed.line.end()
+    talk.boxed.connection.end()
     talk.boxed.ends_at = time.monotonic() + 0.5
     with pytest.raises(Stopped, match="used up the time"):
         talk.boxed.start()
@@ -284,8 +284,8 @@ def test_nbval_finds_all_outputs_there_and_then_idle(talk):
 
 MEASURE = """
 import json, os, socket, sys, threading
-from lecture_vae.grading import boxed
-from lecture_vae.grading.frames import HEAD, Reader
+from lecture_grader.kernels import client as boxed
+from lecture_grader.kernels.frames import HEAD, Reader
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -368,7 +368,7 @@ def test_text_is_made_well_formed():
 
 def test_the_last_wall_bounds_the_memory_of_a_process():
     code = (
-        "from lecture_vae.grading.boxed import bound_memory\nbound_memory(400)\n"
+        "from lecture_grader.kernels.client import bound_memory\nbound_memory(400)\n"
         "try: bytearray(450 << 20)\nexcept MemoryError: print('held')"
     )
     assert printed(code) == ["held"]
@@ -379,9 +379,9 @@ def test_the_last_wall_bounds_the_memory_of_a_process():
 GRADER = """
 import json, os, sys, threading, time
 from pathlib import Path
-from lecture_vae.grading.boxed import BoxedKernel
-from lecture_vae.grading.sandbox import Limits, choose
-from lecture_vae.grading.zygote import Zygote
+from lecture_grader.kernels.client import BoxedKernel
+from lecture_grader.sandbox.choose import Limits, choose
+from lecture_grader.kernels.forkserver import ForkServer
 
 level, place = sys.argv[1:]
 seen, done = set(), False
@@ -399,8 +399,8 @@ def look():
         time.sleep(0.001)
 
 threading.Thread(target=look, daemon=True).start()
-with Zygote(choose(level), Limits()) as zygote:
-    BoxedKernel.zygote = zygote
+with ForkServer(choose(level), Limits()) as forkserver:
+    BoxedKernel.forkserver = forkserver
     kernel = BoxedKernel("python3")
     request = kernel.execute_cell_input("import os; open('made', 'w'); os.mkdir('closed', 0)")
     kernel.await_reply(request)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from machine import strongest
 from typer.testing import CliRunner
 
+from lecture_grader.cli import app as grader
 from lecture_vae.cli import app
 
 SMALL = ["--data", "digits", "--steps", "4", "--eval-every", "2", "--batch-size", "8"]
@@ -20,7 +22,8 @@ def call():
     runner = CliRunner()
 
     def invoke(*words, code=0):
-        result = runner.invoke(app, list(words))
+        program = grader if words[0] in ("release", "grade") else app
+        result = runner.invoke(program, list(words))
         assert result.exit_code == code, (result.output, result.exception)
         return result
 
@@ -73,8 +76,20 @@ def test_bad_input_is_one_clear_line(call, words, message):
     data = [] if "--data" in words or words[0] != "train" else ["--data", "digits"]
     result = call(*words, *data, code=2)
     assert message in result.stderr
-    assert result.stderr.startswith("lecture-vae: ")
+    assert re.match("lecture-(vae|grader): ", result.stderr)
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["grade"], ["release", "x.md", "--out", "y"], ["grade", "--help"], ["grade", "--", "-"]],
+)
+def test_verbs_that_have_moved_name_the_new_command_in_one_line(words):
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"lecture-grader {words[0]}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert words[0] not in CliRunner().invoke(app, ["--help"]).stdout
 
 
 def test_data_says_which_images_they_are(call):
@@ -170,7 +185,7 @@ def test_a_release_that_is_refused_shows_which_answer_fared_wrong(call, tmp_path
 
 def test_grading_without_its_extra_says_how_to_get_it(call, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jupytext", None)
-    monkeypatch.delitem(sys.modules, "lecture_vae.grading.exercises", raising=False)
+    monkeypatch.delitem(sys.modules, "lecture_grader.authoring.assignment", raising=False)
     result = call("release", DIVERGENCE, "--out", str(tmp_path), code=2)
     assert "pip install 'lecture-vae[grading]'" in result.stderr
 
@@ -178,7 +193,7 @@ def test_grading_without_its_extra_says_how_to_get_it(call, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_grade_prints_one_json_object_as_its_last_line(call, tmp_path):
     level = strongest()
-    from lecture_vae.grading.sandbox import choose
+    from lecture_grader.sandbox.choose import choose
 
     assert choose("auto").level == level
     call("release", DIVERGENCE, "--out", str(tmp_path / "handout"))
@@ -192,11 +207,12 @@ def test_grade_prints_one_json_object_as_its_last_line(call, tmp_path):
     assert set(points.values()) == {"0"}
 
 
-def test_help_answers_without_importing_torch():
+@pytest.mark.parametrize("package", ["lecture_vae", "lecture_grader"])
+def test_help_answers_without_importing_torch(package):
     code = (
-        "import sys; sys.argv = ['lecture-vae', '--help']\n"
-        "import lecture_vae.cli\n"
-        "try: lecture_vae.cli.app()\n"
+        "import sys; sys.argv = ['x', '--help']\n"
+        f"import {package}.cli\n"
+        f"try: {package}.cli.app()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'matplotlib', 'pandas', 'sklearn', 'torchvision'} & set(sys.modules)\n"
         "assert not heavy, heavy"

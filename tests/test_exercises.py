@@ -4,14 +4,15 @@ from pathlib import Path
 import pytest
 
 import lecture_vae
-from lecture_vae.grading.exercises import (
+from lecture_grader.authoring.assignment import (
     CPU_SECONDS,
     Exercise,
     ExerciseError,
     defined_names,
     read_assignment,
 )
-from lecture_vae.grading.release import page, student_notebook
+from lecture_grader.authoring.handout import student_notebook
+from lecture_grader.authoring.page import page
 
 ROOT = Path(__file__).resolve().parents[1]
 LECTURE = [read_assignment(path) for path in sorted((ROOT / "exercises").glob("*.md"))]

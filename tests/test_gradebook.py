@@ -14,16 +14,16 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from lecture_vae.grading import markup
-from lecture_vae.grading.gradebook import (
+from lecture_grader.reporting import markup
+from lecture_grader.reporting.gradebook import (
     by_student,
     feedback_names,
     figures,
     summarize,
     write_gradebook,
 )
-from lecture_vae.grading.summary import MARKS
-from lecture_vae.grading.verdict import OUTCOMES, Result
+from lecture_grader.reporting.result import OUTCOMES, Result
+from lecture_grader.reporting.summary import MARKS
 
 RESULT = Result(
     student="anna", exercise="discrete-kl", number=1, title="Discrete KL", points=3.0, possible=3,

@@ -7,9 +7,9 @@ from functools import cache
 
 import pytest
 
-from lecture_vae.grading.inside import MIME
-from lecture_vae.grading.notebook import _call
-from lecture_vae.grading.values import encode
+from lecture_grader.running.notebook import _call
+from lecture_grader.student.probe import MIME
+from lecture_grader.student.values import encode
 
 # A process that has imported what takes long, and a fork of it for each list of cells.
 SERVER = """

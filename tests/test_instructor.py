@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from machine import strongest
 
-from lecture_vae.grading.cells import MAX_BYTES
-from lecture_vae.grading.intake import collect
-from lecture_vae.grading.parsing import MEMORY_MB, SECONDS
-from lecture_vae.grading.sandbox import choose
+from lecture_grader.sandbox.choose import choose
+from lecture_grader.submissions.intake import collect
+from lecture_grader.submissions.notebook_file import MAX_BYTES
+from lecture_grader.submissions.parsing import MEMORY_MB, SECONDS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "book" / "instructor.md"
@@ -39,8 +39,8 @@ def stripped(text: str) -> list[str]:
 
 def test_the_page_has_the_commands_of_the_whole_way():
     commands = " ".join(command for command, _ in transcripts(PAGE.read_text(encoding="utf8")))
-    assert "lecture-vae release" in commands
-    assert commands.count("lecture-vae grade") == 2
+    assert "lecture-grader release" in commands
+    assert commands.count("lecture-grader grade") == 2
 
 
 def test_the_page_names_the_limits_that_hold():

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from test_submission import SMALL, Notebook
 
-from lecture_vae.grading.intake import LEFTOVER, collect
-from lecture_vae.grading.lms import owners
-from lecture_vae.grading.reading import Reader
+from lecture_grader.extracts import handed_out
+from lecture_grader.submissions.intake import LEFTOVER, collect
+from lecture_grader.submissions.lms import owners
+from lecture_grader.submissions.reading import Reader
 
 EMPTY = b'{"cells": []}'
 NEEDED = "a notebook file .ipynb is needed"
@@ -100,7 +101,7 @@ def test_a_student_is_a_notebook_a_folder_or_an_archive(tmp_path, take):
         "jon": ["jon/work.zip/hw.ipynb", "jon/work.zip/inner.zip/more/hw.ipynb"],
     }
     assert found.not_graded == [("ivy.ZIP/ivy/data.csv", NEEDED)]
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         read = [reader.read(each) for each in found.found.values()]
     assert [each.problem for each in read] == [None] * len(read)
 
@@ -183,7 +184,7 @@ def test_a_folder_may_be_named_as_from_here(monkeypatch, tmp_path):
     put(tmp_path / "in", "ben.ipynb")
     monkeypatch.chdir(tmp_path)
     found = collect(Path("in")).found
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         assert [reader.read(each).problem for each in found.values()] == [None, None]
 
 
@@ -191,7 +192,7 @@ def test_an_empty_or_unreadable_file_is_a_row(tmp_path):
     put(tmp_path, "ada.ipynb", content=b"")
     put(tmp_path, "ben.ipynb", content=b"<html>")
     put(tmp_path, "cem.zip", content=zipped("cem.ipynb", content=b""))
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         read = [reader.read(each) for each in collect(tmp_path).found.values()]
     assert [each.student for each in read] == ["ada", "ben", "cem"]
     assert [each.problem.split(" (")[0] for each in read] == [
@@ -421,7 +422,7 @@ def test_of_several_notebooks_the_newest_of_this_assignment_counts(tmp_path, old
         os.utime(tmp_path / name, (1e9 + at, 1e9 + at))
     (hand_in,) = collect(tmp_path).found.values()
     assert [file.name for file in hand_in.files] == ["ada.ipynb", "ada/older.ipynb"]
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         remark = reader.read(hand_in).remarks[-1]
     chosen, left = ("ada.ipynb", "ada/older.ipynb")[:: 1 if wins == "newer" else -1]
     assert remark.startswith(f"2 notebooks: graded {chosen} of 2001-09-0")
@@ -441,7 +442,7 @@ def test_in_an_archive_the_time_of_the_member_decides(tmp_path):
 
 def test_a_notebook_of_another_assignment_is_said(tmp_path):
     put(tmp_path, "ada.ipynb", content=notebook_of("04_gaussian_kl"))
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         (hand_in,) = collect(tmp_path).found.values()
         assert reader.read(hand_in).remarks == (
             "This is the notebook of 04_gaussian_kl, not of small.",
@@ -475,7 +476,7 @@ def test_names_in_archives_are_only_names(tmp_path):
     before = {path for path in tmp_path.rglob("*")}
     found = collect(tmp_path / "in")
     assert len(found.found["ada"].files) == 5
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         assert reader.read(found.found["ada"]).problem is None
     assert {path for path in tmp_path.rglob("*")} == before
 
@@ -531,7 +532,7 @@ def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
     put(tmp_path, "ada.zip", content=bomb)
     put(tmp_path, "ben.zip", content=declared_small(bomb))
     found = collect(tmp_path)
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         read = {name: reader.read(each).problem for name, each in found.found.items()}
     assert "400,000,000 bytes; at most 20,000,000 are read" in read["ada"]
     assert read["ben"] is not None

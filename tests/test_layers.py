@@ -16,14 +16,16 @@ import pytest
 from boxes import LIMITS, guarded, printed
 from machine import IS_ROOT, UNSHARE, landlock_abi, needs
 
-from lecture_vae.grading import tree
-from lecture_vae.grading.confine import Box
+from lecture_grader.sandbox import mounts as tree
+from lecture_grader.sandbox.confine import Box
 
 INNER_ROOT = ("unshare", "--user", "--map-root-user", "--uts")  # a user with every capability
 
 ATTEMPT = """
 import ctypes, errno, os, signal, socket, subprocess, sys
-from lecture_vae.grading import linux, seccomp, tree
+from lecture_grader.sandbox import linux
+from lecture_grader.sandbox import seccomp
+from lecture_grader.sandbox import mounts as tree
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -270,8 +272,8 @@ BUILT = (
     + """
 import json
 (secret,) = sys.argv[1:]
-places, tmp = tree.places(), "/tmp"
-tree.build(0, 4)
+places, tmp = tree.places([]), "/tmp"
+tree.build(0, 4, [])
 with open('/proc/self/mountinfo') as file:
     mounts = {words[4]: words[5].split(',') for words in map(str.split, file)}
 tries = {

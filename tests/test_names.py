@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lecture_vae.grading import names as module
-from lecture_vae.grading.names import find_names
-from lecture_vae.grading.needs import given_names, needed
-from lecture_vae.grading.syntax import parse
+from lecture_grader.submissions import names as module
+from lecture_grader.submissions.names import find_names
+from lecture_grader.submissions.needs import given_names, needed
+from lecture_grader.submissions.syntax import parse
 
 SETUP = "import math\n\nimport numpy as np\nimport torch"
 GIVEN = given_names(find_names(SETUP))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lecture_vae.grading import observe as observing
-from lecture_vae.grading.notebook import Cell, Notebook
-from lecture_vae.grading.observe import Conditions, Stopping, observe, stop
-from lecture_vae.grading.sandbox import Limits
+from lecture_grader.running import batch as observing
+from lecture_grader.running.batch import Conditions, Stopping, observe, stop
+from lecture_grader.running.notebook import Cell, Notebook
+from lecture_grader.sandbox.choose import Limits
 
 CONDITIONS = Conditions("none", Limits())
 
@@ -21,10 +21,12 @@ CONDITIONS = Conditions("none", Limits())
 FAKE = """
 import json, os, pathlib, sys, time
 
+from lecture_grader.running.observation import Begin, CellRun, End, report
+
 out, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 
-def say(**what):
-    os.write(out, json.dumps(what).encode() + b"\\n")
+def say(what):
+    os.write(out, report(what))
 
 for path in sorted(folder.glob("*/notebook.ipynb")):
     cells = json.loads(path.read_text())["cells"]
@@ -32,7 +34,7 @@ for path in sorted(folder.glob("*/notebook.ipynb")):
     if how == "never begins":
         print("no room on the disk")
         sys.exit(3)
-    say(begins=path.parent.name)
+    say(Begin(path.parent.name))
     for cell in cells:
         if how == "dies":
             os.abort()
@@ -41,35 +43,35 @@ for path in sorted(folder.glob("*/notebook.ipynb")):
             os.abort()
         if how == "is silent" and cell is cells[-1]:
             time.sleep(60)
-        say(cell=cell["id"], outcome="infrastructure" if how == "fails" else "ok")
-    say(ends=path.parent.name)
+        say(CellRun(cell["id"], "infrastructure" if how == "fails" else "ok", message="no room"))
+    say(End(path.parent.name))
 """
 
 
-class NoZygote:
-    """Stands in for a zygote, which the imitated pytest does not need."""
+class NoForkServer:
+    """Stands in for a forkserver, which the imitated pytest does not need."""
 
     open = 0
 
     def __init__(self) -> None:
         self.number = 0
-        NoZygote.open += 1
+        NoForkServer.open += 1
 
     def fileno(self) -> int:
         return self.number
 
     def close(self) -> None:
         if self.number == 0:
-            NoZygote.open -= 1
+            NoForkServer.open -= 1
         self.number = -1
 
 
 @pytest.fixture(autouse=True)
 def imitated(monkeypatch, tmp_path):
-    """pytest and zygotes are imitated; the processes and the waiting are real."""
+    """pytest and forkservers are imitated; the processes and the waiting are real."""
 
     @contextmanager
-    def process(folder, zygote):
+    def process(folder, forkserver):
         reader, writer = os.pipe()
         with (folder / observing.SAID).open("wb") as said:
             run = subprocess.Popen(
@@ -83,13 +85,13 @@ def imitated(monkeypatch, tmp_path):
         os.close(reader)
 
     monkeypatch.setattr(observing, "_process", process)
-    monkeypatch.setattr(Conditions, "zygote", lambda _: NoZygote())
+    monkeypatch.setattr(Conditions, "forkserver", lambda _: NoForkServer())
     monkeypatch.setattr(observing, "GRACE_SECONDS", 0.5)
-    monkeypatch.setattr(NoZygote, "open", 0)
+    monkeypatch.setattr(NoForkServer, "open", 0)
     yield
     observing._stopped.clear()
-    observing._zygotes.close()
-    assert NoZygote.open == 0
+    observing._forkservers.close()
+    assert NoForkServer.open == 0
 
 
 def notebook(key: str, how: str = "is well", wall: float = 30.0) -> Notebook:
@@ -99,7 +101,7 @@ def notebook(key: str, how: str = "is well", wall: float = 30.0) -> Notebook:
 def ran(*notebooks: Notebook) -> dict[str, tuple[int, str]]:
     """For each notebook how many of its cells are reported and why it ended, in their order."""
     seen = observe(notebooks, CONDITIONS)
-    return {each["notebook"]: (len(each["cells"]), each["ended"]) for each in seen}
+    return {each.notebook: (len(each.cells), each.ended) for each in seen}
 
 
 def test_notebooks_are_reported_in_their_order():
@@ -133,13 +135,13 @@ def test_a_failure_of_ours_is_raised_after_all_were_reported():
     seen = []
     with pytest.raises(RuntimeError, match="1 of 2 notebooks did not run"):
         seen.extend(observe([notebook("a", "fails"), notebook("b")], CONDITIONS))
-    assert [each["notebook"] for each in seen] == ["a", "b"]
+    assert [each.notebook for each in seen] == ["a", "b"]
 
 
 def test_stopping_ends_what_runs():
     begun = time.monotonic()
     seen = observe([notebook("a"), notebook("b", "is silent")], CONDITIONS)
-    assert next(seen)["notebook"] == "a"
+    assert next(seen).notebook == "a"
     stop()
     with pytest.raises(Stopping):
         next(seen)

@@ -15,9 +15,9 @@ from machine import strongest
 from odd_notebooks import HABITS, ODD
 from submissions import CORRECT, SOURCE
 
-from lecture_vae.grading.grade import grade
-from lecture_vae.grading.gradebook import feedback_names
-from lecture_vae.grading.verdict import Result
+from lecture_grader.grade import grade
+from lecture_grader.reporting.gradebook import feedback_names
+from lecture_grader.reporting.result import Result
 
 HERE = [name for name, each in ODD.items() if each.runs_here]
 

@@ -13,6 +13,7 @@ import torchvision.datasets
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
+from lecture_grader.cli import app as grader
 from lecture_vae import NegativeELBO, TrainConfig, fetch_run, load_images
 from lecture_vae.cli import app
 
@@ -137,13 +138,15 @@ def unreadable_folder(patch):
 
 def full_disk_for_grades(patch):
     full = OSError(28, "No space left on device", "new/x")
-    for where in ("release.write_together", "seed.write_atomically", "task.write_atomically"):
-        refuse(patch, f"lecture_vae.grading.{where}", full)
+    for where in (
+        "authoring.release.write_together", "seed.write_atomically", "session.write_atomically",
+    ):  # fmt: skip
+        refuse(patch, f"lecture_grader.{where}", full)
 
 
 def no_extra(patch):
     patch.setitem(sys.modules, "jupytext", None)
-    patch.delitem(sys.modules, "lecture_vae.grading.exercises", raising=False)
+    patch.delitem(sys.modules, "lecture_grader.authoring.assignment", raising=False)
 
 
 def no_cuda(patch):
@@ -256,6 +259,14 @@ BAD = [
     ([*GRADE, "new"], no_extra, "jupytext is missing; releasing and grading need the grading"),
     *[([*GRADE, "new", *words], None, f"invalid value for '{words[0]}'") for words in NO_NUMBER],
 ]
+GRADERS = ("release", "grade")
+
+
+def program_of(words):
+    """The program that has the verb, and its name."""
+    return ("lecture-grader", grader) if words[0] in GRADERS else ("lecture-vae", app)
+
+
 VERBS = {
     "data": [],
     "train": ["linear-ae"],
@@ -298,9 +309,10 @@ def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil
     with monkeypatch.context() as patch:
         if spoil is not None:
             spoil(patch)
-        result = CliRunner().invoke(app, words)
+        name, program = program_of(words)
+        result = CliRunner().invoke(program, words)
     assert result.exit_code == 2, (result.output, result.exception)
-    assert result.stderr.startswith("lecture-vae: ")
+    assert result.stderr.startswith(f"{name}: ")
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     made = {str(path) for path in Path().rglob("*") if path.is_file()} - {"file", "ffmpeg"}
@@ -312,17 +324,19 @@ def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil
     ("words", "message"), WRONG_WORDS, ids=[repr(" ".join(words)) for words, _ in WRONG_WORDS]
 )
 def test_a_wrong_word_is_one_clear_line(here, words, message):
-    result = CliRunner().invoke(app, words)
+    name, program = program_of(words)
+    result = CliRunner().invoke(program, words)
     assert result.exit_code == 2, (result.output, result.exception)
     assert result.stdout == ""
-    assert result.stderr.startswith("lecture-vae: ")
+    assert result.stderr.startswith(f"{name}: ")
     assert message in result.stderr.lower()
     assert "--help" in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
 def test_every_verb_is_in_the_tables():
-    assert sorted(VERBS) == sorted(command.callback.__name__ for command in app.registered_commands)
+    known = [*app.registered_commands, *grader.registered_commands]
+    assert sorted(VERBS) == sorted(each.callback.__name__ for each in known if not each.hidden)
     assert {words[0] for words, _, _ in BAD} == set(VERBS)
 
 

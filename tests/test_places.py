@@ -33,7 +33,7 @@ def escapes(checkout, package, level, *before):
     (site,) = (checkout / ".venv" / "lib").glob("python3*/site-packages")
     (site / "checkout.pth").write_text(f"{package}\n")
     python = [str(checkout / ".venv/bin/python"), "-s", "-P", "-B"]
-    command = [*before, *python, "-m", "lecture_vae.grading.escapes", level]
+    command = [*before, *python, "-m", "lecture_grader.sandbox.escape_test", level]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert not done.stderr, done.stderr
     told = json.loads(done.stdout)

@@ -16,7 +16,7 @@ MARK = "the-answer-of-anna"
 HIDDEN = "Nobody but the grader reads this line."
 GRADE = (
     "import os, sys\nos.umask(int(sys.argv[1], 8))\nfrom pathlib import Path\n"
-    "from lecture_vae.grading.grade import grade\ngrade(*map(Path, sys.argv[2:5]), jobs=2)"
+    "from lecture_grader.grade import grade\ngrade(*map(Path, sys.argv[2:5]), jobs=2)"
 )
 # Another user: looks into every folder again and again, and says what it could read or list.
 SPY = """

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from test_submission import SMALL, Notebook
 
-from lecture_vae.grading import reading
-from lecture_vae.grading.cells import MAX_BYTES
-from lecture_vae.grading.reading import Reader, Unreadable
-from lecture_vae.grading.submission import HandIn, NotebookFile
+from lecture_grader.extracts import handed_out
+from lecture_grader.submissions import reading
+from lecture_grader.submissions.notebook_file import MAX_BYTES
+from lecture_grader.submissions.reading import Reader, Unreadable
+from lecture_grader.submissions.submission import HandIn, NotebookFile
 
 BEYOND = "the file could not be read within 10 s and 300 MB"
 
@@ -27,7 +28,7 @@ def put(path, content):
 
 @pytest.fixture
 def reader():
-    with Reader(SMALL) as opened:
+    with Reader(handed_out(SMALL)) as opened:
         yield opened
 
 
@@ -37,9 +38,9 @@ def good(tmp_path):
 
 
 def test_a_file_is_read_as_it_would_be_here(reader, good):
-    from lecture_vae.grading.answers import read_notebook
+    from lecture_grader.submissions.answers import read_notebook
 
-    here = read_notebook("anna", good.read_bytes(), reading.handed_out(SMALL))
+    here = read_notebook("anna", good.read_bytes(), handed_out(SMALL))
     assert reader.notebook("anna", good) == here
     hand_in = HandIn("anna", (NotebookFile("good.ipynb", good, (), 0.0),), "77", ("Late.",))
     found = reader.read(hand_in)
@@ -48,7 +49,7 @@ def test_a_file_is_read_as_it_would_be_here(reader, good):
 
 def test_the_process_imports_neither_torch_nor_jupytext():
     source = (
-        "import sys, lecture_vae.grading.parsing\n"
+        "import sys, lecture_grader.submissions.parsing\n"
         "print([m for m in ('torch', 'jupytext', 'numpy', 'IPython') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
@@ -156,7 +157,7 @@ def stand_in(monkeypatch, script):
 def test_a_process_that_ends_stalls_or_babbles_is_a_problem(monkeypatch, good, script):
     monkeypatch.setattr(reading, "SECONDS", 1)
     stand_in(monkeypatch, script)
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         begun = time.monotonic()
         assert "could not be read" in reader.notebook("eve", good).problem
         assert time.monotonic() - begun < 60
@@ -197,7 +198,7 @@ def changed(path, value):
     ],
 )  # fmt: skip
 def test_an_answer_of_another_form_is_refused(monkeypatch, good, path, value):
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         monkeypatch.setattr(reader, "_ask", lambda *_: json.loads(json.dumps(RIGHT)))
         assert reader.notebook("ada", good).problem is None
         monkeypatch.setattr(reader, "_ask", lambda *_: changed(path, value))
@@ -213,7 +214,7 @@ def test_a_list_of_members_of_another_form_is_refused(monkeypatch, good, members
 
 
 def test_the_limits_hold_in_the_process(good):
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         reader.notebook("ada", good)
         lines = Path(f"/proc/{reader.process.pid}/limits").read_text().splitlines()
         limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
@@ -228,7 +229,7 @@ def test_the_limits_hold_in_the_process(good):
 def test_one_process_reads_many_files_and_its_end_is_nobodys_fault(monkeypatch, good, tmp_path):
     large = Notebook()
     large.cells += [{"cell_type": "raw", "source": "x" * 1000} for _ in range(900)]
-    with Reader(SMALL) as reader:
+    with Reader(handed_out(SMALL)) as reader:
         reader.notebook("ada", good)
         first = reader.process
         reader.notebook("ada", put(tmp_path / "large.ipynb", large))

@@ -6,17 +6,16 @@ import json
 import pytest
 from submissions import SOURCE, Notebook, assignment
 
-from lecture_vae.grading.answers import read_notebook
-from lecture_vae.grading.notebook import BY_NAME, UP_TO, Rebuilding
-from lecture_vae.grading.reading import handed_out
-from lecture_vae.grading.task import Grading
-from lecture_vae.grading.trial import HiddenCheck
-from lecture_vae.grading.values import encode
-from lecture_vae.grading.verdict import Verdict
+from lecture_grader.authoring.check import HiddenCheck
+from lecture_grader.extracts import handed_out, rebuilding
+from lecture_grader.running.notebook import BY_NAME, UP_TO
+from lecture_grader.session import Grading
+from lecture_grader.student.values import encode
+from lecture_grader.submissions.answers import read_notebook
+from lecture_grader.verdict import Verdict
 
 CHECKS = {each.name: HiddenCheck(assignment(), each, 7) for each in assignment().exercises}
-REBUILDING = Rebuilding(assignment(), CHECKS)
-SOFTMAX = next(each for each in assignment().exercises if each.name == "softmax")
+REBUILDING = rebuilding(assignment(), CHECKS)
 
 
 def submission(notebook: Notebook):
@@ -56,9 +55,10 @@ def test_the_whole_notebook_is_run_in_its_order_then_the_probes_then_the_canary(
 
 def test_alone_an_answer_runs_after_what_it_needs_or_after_all_that_stands_above(odd):
     theirs = submission(odd)
-    named = REBUILDING.alone("key", theirs, SOFTMAX, BY_NAME, 9.0)
+    answer = next(each for each in theirs.answers if each.exercise == "softmax")
+    named = REBUILDING.alone("key", theirs, answer, BY_NAME, 9.0)
     assert ids(named) == ["setup", "s3", "again", "s4", "e3-probe", "e3-check", "canary-probe"]
-    up_to = REBUILDING.alone("key", theirs, SOFTMAX, UP_TO, 9.0)
+    up_to = REBUILDING.alone("key", theirs, answer, UP_TO, 9.0)
     assert ids(up_to) == [
         "setup", "s0", "s1", "s2", "s3", "s4", "e3-probe", "e3-check", "canary-probe"
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def test_an_answer_has_its_own_time_and_another_cell_that_of_the_longest(odd):
     longest = max(each.timeout for each in assignment().exercises)
     assert limits["s1"] == limits["e1-probe"] == assignment().exercises[0].timeout < longest
     assert limits["s0"] == longest
-    short = Rebuilding(assignment(), CHECKS, timeout=0.5).whole("k", submission(odd), None, 9.0)
+    short = rebuilding(assignment(), CHECKS, timeout=0.5).whole("k", submission(odd), None, 9.0)
     assert {cell.timeout for cell in short.cells if cell.id != "setup"} == {0.5}
 
 
@@ -102,11 +102,12 @@ def grading(tmp_path_factory) -> Grading:
 
 def ways(grading: Grading, notebook: Notebook, verdict: Verdict) -> list[str]:
     """In which ways there would be another run, if the softmax alone was not right at once."""
-    task = grading.begin(submission(notebook))
+    task = grading.task(submission(notebook))
     assert [len(run.exercises) for run in grading.first(task)] == [4]
-    task.verdicts = {each.name: Verdict("correct") for each in assignment().exercises}
+    verdicts = grading.verdicts[task.key]
+    verdicts |= {each.name: Verdict("correct") for each in assignment().exercises}
     assert grading.again(task) == []
-    task.verdicts["softmax"] = verdict
+    verdicts["softmax"] = verdict
     return [run.notebook.key.rpartition("/")[2] for run in grading.again(task)]
 
 
@@ -131,19 +132,19 @@ def test_what_is_not_right_runs_again_where_that_may_help(grading, verdict, expe
 
 def test_nothing_runs_twice_in_the_same_way(grading):
     notebook = Notebook(softmax="def softmax(logits, temperature):\n    return logits")
-    task = grading.begin(submission(notebook))
+    task = grading.task(submission(notebook))
     assert [len(run.exercises) for run in grading.first(task)] == [1]
-    task.verdicts["softmax"] = Verdict("wrong")
+    grading.verdicts[task.key]["softmax"] = Verdict("wrong")
     assert grading.again(task) == []  # there is nothing beside it
 
 
 def test_the_runs_of_a_submission_share_its_time(grading):
     assert grading.wall == 60 + 3 * sum(each.timeout for each in assignment().exercises)
-    task = grading.begin(submission(Notebook.solved()))
+    task = grading.task(submission(Notebook.solved()))
     (whole,) = grading.first(task)
     assert whole.notebook.wall == grading.wall / 2
-    task.seconds = whole.notebook.wall
-    task.verdicts |= {each.name: Verdict("error") for each in assignment().exercises}
+    task.used = whole.notebook.wall
+    grading.verdicts[task.key] |= {each.name: Verdict("error") for each in assignment().exercises}
     walls = [run.notebook.wall for run in grading.again(task)]
     assert len(walls) == 8
     assert sum(walls) == pytest.approx(grading.wall / 2)
@@ -151,7 +152,7 @@ def test_the_runs_of_a_submission_share_its_time(grading):
 
 def test_the_canary_is_one_that_is_run(grading):
     notebook = Notebook(softmax="def softmax(logits, temperature):\n    return logits")
-    (run,) = grading.first(grading.begin(submission(notebook)))
+    (run,) = grading.first(grading.task(submission(notebook)))
     assert run.canary == "softmax"
 
 

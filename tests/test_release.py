@@ -9,17 +9,12 @@ from textwrap import indent
 import nbformat
 import pytest
 
-from lecture_vae.grading.exercises import ExerciseError, read_assignment
-from lecture_vae.grading.release import (
-    kill_table,
-    manifest,
-    page,
-    rehearsal,
-    release,
-    rubric,
-    student_notebook,
-)
-from lecture_vae.grading.trial import HiddenCheck, Row, kill_matrix
+from lecture_grader.authoring.assignment import ExerciseError, read_assignment
+from lecture_grader.authoring.check import HiddenCheck
+from lecture_grader.authoring.handout import manifest, rehearsal, student_notebook
+from lecture_grader.authoring.mutants import Row, kill_matrix, kill_table
+from lecture_grader.authoring.page import page, rubric
+from lecture_grader.authoring.release import release
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ROOT / "tests" / "exercises" / "small.md"
@@ -41,7 +36,7 @@ def written(folder):
 )
 def test_every_check_of_the_lecture_tells_right_from_wrong(path):
     rows = list(kill_matrix(read_assignment(path)))
-    assert [row for row in rows if not row.as_it_should_be] == []
+    assert [row for row in rows if not row.is_expected] == []
 
 
 @pytest.mark.parametrize("seed", [2, 12345, 2**63])

@@ -8,11 +8,11 @@ import pytest
 from boxes import LIMITS, guarded
 from machine import IS_ROOT, lack, landlock_abi, needs
 
-from lecture_vae.grading import sandbox
-from lecture_vae.grading.attempts import ATTEMPTS
-from lecture_vae.grading.confine import LEVELS, Box, SandboxError
-from lecture_vae.grading.escapes import promised
-from lecture_vae.grading.sandbox import choose, measure_escapes
+from lecture_grader.sandbox import choose as sandbox
+from lecture_grader.sandbox.choose import choose, measure_escapes
+from lecture_grader.sandbox.confine import LEVELS, Box, SandboxError
+from lecture_grader.sandbox.escape_test import promised
+from lecture_grader.sandbox.escapes import ATTEMPTS
 
 CHILDREN = """
 import os, time
@@ -33,7 +33,7 @@ time.sleep(20)
 @cache
 def tried(level):
     try:
-        return measure_escapes(level)
+        return measure_escapes(level, ())
     except SandboxError as error:
         return str(error)
 
@@ -154,7 +154,7 @@ def test_the_description_names_what_holds():
         (SHARED, "memory"),
     ],
 )  # fmt: skip
-def test_the_warden_says_why_a_box_ended(box, code, reason):
+def test_the_supervisor_says_why_a_box_ended(box, code, reason):
     assert guarded(box, code) == reason
 
 
@@ -236,7 +236,7 @@ def test_what_a_box_shows_may_lie_below_tmp(box):
     with tempfile.TemporaryDirectory(dir="/tmp") as below:
         Path(below).chmod(0o755)
         Path(below, "shown").touch()
-        before = f"tree.places = lambda places=tree.places: [*places(), {below!r}]"
+        before = f"tree.places = lambda shown, places=tree.places: [*places(shown), {below!r}]"
         code = (
             "import os, tempfile\n"
             f"assert os.listdir({below!r}) == ['shown']\n"

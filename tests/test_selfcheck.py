@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lecture_vae.grading.selfcheck import KnownCases
-from lecture_vae.grading.values import encode
+from lecture_grader.student.selfcheck import KnownCases
+from lecture_grader.student.values import encode
 
 CASES = [{"x": np.array([1.0, 2.0])}, {"x": np.array([3.0])}]
 HINT = "This behaves like a mean."
@@ -10,7 +10,7 @@ HINT = "This behaves like a mean."
 
 def packed(**more):
     known = {"right": [3.0, 3.0], "wrong": [(HINT, [1.5, 3.0]), ("A minus.", [-3.0, -3.0])]}
-    return KnownCases.pack(CASES, **(known | more), rtol=1e-5, atol=1e-7)
+    return KnownCases.pack(CASES, **(known | more), rtol=1e-5, atol=1e-7, tensors=True)
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from lecture_vae.grading.signals import ending_on_signals
+from lecture_grader.signals import ending_on_signals
 
 PROGRAM = """
 import os, signal, sys, time
-from lecture_vae.grading.signals import ending_on_signals
+from lecture_grader.signals import ending_on_signals
 with ending_on_signals():
     try:
         print("begun", flush=True)

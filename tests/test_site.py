@@ -26,7 +26,7 @@ from exercise_pages import assignments, page_text
 from flatten import flatten_page, install_cell, read_book, toc_pages
 from launching import LINK_GENERATOR, launch_on_any_hub
 
-from lecture_vae.grading.release import student_notebook
+from lecture_grader.authoring.handout import student_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"

@@ -20,8 +20,8 @@ import solutions
 from exercise_pages import assignments, page_text
 from flatten import toc_pages
 
-from lecture_vae.grading.exercises import read_assignment
-from lecture_vae.grading.release import student_notebook
+from lecture_grader.authoring.assignment import read_assignment
+from lecture_grader.authoring.handout import student_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ROOT / "tests" / "exercises" / "small.md"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lecture_vae.grading.answers import read_notebook
-from lecture_vae.grading.exercises import Assignment, Exercise, WrongAnswer
-from lecture_vae.grading.reading import handed_out
-from lecture_vae.grading.release import student_notebook
-from lecture_vae.grading.submission import StudentCell, Submission, source_of
+from lecture_grader.authoring.assignment import Assignment, Exercise, WrongAnswer
+from lecture_grader.authoring.handout import student_notebook
+from lecture_grader.extracts import handed_out
+from lecture_grader.submissions.answers import read_notebook
+from lecture_grader.submissions.submission import StudentCell, Submission, source_of
 
 NO_JSON, NO_CELLS = "the file is not JSON", "JSON, but not a notebook: it has no cells"
 STUB = 'def {0}(x):\n    """The sum."""\n    raise NotImplementedError("Exercise {0}")'

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from lecture_grader.authoring.assignment import read_assignment
+from lecture_grader.authoring.check import HiddenCheck
+from lecture_grader.student.values import encode
 from lecture_vae.data import ImageData, Split
-from lecture_vae.grading.exercises import read_assignment
-from lecture_vae.grading.trial import HiddenCheck
-from lecture_vae.grading.values import encode
 
 ASSIGNMENT = read_assignment(Path(__file__).resolve().parents[1] / "exercises" / "05_training.md")
 EXERCISE = ASSIGNMENT.exercises[0]

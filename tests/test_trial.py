@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lecture_vae.grading.exercises import Assignment, Exercise, ExerciseError, WrongAnswer
-from lecture_vae.grading.trial import HiddenCheck, check_cell, kill_matrix
+from lecture_grader.authoring.assignment import Assignment, Exercise, ExerciseError, WrongAnswer
+from lecture_grader.authoring.check import HiddenCheck, check_cell
+from lecture_grader.authoring.mutants import kill_matrix
 
 HIDDEN = """
 def draw(rng):
@@ -210,13 +211,13 @@ def test_the_public_check_of_a_judged_exercise_is_what_the_author_wrote():
 
 def bad(**changes):
     return [row.answer for row in kill_matrix(around(replace(TOTAL, **changes)))
-            if not row.as_it_should_be]  # fmt: skip
+            if not row.is_expected]  # fmt: skip
 
 
 def test_a_sound_exercise_is_as_it_should_be():
     rows = list(kill_matrix(around(TOTAL)))
     assert [row.answer for row in rows] == ["solution", "stub", "not-scaled", "mean"]
-    assert all(row.as_it_should_be for row in rows)
+    assert all(row.is_expected for row in rows)
     assert (rows[0].public, rows[0].hidden) == (None, None)
     assert rows[1].public == rows[1].hidden == "NotImplementedError: Exercise total"
     assert rows[2].public == "AssertionError: The scale?"

@@ -16,6 +16,8 @@ import notebooks
 from flatten import read_book
 from lecture_book import LiveFigure
 
+from lecture_grader.sandbox import choose as sandbox
+from lecture_grader.sandbox.confine import SandboxError
 from lecture_vae import (
     NegativeELBO,
     TrainConfig,
@@ -25,8 +27,6 @@ from lecture_vae import (
     load_images,
     train,
 )
-from lecture_vae.grading import sandbox
-from lecture_vae.grading.confine import SandboxError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf8")

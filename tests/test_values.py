@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lecture_vae.grading.values import DEPTH, DTYPES, decode, difference, encode, to_kernel
+from lecture_grader.student.values import DEPTH, DTYPES, decode, difference, encode, to_kernel
 
 RTOL, ATOL = 1e-5, 1e-7
 
@@ -167,11 +167,15 @@ def test_what_encode_makes_decode_reads():
 
 def test_arrays_of_a_case_reach_the_probe_as_tensors():
     case = {"x": np.ones(2, dtype=np.float32), "n": [np.zeros(1), 3], "d": {"k": np.ones(())}}
-    got = to_kernel(case)
+    got = to_kernel(case, tensors=True)
     assert got["x"].dtype == torch.float32
     assert got["n"][0].dtype == torch.float64 and got["n"][1] == 3
     assert got["d"]["k"].shape == ()
     got["x"].fill_(7)  # what an answer does to its input does not reach the next answer
+    assert case["x"].tolist() == [1, 1]
+    same = to_kernel(case, tensors=False)
+    assert type(same["x"]) is type(same["n"][0]) is np.ndarray
+    same["x"].fill(7)
     assert case["x"].tolist() == [1, 1]
 
 

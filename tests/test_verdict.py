@@ -3,12 +3,15 @@ from dataclasses import replace
 
 import pytest
 
-from lecture_vae.grading.exercises import Assignment, Exercise, WrongAnswer
-from lecture_vae.grading.notebook import UP_TO, Rebuilding
-from lecture_vae.grading.submission import Answer, StudentCell, Submission
-from lecture_vae.grading.trial import HiddenCheck
-from lecture_vae.grading.values import encode
-from lecture_vae.grading.verdict import OUTCOMES, Provenance, Verdict, better, is_tampered, verdict
+from lecture_grader.authoring.assignment import Assignment, Exercise, WrongAnswer
+from lecture_grader.authoring.check import HiddenCheck
+from lecture_grader.extracts import rebuilding
+from lecture_grader.reporting.result import OUTCOMES, Provenance
+from lecture_grader.running.notebook import UP_TO
+from lecture_grader.running.observation import CellRun, Observation
+from lecture_grader.student.values import encode
+from lecture_grader.submissions.submission import Answer, StudentCell, Submission
+from lecture_grader.verdict import Verdict, better, is_tampered, verdict
 
 FIRST = Exercise(
     name="total", number=1, points=3, timeout=20, statement="## A total", answer="total",
@@ -28,9 +31,9 @@ CELLS_OF_ANNA = (
     StudentCell("1 / 0", "", ""),
 )
 ANNA = Submission("anna", "d" * 16, CELLS_OF_ANNA, (ANSWER,))
-REBUILDING = Rebuilding(SMALL, CHECKS)
+REBUILDING = rebuilding(SMALL, CHECKS)
 WHOLE = REBUILDING.whole("key", ANNA, "total", 60.0)
-ALONE = REBUILDING.alone("key", ANNA, FIRST, UP_TO, 60.0)
+ALONE = REBUILDING.alone("key", ANNA, ANSWER, UP_TO, 60.0)
 
 
 def payload(values):
@@ -56,17 +59,17 @@ NOT_RUN = failed("", "", "not run")
 def observed(notebook=WHOLE, ended="", **changes):
     """An observation in which all went well and the probes printed what they should."""
     cells = []
-    for name in [cell.id for cell in notebook.cells]:
-        cell = {"cell": name, "outcome": "ok", "error": "", "message": "", "printed": f"<{name}>",
-                "values": None, "seconds": 0.25}  # fmt: skip
+    for name in notebook.ids:
+        values = None
         if name.endswith("-probe"):
-            cell["values"] = MEAN if name.startswith("canary") else RIGHT
-        cells.append(cell | changes.get(name.replace("-", "_"), {}))
-    return {"notebook": "key", "cells": cells, "seconds": 1.0, "ended": ended}
+            values = MEAN if name.startswith("canary") else RIGHT
+        cell = CellRun(name, "ok", printed=f"<{name}>", values=values, seconds=0.25)
+        cells.append(replace(cell, **changes.get(name.replace("-", "_"), {})))
+    return Observation("key", tuple(cells), 1.0, ended)
 
 
 def judge(observation, notebook=WHOLE):
-    return verdict(FIRST, ANSWER, CHECK, notebook, observation)
+    return verdict(ANSWER, CHECK, notebook, observation)
 
 
 # ---------------------------------------------------------------------------- outcomes
@@ -161,7 +164,7 @@ def test_numbers_of_a_hidden_case_are_not_told_and_a_cell_is_no_file():
 )
 def test_a_run_that_was_ended_from_outside_says_why(ended, outcome):
     cut = observed(ended=ended)
-    cut["cells"] = cut["cells"][:2]
+    cut = replace(cut, cells=cut.cells[:2])
     assert judge(cut).outcome == outcome
 
 
@@ -207,10 +210,9 @@ ALL = [cell.id for cell in WHOLE.cells]
      [*ALL[:3], *ALL[4:]]],
 )  # fmt: skip
 def test_nothing_is_decided_if_other_cells_ran_than_were_to_run(cells):
-    ran = {cell["cell"]: cell for cell in observed()["cells"]}
-    strange = observed()
-    strange["cells"] = [ran.get(name, ran["e1-probe"] | {"cell": name}) for name in cells]
-    assert judge(strange).outcome == "infrastructure"
+    ran = {cell.id: cell for cell in observed().cells}
+    found = [ran.get(name, replace(ran["e1-probe"], id=name)) for name in cells]
+    assert judge(replace(observed(), cells=tuple(found))).outcome == "infrastructure"
 
 
 def test_nothing_is_decided_without_an_observation():
@@ -280,7 +282,9 @@ def test_a_planted_wrong_answer_must_come_out_wrong():
     assert is_tampered(CHECK, canary(values=RIGHT))
     assert not is_tampered(CHECK, canary(values=RIGHT, outcome="error"))
     assert not is_tampered(CHECK, canary(values=None))  # it is absent, which shows nothing
-    assert not is_tampered(CHECK, {"cells": observed()["cells"][:-1]})  # none was planted
+    assert not is_tampered(
+        CHECK, replace(observed(), cells=observed().cells[:-1])
+    )  # none was planted
     assert not is_tampered(CHECK, None)
 
 

@@ -23,8 +23,8 @@ from exercise_pages import solutions_wanted
 from recorded import STAMP
 from solutions import complaint, found_in, hidden_cells
 
+from lecture_grader.authoring.assignment import ExerciseError
 from lecture_vae.data import DataError
-from lecture_vae.grading.exercises import ExerciseError
 from lecture_vae.store import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,9 @@ from pathlib import Path
 import nbformat
 from flatten import install_cell
 
-from lecture_vae.grading.exercises import Assignment, read_assignment
-from lecture_vae.grading.release import page, student_notebook
+from lecture_grader.authoring.assignment import Assignment, read_assignment
+from lecture_grader.authoring.handout import student_notebook
+from lecture_grader.authoring.page import page
 
 FOLDER = "book/exercises"
 

@@ -37,7 +37,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
-from lecture_vae.grading.exercises import read_assignment
+from lecture_grader.authoring.assignment import read_assignment
 
 ASSETS = "_static", "_templates"
 MEDIA = "_static/media"

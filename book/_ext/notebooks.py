@@ -21,7 +21,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from recorded import RecordError
 
-from lecture_vae.grading.exercises import ExerciseError
+from lecture_grader.authoring.assignment import ExerciseError
 
 COMPARED = "nbval-check-output"
 CELL_SECONDS = 7200  # one cell may train a model at the full budget

@@ -16,7 +16,7 @@ from flatten import toc_pages
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from lecture_vae.grading.exercises import Assignment
+from lecture_grader.authoring.assignment import Assignment
 
 DISTINCTIVE = 20  # signs, blanks and quotes not counted: a shorter line may stand anywhere
 SHOWN = 5  # of the places where a solution was found

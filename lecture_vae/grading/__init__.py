@@ -1,1 +1,1 @@
-"""Exercises and their grading: the `[grading]` extra, which the lecture itself never imports."""
+"""The grader is the package ``lecture_grader``; notebooks that were handed out name this place."""

@@ -1,0 +1,116 @@
+"""Handout: the notebook that students get, and notebooks to rehearse the grading with."""
+
+import json
+from typing import Any
+
+from lecture_grader import cells
+from lecture_grader.authoring.assignment import Assignment
+from lecture_grader.authoring.check import check_cell
+
+__all__ = ["as_json", "manifest", "rehearsal", "student_notebook"]
+
+HOW_TO = (
+    "Write each answer into the cell that holds its signature, then run the check below it. The "
+    "check knows a few cases, and a few common mistakes by what they give. Grading asks the same "
+    "question on other cases."
+)
+
+
+def rehearsal(assignment: Assignment) -> dict[str, dict[str, str]]:
+    """Submissions to try a grading with, as answers by exercise.
+
+    One has every solution, one is as handed out, and for each wrong answer there is one that is
+    right but for it.
+    """
+    solutions = {exercise.name: exercise.solution for exercise in assignment.exercises}
+    found = {"all-right": solutions, "untouched": {}}
+    for exercise in assignment.exercises:
+        for wrong in exercise.wrong:
+            answers = solutions | {exercise.name: wrong.source}
+            found[f"{exercise.name}--{wrong.name}"] = answers
+    return found
+
+
+def student_notebook(
+    assignment: Assignment, answers: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """The notebook that students get: statements, stubs, checks. No solution, no hidden cell.
+
+    Args:
+        assignment: The exercises.
+        answers: What stands in place of the stubs, by exercise; nothing if None.
+    """
+    answers = answers or {}
+    found = [
+        _markdown(cells.INTRODUCTION, f"{assignment.introduction}\n\n{HOW_TO}"),
+        _code(cells.SETUP, assignment.setup, [cells.SETUP]),
+    ]
+    for exercise in assignment.exercises:
+        heading, _, rest = exercise.statement.partition("\n")
+        found += [
+            _markdown(cells.statement_id(exercise.name), f"{heading} ({exercise.worth})\n{rest}"),
+            _code(
+                cells.answer_id(exercise.name),
+                answers.get(exercise.name, exercise.stub),
+                [cells.answer_tag(exercise.name)],
+            ),
+            _code(
+                cells.check_id(exercise.name),
+                check_cell(assignment, exercise),
+                [cells.check_tag(exercise.name)],
+            ),
+        ]
+    return {
+        "cells": found,
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            **cells.assignment_metadata(assignment.name, assignment.version),
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def manifest(assignment: Assignment) -> dict[str, Any]:
+    """Which cells a submission is expected to have, and what each exercise is worth."""
+    return {
+        "assignment": assignment.name,
+        "title": assignment.title,
+        "version": assignment.version,
+        "points": assignment.points,
+        "exercises": [
+            {
+                "name": exercise.name,
+                "number": exercise.number,
+                "title": exercise.title,
+                "points": exercise.points,
+                "timeout_cpu_s": exercise.timeout,
+                "defines": exercise.answer,
+                "answer_cell": cells.answer_id(exercise.name),
+                "answer_tag": cells.answer_tag(exercise.name),
+                "wrong_answers": [wrong.name for wrong in exercise.wrong],
+            }
+            for exercise in assignment.exercises
+        ],
+    }
+
+
+def _markdown(identity: str, source: str) -> dict[str, Any]:
+    return {"cell_type": "markdown", "id": identity, "metadata": {}, "source": source}
+
+
+def _code(identity: str, source: str, tags: list[str]) -> dict[str, Any]:
+    return {
+        "cell_type": "code",
+        "id": identity,
+        "metadata": {"tags": tags},
+        "source": source,
+        "execution_count": None,
+        "outputs": [],
+    }
+
+
+def as_json(document: dict[str, Any]) -> str:
+    """A notebook or a manifest as the text of its file."""
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,174 @@
+"""Grading: a folder of submissions becomes a gradebook.
+
+The results of a submission are stored as soon as they are there, so a run that was stopped goes
+on, and a run that is repeated does nothing but write the same gradebook.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lecture_grader.reporting.gradebook import write_gradebook
+from lecture_grader.reporting.result import Result
+from lecture_grader.running.batch import observe, stop, warm_kernels
+from lecture_grader.running.notebook import Notebook
+from lecture_grader.running.observation import Observation
+from lecture_grader.running.task import Task
+from lecture_grader.sandbox.choose import SandboxError
+from lecture_grader.session import TRIAL, Grading
+from lecture_grader.signals import ending_on_signals
+from lecture_grader.submissions.intake import Collected, collect
+from lecture_grader.submissions.reading import Reader
+from lecture_vae.cluster import check_scheduler, cores, run_tasks
+from lecture_vae.storage import say
+
+__all__ = ["grade"]
+
+BATCH = 25  # notebooks for one pytest process: its start costs more than a notebook
+
+
+def grade(
+    source: Path,
+    submissions: Path,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    timeout: float | None = None,
+    wall: float | None = None,
+    memory_mb: int = 1024,
+    sandbox: str = "auto",
+    scheduler: str | None = None,
+    only_changed: bool = True,
+) -> list[Result]:
+    """Grades every submission of a folder and writes the gradebook.
+
+    Args:
+        source: The source of the assignment, `exercises/NAME.md`.
+        submissions: A folder of notebooks, or of one folder for each student.
+        out: Where the gradebook goes, and the secret seed: keep the folder between regrades, so
+            that the same answer meets the same cases.
+        jobs: Notebooks at a time; the number of cores if None.
+        timeout: CPU seconds for a cell, in place of what each exercise says.
+        wall: Seconds of wall time for one submission, all its runs together; if None, 60 and three
+            times the CPU seconds of its exercises.
+        memory_mb: What a student's kernel may use beyond the libraries.
+        sandbox: auto, namespaces, bubblewrap, landlock or none.
+        scheduler: Address of a Dask scheduler that runs the tasks.
+        only_changed: Whether submissions that were graded before, under the same conditions, are
+            left alone.
+
+    Returns:
+        One result for each student and exercise.
+
+    Raises:
+        ExerciseError, CourseError, SandboxError: As :class:`Grading`.
+        OSError: A folder is missing, or cannot be written.
+        ValueError: The scheduler's address is none.
+    """
+    if scheduler is not None:
+        check_scheduler(scheduler)
+    with ending_on_signals():
+        return _grade(
+            collect(submissions),
+            Grading(source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox),
+            jobs or cores(),
+            scheduler,
+            only_changed,
+        )
+
+
+def _grade(
+    collected: Collected, grading: Grading, jobs: int, scheduler: str | None, only_changed: bool
+) -> list[Result]:
+    if collected.not_graded:
+        many = len(collected.not_graded)
+        say(f"{many} of the files there are not graded; summary.html will say why")
+    results: dict[str, list[Result]] = {}
+    open_tasks: list[Task] = []
+    with Reader(grading.handed_out) as reader:
+        for student, hand_in in collected.found.items():
+            task = grading.task(reader.read(hand_in))
+            known = grading.stored(task) if only_changed else None
+            if known is not None:
+                results[student] = known
+            else:
+                open_tasks.append(task)
+    progress = tqdm(
+        total=len(collected.found), initial=len(results), unit="student", desc="grading"
+    )
+    with progress, closing(_graded(grading, open_tasks, jobs, scheduler)) as tasks:
+        for task in tasks:
+            results[task.submission.student] = grading.results(task)
+            grading.store(task, results[task.submission.student])
+            progress.update()
+    lines = [line for student in sorted(results) for line in results[student]]
+    assignment = grading.assignment
+    write_gradebook(assignment.title, assignment.name, lines, grading.out, collected.not_graded)
+    return lines
+
+
+def _graded(
+    grading: Grading, tasks: list[Task], jobs: int, scheduler: str | None
+) -> Generator[Task]:
+    """The task of each submission, as soon as its verdicts are final."""
+    if not tasks:
+        return
+    grading.warm_for([task.submission for task in tasks])
+    # The libraries are imported there while the checks are prepared here.
+    with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
+        for more in (grading.first, grading.again):
+            runs = {run.notebook.key: run for task in tasks for run in more(task)}
+            notebooks = [run.notebook for run in runs.values()]
+            if more == grading.first and notebooks:
+                notebooks.insert(0, grading.trial)
+            open_runs = Counter(run.task.key for run in runs.values())
+            idle = [task for task in tasks if not open_runs[task.key]]
+            left = []
+            for key, observation in _observed(grading, notebooks, jobs, scheduler):
+                task = runs[key].task
+                grading.judge(runs[key], observation)
+                open_runs[task.key] -= 1
+                if open_runs[task.key]:
+                    continue
+                if more == grading.first and grading.helpful(task):
+                    left.append(task)
+                else:
+                    yield task
+            yield from idle
+            tasks = left
+
+
+def _observed(
+    grading: Grading, notebooks: list[Notebook], jobs: int, scheduler: str | None
+) -> Iterator[tuple[str, Observation | None]]:
+    """Each notebook with what was observed of it, as they finish: the trial first, if there is one.
+
+    Raises:
+        SandboxError: What stands in the way of the trial would stand in everybody's.
+    """
+    # As many batches for each job: else one works on while the others have nothing left to do.
+    count = jobs * -(-len(notebooks) // (jobs * BATCH))
+    batches = [notebooks[at::count] for at in range(min(count, len(notebooks)))]
+    observe_here = partial(observe, conditions=grading.conditions)
+    left = {notebook.key for notebook in notebooks}
+    held: list[tuple[str, Observation | None]] = []
+    tasks = run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler, stop=stop)
+    with closing(tasks):
+        for batch, found in tasks:
+            if isinstance(found, Exception):  # else nothing came: see what is left over
+                if TRIAL in left and batch[0].key == TRIAL:
+                    raise SandboxError(f"notebooks cannot be run here: {found}. Nobody was graded.")
+                continue
+            left.remove(found.notebook)
+            if found.notebook == TRIAL:
+                grading.check_trial(found)
+            else:
+                held.append((found.notebook, found))
+            if TRIAL not in left:
+                yield from held
+                held.clear()
+    yield from ((key, None) for key in left)

@@ -1,0 +1,58 @@
+"""Results: one exercise of one student, graded. All files that grading leaves are made of them."""
+
+from dataclasses import dataclass
+
+__all__ = ["OUTCOMES", "Provenance", "Result"]
+
+OUTCOMES = {  # each with its meaning, in words for teacher and student
+    "correct": "every case came out right",
+    "wrong": "the answer ran, and at least one case came out wrong",
+    "error": "the answer raised an exception",
+    "timeout": "the answer was stopped because it took too long",
+    "crashed": "the answer ended the Python process that ran it",
+    "memory": "the answer was stopped because it used too much memory",
+    "output": "the answer was stopped because it printed too much",
+    "unanswered": "the cell was left as it was handed out",
+    "missing": "no cell of this exercise was found in the notebook",
+    "unreadable": "the notebook could not be read",
+    "tampered": "the run interfered with its own grading",
+    "infrastructure": "the grading itself failed, which says nothing about the answer",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One exercise of one student, graded."""
+
+    student: str  # what the submitted file or folder is called
+    exercise: str  # name of the exercise
+    number: int  # its place in the assignment, from 1
+    title: str
+    points: float
+    possible: int  # points
+    outcome: str  # a key of OUTCOMES
+    message: str  # plain text for the student, at most 4000 characters; may quote the student
+    resembles: str | None  # name of the wrong answer that it behaves like
+    hint: str | None  # of that wrong answer
+    matched_by: str  # how the answer was found: "id", "tag", "source" or ""
+    seconds: float  # wall time
+    submission: str  # hash of the submitted file
+    assignment: str  # version of the assignment
+    checks: str  # version of the checks
+    sandbox: str  # level of isolation that it ran at
+    seed: str  # id of the secret seed
+    attempts: int
+    answer: str  # source of the student's answer as graded, "" if there is none
+    printed: str  # what its own cells wrote to stdout and stderr, trimmed
+    remarks: tuple[str, ...] = ()  # sentences for the student: what was met on the way
+    id: str = ""  # number that an LMS gave the student, "" if none is known
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What all results of one grading have in common."""
+
+    assignment: str  # version
+    checks: str
+    sandbox: str
+    seed: str

@@ -1,0 +1,232 @@
+"""Intake: whose each file in a folder of submissions is, and why a file is nobody's.
+
+Nothing in the folder is passed over in silence: it belongs to a student, or there is a line that
+says why it is not graded. Two students are never one row: who has another name, also by case or
+by the form of a sign, or another number in the LMS, is another student.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lecture_grader.submissions.listing import Node, list_folder
+from lecture_grader.submissions.lms import GRADESCOPE_LIST, Owner, owners, submitters
+from lecture_grader.submissions.reading import Reader, Unreadable
+from lecture_grader.submissions.submission import HANDED_IN_LATE, HandIn, NotebookFile
+
+__all__ = ["Collected", "collect"]
+
+MAX_FILES = 50  # notebooks of one student that are read
+# Browsers add .json or .txt to what they save.
+NOTEBOOK = re.compile(r"\.ipynb(?:\.(?:ipynb|json|txt))*$", re.IGNORECASE)
+RUBBISH = re.compile(
+    r"__MACOSX|__pycache__|\._.*|\.DS_Store|\.Spotlight-.*|\.Trashes|\.fseventsd|Thumbs\.db|"
+    r"desktop\.ini|~\$.*|Icon\r|\.ipynb_checkpoints|\.git|\.gitignore|\.gitattributes|\.github|"
+    r"\.gitkeep|\.vscode|\.idea|\.cache|\.virtual_documents|\.?venv|node_modules|site-packages",
+    re.IGNORECASE | re.DOTALL,
+)
+LEFTOVER = "left by a system or a tool, nobody's work"
+ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
+NEEDED = "a notebook file .ipynb is needed"
+REASONS = {
+    **dict.fromkeys(ARCHIVES, "of archives only .zip is opened"),
+    **dict.fromkeys((".crdownload", ".download", ".part"), f"a download that broke off; {NEEDED}"),
+}
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a folder of submissions holds."""
+
+    found: dict[str, HandIn]  # by student
+    not_graded: list[tuple[str, str]]  # path, why
+
+
+def collect(folder: Path) -> Collected:
+    """Finds whose the notebooks in a folder are.
+
+    A student is a notebook, a folder or a zip file; what Canvas, Moodle, Gradescope and
+    Blackboard let one download is read as it comes, unpacked or not.
+
+    Args:
+        folder: Of the submissions; or one zip file that holds them.
+
+    Raises:
+        OSError: It cannot be read, or nothing in it is a notebook.
+    """
+    with Reader() as reader:
+        sorter = _Sorter(reader)
+        root = list_folder(folder, reader)
+        sorter.container(root)
+    sorter.leftovers()
+    if not sorter.found:
+        raise OSError(_nothing(folder, sorter.not_graded))
+    return Collected(sorter.hand_ins(), sorted(sorter.not_graded))
+
+
+def _nothing(folder: Path, not_graded: list[tuple[str, str]]) -> str:
+    said = [f"{path} ({why})" for path, why in not_graded[:3]]
+    if len(not_graded) > 3:
+        said.append(f"{len(not_graded) - 3} more")
+    return (
+        f"{folder} holds no notebook: expected STUDENT.ipynb, STUDENT.zip or STUDENT/*.ipynb. "
+        f"Found: {', '.join(said) or 'nothing at all'}."
+    )
+
+
+@dataclass
+class _Sorter:
+    """Gives every node of the tree to a student, or says why not."""
+
+    reader: Reader
+    found: dict[tuple[str, str], list[tuple[Node, Owner]]] = field(default_factory=dict)
+    not_graded: list[tuple[str, str]] = field(default_factory=list)
+    rubbish: list[str] = field(default_factory=list)
+
+    def container(self, node: Node) -> None:
+        """A folder of several students."""
+        node, children = self._looked_at(node)
+        known: Mapping[str, list[Owner]] = {
+            name: [owner] for name, owner in owners(child.name for child in children).items()
+        }
+        known = {**known, **self._gradescope(children)}
+        for child in children:
+            if child.name == GRADESCOPE_LIST:
+                continue
+            mine = known.get(child.name)
+            if child.children is None:
+                if self._is_notebook(child):
+                    for owner in mine or [Owner(NOTEBOOK.sub("", child.name))]:
+                        self._give(child, owner)
+            elif not mine and self._is_class(child, alone=len(children) == 1):
+                self.container(child)
+            else:
+                name = child.name[:-4] if child.is_archive else child.name
+                self._student(child, mine or [Owner(name)])
+
+    def _student(self, node: Node, mine: list[Owner]) -> None:
+        """A folder or an archive of one student, or of one group."""
+        _, children = self._looked_at(node)
+        for child in children:
+            if child.children is not None:
+                self._student(child, mine)
+            elif self._is_notebook(child):
+                for owner in mine:
+                    self._give(child, owner)
+
+    def _give(self, node: Node, owner: Owner) -> None:
+        self.found.setdefault((owner.name, owner.number), []).append((node, owner))
+
+    def _looked_at(self, node: Node) -> tuple[Node, list[Node]]:
+        """The node and what is in it but for rubbish, which is noted."""
+        if node.problem:
+            self.not_graded.append((node.shown or node.name, node.problem))
+        children = []
+        for child in node.children or []:
+            if RUBBISH.fullmatch(child.name):
+                self.rubbish.append(child.shown)
+            elif child.name.startswith("."):
+                self.not_graded.append((child.shown, "hidden: its name begins with a dot"))
+            else:
+                children.append(child)
+        return node, children
+
+    def _is_notebook(self, node: Node) -> bool:
+        """Whether a file is read as a notebook; else why not is noted."""
+        if node.problem:
+            self.not_graded.append((node.shown, node.problem))
+            return False
+        if NOTEBOOK.search(node.name):
+            return True
+        suffix = Path(node.name).suffix.lower()
+        self.not_graded.append((node.shown, REASONS.get(suffix, NEEDED)))
+        return False
+
+    def _is_class(self, node: Node, *, alone: bool) -> bool:
+        """Whether a folder or archive holds a class rather than the work of one student."""
+        packed = node.is_archive
+        while True:
+            children = [child for child in node.children or [] if not _is_ignored(child)]
+            if len(children) != 1 or children[0].children is None:
+                break
+            node = children[0]
+            packed |= node.is_archive
+        names = [child.name for child in children]
+        known = owners(names)
+        named = {(owner.name, owner.number) for owner in known.values()}
+        if GRADESCOPE_LIST in names or any(not owner.canvas_id for owner in known.values()):
+            return True
+        if len(named) > 1 or (named and alone):
+            return True
+        if not alone:
+            return False
+        holding = [child for child in children if _has_notebook(child)]
+        groups = [child for child in holding if child.children is not None]
+        return len(groups) > 1 or (packed and len(holding) > 1)
+
+    def _gradescope(self, children: list[Node]) -> dict[str, list[Owner]]:
+        """The owners of the folders of a Gradescope export."""
+        for child in children:
+            if child.name == GRADESCOPE_LIST and child.children is None:
+                try:
+                    listed = self.reader.submitters(child.path, child.inside)
+                except Unreadable as error:
+                    why = f"the names of the students could not be read from it: {error}"
+                    self.not_graded.append((child.shown, why))
+                    return {}
+                self.not_graded.append((child.shown, "the names of the students were read from it"))
+                return submitters(listed)
+        return {}
+
+    def leftovers(self) -> None:
+        """One common line for all rubbish."""
+        if self.rubbish:
+            first, *others = self.rubbish
+            more = f" and {len(others)} more" if others else ""
+            self.not_graded.append((f"{first}{more}", LEFTOVER))
+
+    def hand_ins(self) -> dict[str, HandIn]:
+        """What each student handed in; two of one name are told apart by their numbers."""
+        times = Counter(name for name, _ in self.found)
+        taken = {name for name, number in self.found if times[name] == 1 or not number}
+        found = {}
+        for (name, number), given in self.found.items():
+            student = name
+            if times[name] > 1 and number:
+                student = f"{name} ({number})"
+                while student in taken:
+                    student += "'"
+                taken.add(student)
+            found[student] = self._hand_in(student, given)
+        return dict(sorted(found.items()))
+
+    def _hand_in(self, student: str, given: list[tuple[Node, Owner]]) -> HandIn:
+        files = [
+            NotebookFile(
+                node.shown,
+                node.path,
+                node.inside,
+                node.modified if owner.modified is None else owner.modified,
+            )
+            for node, owner in given
+        ]
+        files.sort(key=lambda file: (-file.modified, file.name))
+        for file in files[MAX_FILES:]:
+            self.not_graded.append((file.name, f"of {student} the newest {MAX_FILES} are read"))
+        remarks = []
+        if any(owner.late for _, owner in given):
+            remarks.append(f"{HANDED_IN_LATE}, as the name of the file says.")
+        if group := sorted({name for _, owner in given for name in owner.group}):
+            remarks.append(f"Handed in together with {', '.join(group)}.")
+        first = given[0][1]
+        return HandIn(student, tuple(files[:MAX_FILES]), first.canvas_id, tuple(remarks))
+
+
+def _is_ignored(node: Node) -> bool:
+    return node.name.startswith(".") or RUBBISH.fullmatch(node.name) is not None
+
+
+def _has_notebook(node: Node) -> bool:
+    return any(NOTEBOOK.search(file.name) for file in node.files())

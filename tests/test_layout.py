@@ -1,0 +1,225 @@
+"""The layout of the packages: what may import what.
+
+``benchmarks -> lecture_grader -> lecture_vae``: who stands higher imports from below, never the
+other way round. Inside a package a module imports only from modules before it, which is the order
+in which the package is to be read.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
+
+CORE = [
+    "storage", "data", "registry", "distributions", "models", "networks", "losses", "randomness",
+    "training", "cluster", "source", "recipe", "store", "lock", "side_by_side", "runs",
+    "diagnostics", "reproduction", "drawing", "plots", "animation", "live", "command_line", "cli",
+]  # fmt: skip
+
+# Rooms of the grader in reading order, their modules, and what a room may import beside itself: of
+# the grader the rooms and modules named, of the core the modules named.
+GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
+    ("", ["signals", "cells", "course", "seed"], set(), {"storage"}),
+    ("student", ["values", "selfcheck", "probe"], set(), set()),
+    (
+        "sandbox",
+        [
+            "linux", "seccomp", "mounts", "confine", "start", "supervisor", "escapes",
+            "escape_test", "choose",
+        ],
+        {"course"},
+        set(),
+    ),
+    (
+        "kernels",
+        ["frames", "shell", "serve", "forkserver", "client"],
+        {"student", "sandbox"},
+        set(),
+    ),
+    (
+        "authoring",
+        ["assignment", "check", "mutants", "handout", "page", "release"],
+        {"cells", "student"},
+        {"storage"},
+    ),
+    (
+        "submissions",
+        [
+            "syntax", "scopes", "names", "needs", "submission", "notebook_file", "answers",
+            "archives", "parsing", "reading", "listing", "lms", "intake",
+        ],
+        {"cells"},
+        set(),
+    ),
+    # No right value, and nothing that decides: the authors' room is closed to it.
+    (
+        "running",
+        ["notebook", "observation", "messages", "task", "plugin", "batch"],
+        {"cells", "student", "sandbox", "kernels", "submissions"},
+        set(),
+    ),
+    (
+        "reporting",
+        ["result", "markup", "pages", "summary", "gradebook"],
+        {"submissions.submission"},
+        {"storage"},
+    ),
+    ("", ["extracts"], {"authoring", "submissions", "running"}, set()),
+    ("", ["verdict"], {"cells", "authoring", "submissions", "running", "reporting"}, set()),
+    (
+        "",
+        ["session"],
+        {
+            "cells", "course", "seed", "sandbox", "authoring", "submissions", "running",
+            "reporting", "verdict", "extracts",
+        },
+        {"storage"},
+    ),
+    (
+        "",
+        ["grade"],
+        {
+            "signals", "sandbox", "submissions", "running", "reporting", "session",
+        },
+        {"storage", "cluster"},
+    ),
+    ("", ["cli"], {"sandbox", "authoring", "reporting", "grade"}, {"command_line"}),
+]  # fmt: skip
+# The one import upwards: notebooks that were handed out before version 0.3 name this module.
+RE_EXPORT = "lecture_vae/grading/selfcheck.py"
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    """The modules of a package by their dotted names below it, packages left out."""
+    folder = ROOT / package
+    return {
+        ".".join(path.relative_to(folder).with_suffix("").parts): path
+        for path in folder.rglob("*.py")
+        if path.stem != "__init__"
+    }
+
+
+def imported(source: str) -> set[str]:
+    """What Python source imports, modules of ours as 'package.room.module'."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def ours(source: str) -> set[str]:
+    """The modules of our packages, and what lies outside of them, that a source imports."""
+    known = {
+        f"{package}.{name}"
+        for package in ("lecture_vae", "lecture_grader")
+        for name in modules_of(package)
+    }
+    return {name for name in imported(source) if name in known or name.split(".")[0] in OUTSIDE}
+
+
+def out_of_order(module: str, source: str) -> list[str]:
+    """What a module of the core imports although it comes later, or is not of the core."""
+    return sorted(ours(source) - {f"lecture_vae.{name}" for name in CORE[: CORE.index(module)]})
+
+
+def allowed_to(place: int, module: str) -> set[str]:
+    """What a module of the grader may import."""
+    room, modules, rooms, core = GRADER[place]
+    before = modules[: modules.index(module)]
+    found = {f"lecture_vae.{name}" for name in core}
+    found |= {f"lecture_grader.{f'{room}.' if room else ''}{name}" for name in before}
+    for earlier, names, _, _ in GRADER[:place]:
+        for name in names:
+            dotted = f"{earlier}.{name}" if earlier else name
+            if {earlier, dotted} & rooms:
+                found.add(f"lecture_grader.{dotted}")
+    return found
+
+
+def against_the_rules(place: int, module: str, source: str) -> list[str]:
+    """What a module of the grader imports and may not."""
+    return sorted(ours(source) - allowed_to(place, module))
+
+
+def test_modules_import_only_from_earlier_ones():
+    files = modules_of("lecture_vae")
+    assert sorted(files) == sorted([*CORE, "grading.selfcheck"])
+    for module in CORE:
+        assert out_of_order(module, files[module].read_text(encoding="utf8")) == [], module
+
+
+def test_rooms_of_the_grader_import_what_the_table_allows():
+    files = modules_of("lecture_grader")
+    named = {
+        f"{room}.{name}" if room else name: (place, name)
+        for place, (room, modules, _, _) in enumerate(GRADER)
+        for name in modules
+    }
+    assert sorted(files) == sorted(named)
+    for dotted, (place, name) in named.items():
+        source = files[dotted].read_text(encoding="utf8")
+        assert against_the_rules(place, name, source) == [], dotted
+
+
+def test_one_module_of_the_core_imports_from_above():
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "lecture_vae").rglob("*.py")
+        if any(name.startswith("lecture_grader") for name in imported(path.read_text("utf8")))
+    ]
+    assert found == [RE_EXPORT]
+
+
+@pytest.mark.parametrize(
+    ("room", "module", "source", "found"),
+    [
+        ("running", "batch", "from lecture_grader.authoring.check import HiddenCheck",
+         ["lecture_grader.authoring.check"]),
+        ("running", "batch", "def f():\n    from lecture_grader import verdict",
+         ["lecture_grader.verdict"]),
+        ("student", "probe", "import lecture_grader.cells", ["lecture_grader.cells"]),
+        ("sandbox", "linux", "from lecture_grader.sandbox import start",
+         ["lecture_grader.sandbox.start"]),
+        ("authoring", "page", "from lecture_vae import models", ["lecture_vae.models"]),
+        ("authoring", "page", "import tests.conftest", ["tests.conftest"]),
+        ("sandbox", "start", "from lecture_grader.sandbox import linux", []),
+    ],
+)  # fmt: skip
+def test_an_import_against_the_rules_is_reported(room, module, source, found):
+    (place,) = (at for at, (name, modules, *_) in enumerate(GRADER)
+                if name == room and module in modules)  # fmt: skip
+    assert against_the_rules(place, module, source) == found
+
+
+def test_an_import_against_the_order_is_reported():
+    assert out_of_order("losses", "from lecture_vae.training import train") == [
+        "lecture_vae.training"
+    ]
+    assert out_of_order("losses", "def f():\n    import tests.conftest") == ["tests.conftest"]
+    assert out_of_order("losses", "from lecture_vae import plots") == ["lecture_vae.plots"]
+    assert out_of_order("losses", "from lecture_grader import cells") == ["lecture_grader.cells"]
+    assert out_of_order("losses", "from lecture_vae.models import build_model") == []
+
+
+def test_the_public_names_follow_the_order():
+    import lecture_vae
+
+    modules = [CORE.index(module) for module in lecture_vae._NAMES]
+    assert modules == sorted(modules)
+
+
+def test_no_file_of_the_packages_is_longer_than_300_lines():
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for package in ("lecture_vae", "lecture_grader")
+        for path in (ROOT / package).rglob("*.py")
+        if (lines := len(path.read_text("utf8").splitlines())) > 300
+    }
+    assert long == {}
