@@ -10,11 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from lecture_book.project import LIVE
 from lecture_book.tables import four_digits, markdown_table, whole
 
 RECORD = Path("results") / "reproduction.json"
-BALANCE = LIVE / "balance" / "balance.bin"
+BALANCE = LIVE / "balance" / "balance.safetensors"
 PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py writes it
 
 
@@ -81,26 +83,25 @@ def balance_values(root: Path) -> dict[str, str]:
     """What the recorded VAEs of several KL weights scored: `balance_0_3_kl` is the KL at w = 0.3.
 
     `balance_WEIGHT_at_OTHER` is the loss that the model of a weight would have at the next larger
-    one; `balance_threshold_1` is twice the largest variance of a direction.
+    one; `balance_threshold_1` the weight at which the first latent of an affine VAE collapses;
+    `balance_WEIGHT_linear_squared_error` what the best affine VAE scores.
     """
     path = root / BALANCE
     if not path.exists():
         return {}
-    with path.open("rb") as file:  # as lecture_vae/web.py writes a pack; importing it takes torch
-        file.seek(4)
-        length = int.from_bytes(file.read(4), "little")
-        head = json.loads(file.read(length))
+    with safe_open(path, "numpy") as file:  # what lecture_vae/live.py writes
+        metadata = json.loads(file.metadata()["lecture_vae"])
+    rows = metadata["rows"]
     values = {
-        f"threshold_{direction}": f"{2 * variance:.1f}"
-        for direction, variance in enumerate(head["variances"], start=1)
+        f"threshold_{direction}": f"{weight:.1f}"
+        for direction, weight in enumerate(metadata["collapse_weights"], start=1)
     }
-    name = {row["kl_weight"]: f"{row['kl_weight']:g}".replace(".", "_") for row in head["rows"]}
-    for row, after in zip(head["rows"], [*head["rows"][1:], None], strict=True):
+    name = {row["kl_weight"]: f"{row['kl_weight']:g}".replace(".", "_") for row in rows}
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
         mine = name[row["kl_weight"]]
         for term in ("loss", "squared_error", "kl"):
             values[f"{mine}_{term}"] = f"{row[f'test_{term}']:.2f}"
-        used = [value for value in head["variances"] if row["kl_weight"] < 2 * value]
-        linear = head["total_variance"] - sum(value - row["kl_weight"] / 2 for value in used)
+        linear = row["affine_vae"]["squared_error"]
         values[f"{mine}_linear_squared_error"] = f"{linear:.2f}"
         if after:
             at_next = row["test_squared_error"] + after["kl_weight"] * row["test_kl"]

@@ -39,14 +39,17 @@ _NAMES = {
     "recipe": ("NotStorableError", "RunSpec"),
     "store": ("Run", "StoreError", "open_run", "store_folder"),
     "runs": ("fetch_run", "fetch_runs"),
-    "diagnostics": ("kl_per_latent", "active_units", "principal_variances", "total_variance"),
+    "diagnostics": (
+        "kl_per_latent", "active_units", "principal_variances", "total_variance",
+        "AffineVAEOptimum", "collapse_weights", "affine_vae_optimum",
+    ),
     "plots": (
         "plot_latents", "plot_history", "plot_latent_evolution",
     ),
     "grids": ("latent_grid", "quantile_grid", "plot_image_grid", "plot_reconstructions"),
     "video": ("Video", "record"),
     "animation": ("latent_evolution",),
-    "web": ("export_balance", "export_run"),
+    "live": ("export_balance", "export_run"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_HOME)
@@ -73,7 +76,7 @@ if TYPE_CHECKING:
     from lecture_vae.grids import *
     from lecture_vae.video import *
     from lecture_vae.animation import *
-    from lecture_vae.web import *
+    from lecture_vae.live import *
 
 
 def __getattr__(name: str) -> Any:

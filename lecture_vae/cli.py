@@ -262,8 +262,8 @@ def export(
     imports: Imports = None,
 ) -> None:
     """Write a run, or VAEs of several KL weights, as the files that the live figures read."""
+    from lecture_vae.live import export_balance, export_run
     from lecture_vae.store import StoreError, open_run
-    from lecture_vae.web import export_balance, export_run
 
     _import(imports)
     PROGRAM.check_out(out)

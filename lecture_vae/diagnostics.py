@@ -4,6 +4,8 @@ Latents in, numbers out. Nothing here runs a model or draws. N images of D pixel
 [0, 1]. Latents may have any shape; they are flattened, d for each image.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +14,10 @@ from torch import Tensor
 from lecture_vae.distributions import kl_to_standard_normal
 
 __all__ = [
+    "AffineVAEOptimum",
     "active_units",
+    "affine_vae_optimum",
+    "collapse_weights",
     "kl_per_latent",
     "principal_plane",
     "principal_variances",
@@ -116,6 +121,70 @@ def principal_variances(images: Float[Tensor, "N ..."]) -> Float[Tensor, " D"]:
     centered = flat - flat.mean(dim=0)
     eigenvalues: Tensor = torch.linalg.eigvalsh(centered.T @ centered / len(centered))
     return eigenvalues.flip(0)
+
+
+class AffineVAEOptimum(NamedTuple):
+    """What the best affine VAE scores, as :func:`affine_vae_optimum` finds it."""
+
+    squared_error: float  # squared gray levels per image, summed over the pixels
+    kl: Float[Tensor, " d"]  # of each latent, nats per image
+
+
+def collapse_weights(variances: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    """KL weights at which the latents of an affine VAE collapse: w = 2 lambda.
+
+    Trained on the loss S + w KL, the best affine VAE uses latent i for principal direction i, of
+    variance lambda_i, only while w < 2 lambda_i. Lucas, Tucker, Grosse & Norouzi (2019),
+    arXiv:1911.02469, section 4.
+
+    Args:
+        variances: As :func:`principal_variances` gives them, in squared gray levels.
+
+    Example:
+        >>> collapse_weights(torch.tensor([6.5, 4.0]))
+        tensor([13.,  8.])
+    """
+    return 2 * variances
+
+
+def affine_vae_optimum(
+    kl_weight: float, variances: Float[Tensor, " d"], total_variance: float
+) -> AffineVAEOptimum:
+    """Squared error and KL of the affine VAE with d latents whose loss S + w KL is least.
+
+    A direction that has a latent leaves w / 2 of its variance lambda as squared error, and its
+    latent costs 1/2 log(2 lambda / w) nats. A direction that has none, as every one of which
+    w >= 2 lambda, leaves its whole variance, and its latent costs nothing.
+
+    The model is :class:`~lecture_vae.AffineVAE`. A :class:`~lecture_vae.LinearVAE` has nonlinear
+    layers and may do better.
+
+    Args:
+        kl_weight: w, above 0.
+        variances: The d largest principal variances of the images, in squared gray levels.
+        total_variance: Of the same images, see :func:`total_variance`.
+
+    Raises:
+        ValueError: If the weight is not positive: without a KL term the optimum has no finite KL.
+
+    Example:
+        At w = 9 the second latent has collapsed. Of 50 squared gray levels the first one saves
+        6.5 - 9 / 2.
+
+        >>> best = affine_vae_optimum(9.0, torch.tensor([6.5, 4.0]), total_variance=50.0)
+        >>> best.squared_error
+        48.0
+        >>> best.kl
+        tensor([0.1839, 0.0000])
+    """
+    if not kl_weight > 0:
+        raise ValueError(
+            f"the optimum of an affine VAE needs a KL weight above 0, got {kl_weight}. Without a "
+            "KL term its posterior shrinks to a point, and the KL is infinite."
+        )
+    saved = (variances - kl_weight / 2).clamp(min=0).sum().item()
+    kl = 0.5 * torch.log(collapse_weights(variances) / kl_weight).clamp(min=0)
+    return AffineVAEOptimum(total_variance - saved, kl)
 
 
 def principal_plane(latents: Float[np.ndarray, "E N d"]) -> Float[np.ndarray, "E N 2"]:

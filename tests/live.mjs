@@ -1,36 +1,49 @@
-// What tests/test_web.py asks the live figures' modules: a task comes as JSON, the answer goes out.
+// What tests/test_live_export.py asks the live figures' modules: a task comes as JSON, the answer goes out.
 // Their names end in .js, which every server calls a script; Node learns from book/package.json, and
 // a browser from the page, that they are modules.
 
 import { readFileSync } from "node:fs";
 
 const live = new URL("../book/_static/live/", import.meta.url);
-const { linearTheory } = await import(new URL("balance.js", live));
+const axes = await import(new URL("axes.js", live));
+const { arrowKeys, draggable } = await import(new URL("drag.js", live));
 const { kl, klBySum } = await import(new URL("gaussian.js", live));
 const { reparameterize } = await import(new URL("reparameterization.js", live));
 const { network } = await import(new URL("network.js", live));
-const { crc32, halfToNumber, readPack } = await import(new URL("pack.js", live));
+const { crc32, halfToNumber, readSafetensors } = await import(new URL("safetensors.js", live));
 const { likeMnist } = await import(new URL("sketch.js", live));
 const { PALETTE, normals } = await import(new URL("surface.js", live));
 
-const pack = (file) => {
+const open = (file) => {
   const bytes = readFileSync(file);
-  return readPack(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length), "file");
+  const { buffer, byteOffset: start, length } = bytes;
+  return readSafetensors(buffer.slice(start, start + length), "file");
 };
+
+/** An element of 100 x 50 CSS pixels at (10, 20), and what its listeners told. */
+function element() {
+  const told = [];
+  const made = new EventTarget();
+  made.getBoundingClientRect = () => ({ left: 10, top: 20, width: 100, height: 50 });
+  made.setPointerCapture = (id) => told.push(["capture", id]);
+  made.send = (type, rest) =>
+    made.dispatchEvent(Object.assign(new Event(type, { cancelable: true }), rest));
+  return { made, told, tell: (name) => (...rest) => told.push([name, ...rest]) };
+}
 
 const tasks = {
   read: ({ file }) => {
-    const { head, arrays } = pack(file);
+    const { metadata, arrays } = open(file);
     const values = Object.entries(arrays).map(([name, { values }]) => [name, [...values]]);
-    return { head, arrays: Object.fromEntries(values) };
+    return { metadata, arrays: Object.fromEntries(values) };
   },
   run: ({ file, parts, inputs }) => {
-    const layers = parts.map((part) => network(pack(file), part));
+    const layers = parts.map((part) => network(open(file), part));
     return inputs.map((x) => [...layers.reduce((y, layer) => layer(y), x)]);
   },
   refuse: ({ file }) => {
     try {
-      pack(file);
+      open(file);
       return "read";
     } catch (error) {
       return `${error.constructor.name}: ${error.message}`;
@@ -39,7 +52,43 @@ const tasks = {
   halves: () => Array.from({ length: 65536 }, (_, bits) => String(halfToNumber(bits))),
   crc: ({ text }) => crc32(new TextEncoder().encode(text)),
   divergence: ({ p, q }) => [kl(p, q), klBySum(p, q)],
-  linearTheory: ({ w, variances, total }) => linearTheory(w, variances, total),
+  scale: ({ kind, domain, range, values, pixels }) => {
+    const scale = axes[kind](domain, range);
+    return { pixels: values.map(scale), values: pixels.map(scale.invert) };
+  },
+  equalScales: ({ limits, width, height, points }) => {
+    const { x, y, perUnit } = axes.equalScales(limits, width, height);
+    return { perUnit, points: points.map(([a, b]) => [x(a), y(b)]) };
+  },
+  ticks: ({ least, low, high }) => {
+    const step = axes.roundStep(least);
+    return { step, values: axes.multiples(step, low, high) };
+  },
+  drawTicks: ({ along, values, style }) => {
+    const drawn = [];
+    const context = {
+      fillRect: (...box) => drawn.push([context.fillStyle, ...box]),
+      fillText: (text, x, y) => drawn.push([context.fillStyle, text, x, y, context.textAlign]),
+    };
+    if (style.within) style.shown = (at) => style.within[0] <= at && at <= style.within[1];
+    axes[along](context, (value) => 10 * value, values, style);
+    return drawn;
+  },
+  drag: ({ events }) => {
+    const { made, told, tell } = element();
+    draggable(made, Object.fromEntries(
+      ["start", "move", "end", "hover"].map((name) => [name, tell(name)])));
+    for (const [type, clientX, clientY, buttons] of events) {
+      made.send(type, { clientX, clientY, buttons, pointerId: 7 });
+    }
+    return told;
+  },
+  keys: ({ events }) => {
+    const { made, told, tell } = element();
+    arrowKeys(made, tell("arrow"));
+    for (const [key, shiftKey] of events) told.push(made.send("keydown", { key, shiftKey }));
+    return told; // of each event also whether its default is left, as the scrolling of the page
+  },
   reparameterize: ({ mu, logVar, eps }) => reparameterize(mu, logVar, eps),
   palette: () => PALETTE,
   likeMnist: ({ ink }) => [...likeMnist(Float32Array.from(ink))],

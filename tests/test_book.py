@@ -42,7 +42,7 @@ from lecture_book.records import (
 )
 from lecture_book.site import built_with, read_stamp, sources_digest, write_stamp
 from lecture_vae import TrainConfig
-from lecture_vae.web import pack
+from lecture_vae.live import LiveFile, write_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -729,9 +729,10 @@ def test_the_explorer_gets_the_books_own_runs_at_the_full_budget(tmp_path, monke
     packs = app.outdir / "_static" / "live" / "runs"
     assert packs.exists() == (made_at == "full")
     if made_at == "full":
-        heads = {path.parent.name: path.read_bytes() for path in packs.glob("*/model.bin")}
+        heads = {path.parent.name: path.read_bytes() for path in packs.glob("*/model.safetensors")}
         assert sorted(heads) == sorted(record_runs.EXPLORER)
-        assert all(b'"data":"digits"' in head and b'"steps":8' in head for head in heads.values())
+        assert all(rb"\"data\":\"digits\"" in head for head in heads.values())
+        assert all(rb"\"steps\":8" in head for head in heads.values())
 
 
 def test_the_explorers_runs_are_those_that_the_chapter_trains(book):
@@ -759,20 +760,20 @@ def test_runs_are_recorded_on_mnist_at_the_full_budget_only(monkeypatch, name, b
         record_runs.main()
 
 
-def test_what_the_pages_say_of_the_balance_is_in_its_pack(tmp_path):
+def test_what_the_pages_say_of_the_balance_is_in_its_file(tmp_path):
     rows = [
-        {"kl_weight": w, "test_loss": e + w * kl, "test_squared_error": e, "test_kl": kl}
-        for w, e, kl in ((0.5, 20.0, 3.0), (7, 30.0, 1.0))
-    ]
-    head = {"rows": rows, "variances": [5.0, 2.0], "total_variance": 40.0}
-    (tmp_path / BALANCE.parent).mkdir(parents=True)
-    (tmp_path / BALANCE).write_bytes(pack(head, {}))
+        {"kl_weight": w, "test_loss": e + w * kl, "test_squared_error": e, "test_kl": kl,
+         "affine_vae": {"squared_error": linear}}
+        for w, e, kl, linear in ((0.5, 20.0, 3.0, 33.5), (7, 30.0, 1.0, 38.5))
+    ]  # fmt: skip
+    metadata = {"rows": rows, "collapse_weights": [10.0, 4.0]}
+    write_files((tmp_path / BALANCE).parent, {BALANCE.stem: LiveFile(metadata, {})})
     assert {key: text for key, text in balance_values(tmp_path).items() if "7" in key} == {
         "balance_0_5_at_7": "41.00",
         "balance_7_loss": "37.00",
         "balance_7_squared_error": "30.00",
         "balance_7_kl": "1.00",
-        "balance_7_linear_squared_error": "38.50",  # 40 - (5 - 3.5); the direction of 2 is not used
+        "balance_7_linear_squared_error": "38.50",
     }
     assert balance_values(tmp_path)["balance_threshold_1"] == "10.0"
 

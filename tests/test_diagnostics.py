@@ -1,12 +1,18 @@
 """What a trained VAE did, checked on codes whose answer is known."""
 
+import doctest
+
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch.distributions import Normal, kl_divergence
 
+from lecture_vae import diagnostics
 from lecture_vae.diagnostics import (
     active_units,
+    affine_vae_optimum,
+    collapse_weights,
     kl_per_latent,
     principal_plane,
     principal_variances,
@@ -97,6 +103,66 @@ def test_principal_variances_of_a_known_cloud():
     torch.testing.assert_close(found[:2], torch.tensor([4.5, 0.5], dtype=torch.float64))
     assert found[2:].abs().max() < 1e-12
     assert found.sum().item() == pytest.approx(total_variance(images))
+
+
+def affine_terms(p, variance):
+    """Squared error and KL of one direction: mu = b x, log_var = log_s2, x_hat = a z."""
+    a, b, log_s2 = p
+    error = variance * (1 - a * b) ** 2 + a**2 * np.exp(log_s2)
+    return error, (b**2 * variance + np.expm1(log_s2) - log_s2) / 2
+
+
+@pytest.mark.parametrize("w", [0.1, 1, 5, 8.8, 9, 12.8, 50])
+def test_the_optimum_of_an_affine_vae_is_the_least_loss_that_a_search_finds(w):
+    variances, total = torch.tensor([6.4, 4.4], dtype=torch.float64), 50.0
+
+    def cost(p, variance):
+        error, kl = affine_terms(p, variance)
+        return error + w * kl
+
+    starts = [2, 0.3, -2], [0.1, 0.1, 0]
+    searched = [
+        min(
+            (minimize(cost, start, (variance,), tol=1e-12) for start in starts),
+            key=lambda result: result.fun,
+        )
+        for variance in variances.tolist()
+    ]
+    found = affine_vae_optimum(w, variances, total)
+    loss = found.squared_error + w * found.kl.sum().item()
+    rest = total - variances.sum().item()
+    assert loss == pytest.approx(rest + sum(result.fun for result in searched), abs=1e-6)
+    if w not in (8.8, 12.8):  # there the optimum is flat, and a search stops beside it
+        errors, kls = zip(
+            *map(affine_terms, [result.x for result in searched], variances.tolist()), strict=True
+        )
+        assert found.squared_error == pytest.approx(rest + sum(errors), abs=1e-3)
+        assert found.kl.tolist() == pytest.approx(kls, abs=1e-3)
+
+
+def test_a_latent_collapses_at_its_weight_and_not_before():
+    variances = torch.tensor([6.4, 4.4, 0.0], dtype=torch.float64)
+    weights = collapse_weights(variances)
+    for latent, weight in enumerate(weights[:2].tolist()):
+        assert affine_vae_optimum(weight * (1 - 1e-6), variances, 20.0).kl[latent] > 0
+        for above in (weight, weight * 1.5):
+            assert affine_vae_optimum(above, variances, 20.0).kl[latent] == 0
+    assert affine_vae_optimum(weights[0].item(), variances, 20.0).squared_error == 20.0
+    assert affine_vae_optimum(0.1, variances, 20.0).kl[2] == 0  # a direction without variance
+
+
+@pytest.mark.parametrize("w", [0, -1.0, float("nan")])
+def test_without_a_kl_term_an_affine_vae_has_no_optimum(w):
+    with pytest.raises(
+        ValueError, match=rf"needs a KL weight above 0, got {w}\. Without a KL term"
+    ):
+        affine_vae_optimum(w, torch.ones(2), 3.0)
+
+
+def test_the_examples_of_the_docstrings_are_true():
+    found = doctest.testmod(diagnostics)
+    assert found.attempted
+    assert not found.failed
 
 
 def test_two_dimensional_codes_are_their_own_plane():

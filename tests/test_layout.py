@@ -18,7 +18,7 @@ CORE = [
     "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
     "losses", "randomness", "evaluation", "history", "training", "budgets", "cluster", "source",
     "recipe", "checkpoints", "store", "lock", "side_by_side", "runs", "diagnostics", "reproduction",
-    "drawing", "plots", "grids", "video", "animation", "web", "command_line", "cli",
+    "drawing", "plots", "grids", "video", "animation", "live", "command_line", "cli",
 ]  # fmt: skip
 
 # Rooms of the grader in reading order, their modules, and what a room may import beside itself: of

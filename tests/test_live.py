@@ -133,7 +133,7 @@ def test_the_explorer_comes_alive_without_a_complaint(visit, viewport, scheme):
 
 def test_little_is_loaded_before_the_first_touch(visit):
     here = visit().explorer()
-    assert {"explorer.js", "runs/vae_1/model.bin"} <= {*here.bytes}
+    assert {"explorer.js", "runs/vae_1/model.safetensors"} <= {*here.bytes}
     assert sum(here.bytes.values()) <= MEGABYTE
     assert not any("vae_100" in name or "training" in name for name in here.bytes)
 
@@ -142,7 +142,7 @@ def test_nothing_is_computed_before_the_figure_is_near(visit):
     here = visit()
     here.page.goto(f"{here.origin}/{CHAPTER}", wait_until="networkidle")
     assert "explorer.js" in here.bytes
-    assert not any(name.endswith(".bin") for name in here.bytes)
+    assert not any(name.endswith(".safetensors") for name in here.bytes)
 
 
 def test_the_mouse_moves_the_latent_and_the_digit_follows(visit):
@@ -217,7 +217,7 @@ def test_the_training_can_be_gone_through(visit):
     here.page.get_by_text("decoder of step", exact=False).wait_for()
     here.page.get_by_role("button", name="Stop").click()
     assert here.complaints == []
-    sizes = {name: size for name, size in here.bytes.items() if name.endswith(".bin")}
+    sizes = {name: size for name, size in here.bytes.items() if name.endswith(".safetensors")}
     assert all(size <= 2 * MEGABYTE for size in sizes.values())
 
 
@@ -247,16 +247,26 @@ def test_a_drawing_is_encoded(visit):
 
 
 @pytest.mark.parametrize(
-    ("name", "file"),
-    [("explorer", "model.bin"), ("balance", "balance.bin"), ("balance", "decoder-2.bin")],
+    ("change", "message"),
+    [
+        (lambda content: content[:-100], "is damaged or was cut off"),
+        (lambda _: b"<!DOCTYPE html><title>Sign in</title>", "is not a safetensors file"),
+    ],
+    ids=["cut off", "another page"],
 )
-def test_a_damaged_file_is_named_and_the_picture_stays(visit, name, file):
+@pytest.mark.parametrize(
+    ("name", "file"), [("explorer", "model"), ("balance", "balance"), ("balance", "decoder-2")]
+)
+def test_a_damaged_file_is_named_and_the_picture_stays(visit, name, file, change, message):
     here = visit()
-    here.page.route(f"**/{file}", lambda route: route.fulfill(body=b"LVAE broken"))
+    here.page.route(
+        f"**/{file}.safetensors",
+        lambda route: route.fulfill(body=change(route.fetch().body())),
+    )
     here.page.goto(f"{here.origin}/{FIGURES[name]}")
     figure = here.page.locator(f"[data-live={name}]")
     figure.scroll_into_view_if_needed()
-    here.page.get_by_text(f"{file} is damaged", exact=False).wait_for()
+    here.page.get_by_text(f"{file}.safetensors {message}", exact=False).wait_for()
     assert figure.locator("img").is_visible()
 
 
@@ -399,9 +409,9 @@ def test_everything_follows_the_kl_weight(visit):
     loss, rebuilt, samples = state()
     total, error, weight, kl = map(float, re.findall(r"\d+(?:\.\d+)?", loss))
     assert total == pytest.approx(error + weight * kl, abs=0.02)
-    assert {name for name in here.bytes if name.endswith(".bin")} == {
-        "balance/balance.bin",
-        "balance/decoder-2.bin",
+    assert {name for name in here.bytes if name.endswith(".safetensors")} == {
+        "balance/balance.safetensors",
+        "balance/decoder-2.safetensors",
     }
     assert sum(here.bytes.values()) <= MEGABYTE
     slider.press("End")

@@ -86,7 +86,7 @@ def read_only(patch):
 def full_disk(patch):
     for where in (
         "checkpoints.write_atomically", "store.write_atomically", "video.write_together",
-        "web.write_atomically", "reproduction.write_atomically",
+        "live.write_atomically", "reproduction.write_atomically",
     ):  # fmt: skip
         refuse(patch, f"lecture_vae.{where}", OSError(28, "No space left on device"))
 

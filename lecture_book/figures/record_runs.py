@@ -1,7 +1,7 @@
 """The runs that the live figures show.
 
 `LECTURE_VAE_BUDGET=full python -m lecture_book.figures.record_runs` records them: on MNIST it
-trains what the store lacks (about 20 core-minutes) and writes the packs of `book/_static/live`. A
+trains what the store lacks (about 20 core-minutes) and writes the files of `book/_static/live`. A
 book built at the full budget shows the explorer with the runs of its own cells instead.
 """
 
@@ -32,7 +32,7 @@ WEIGHTS = 0.1, 0.3, 1, 3, 6, 7, 8, 9, 12, 15, 30, 100
 
 
 def export_explorer(data: ImageData, folder: Path) -> None:
-    """Write the packs of the explorer's runs, trained as chapter 5 trains them."""
+    """Write the files of the explorer's runs, trained as chapter 5 trains them."""
     specs = [
         RunSpec(model, objective, lecture_config(model)) for model, objective in EXPLORER.values()
     ]

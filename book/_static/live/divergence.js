@@ -1,8 +1,10 @@
 // The KL playground: two Gaussians to drag, both directions of the KL, and the KL as a surface.
 
+import { linearScale, logScale, multiples, xTicks } from "./axes.js";
+import { draggable } from "./drag.js";
 import { integrand, density, kl, klBySum } from "./gaussian.js";
 import {
-  colors, element, number, onThemeChange, sharpen, startWhenNear,
+  colors, element, handle, line, number, onThemeChange, sharpen, startWhenNear,
 } from "./surface.js";
 
 const X = [-6, 6];
@@ -52,22 +54,25 @@ export function divergence(host) {
 
   // Dragging sideways moves the nearer mean; up and down makes that Gaussian narrow or wide.
   let held = null;
-  dragging(view.curves, {
+  const curves = () => curveScales(view.curves.clientWidth, view.curves.clientHeight);
+  draggable(view.curves, {
     start: ([x]) => {
-      const at = X[0] + x * (X[1] - X[0]);
+      const at = curves().x.invert(x);
       held = Math.abs(at - p.mu) <= Math.abs(at - q.mu) ? p : q;
     },
     move: ([x, y]) => {
-      held.mu = clamp(X[0] + x * (X[1] - X[0]), MU);
-      held.sigma = clamp(0.4 / Math.max(0.05, 1.15 * (1 - y)), SIGMA); // the curve's top
+      if (!held) return;
+      held.mu = clamp(curves().x.invert(x), MU);
+      const above = 1.15 * (1 - y / view.curves.clientHeight);
+      held.sigma = clamp(0.4 / Math.max(0.05, above), SIGMA); // about the curve's top
       draw();
     },
   });
-  dragging(view.surface, {
-    start: () => {},
+  draggable(view.surface, {
     move: ([x, y]) => {
-      p.mu = clamp(MU[0] + x * (MU[1] - MU[0]), MU);
-      p.sigma = clamp(sigmaAt(1 - y), SIGMA);
+      const { mu, sigma } = surfaceScales(view.surface.clientWidth, view.surface.clientHeight);
+      p.mu = clamp(mu.invert(x), MU);
+      p.sigma = clamp(sigma.invert(y), SIGMA);
       draw();
     },
   });
@@ -77,29 +82,23 @@ export function divergence(host) {
   host.dataset.ready = "true";
 }
 
-/** Reports where a pointer that is down is on a canvas, as shares of its width and height. */
-function dragging(canvas, { start, move }) {
-  const at = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    start(at(event));
-    move(at(event));
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (event.buttons) move(at(event));
-  });
+/** Where values of x and densities lie on the canvas of the curves. */
+function curveScales(width, height) {
+  const base = 0.72 * height;
+  return { x: linearScale(X, [0, width]), y: linearScale([0, 1], [base, base - 0.6 * height]) };
+}
+
+/** Where the mean and the standard deviation of p lie on the surface. */
+function surfaceScales(width, height) {
+  return { mu: linearScale(MU, [0, width]), sigma: logScale(SIGMA, [height, 0]) };
 }
 
 function drawCurves(canvas, p, q, from, to) {
   const { context, width, height } = sharpen(canvas);
   if (!width) return;
   const look = colors();
-  const base = 0.72 * height;
-  const toX = (x) => ((x - X[0]) / (X[1] - X[0])) * width;
-  const toY = (y) => base - y * 0.6 * height;
+  const { x: toX, y: toY } = curveScales(width, height);
+  const base = toY(0);
   const points = Array.from({ length: 401 }, (_, k) => X[0] + (k / 400) * (X[1] - X[0]));
   context.clearRect(0, 0, width, height);
 
@@ -132,14 +131,7 @@ function drawCurves(canvas, p, q, from, to) {
   context.fillStyle = look.text;
   context.font = "12px sans-serif";
   if (shrink > 1) context.fillText(`shaded area at 1/${shrink} of its height`, 4, 14);
-  for (let x = -4; x <= 4; x += 2) {
-    context.fillText(String(x).replace("-", "−"), toX(x) - 4, height - 4);
-  }
-}
-
-/** The standard deviation at a height of the surface: sigma doubles at equal steps. */
-function sigmaAt(share) {
-  return SIGMA[0] * (SIGMA[1] / SIGMA[0]) ** share;
+  xTicks(context, toX, multiples(2, -4, 4), { color: look.text, baseline: height - 4 });
 }
 
 function drawSurface(canvas, p, q) {
@@ -148,7 +140,8 @@ function drawSurface(canvas, p, q) {
   const look = colors();
   const cell = 2;
   context.clearRect(0, 0, width, height);
-  const at = (x, y) => kl({ mu: MU[0] + (x / width) * (MU[1] - MU[0]), sigma: sigmaAt(1 - y / height) }, q);
+  const { mu, sigma } = surfaceScales(width, height);
+  const at = (x, y) => kl({ mu: mu.invert(x), sigma: sigma.invert(y) }, q);
   for (let x = 0; x < width; x += cell) {
     for (let y = 0; y < height; y += cell) {
       const value = at(x + cell / 2, y + cell / 2);
@@ -162,26 +155,12 @@ function drawSurface(canvas, p, q) {
     }
   }
   context.globalAlpha = 1;
-  const x = ((p.mu - MU[0]) / (MU[1] - MU[0])) * width;
-  const y = (1 - Math.log(p.sigma / SIGMA[0]) / Math.log(SIGMA[1] / SIGMA[0])) * height;
-  for (const [color, line_] of [[look.background, 5], [look.text, 2.5]]) {
-    context.strokeStyle = color;
-    context.lineWidth = line_;
-    context.beginPath();
-    context.arc(x, y, 8, 0, 2 * Math.PI);
-    context.stroke();
-  }
+  handle(context, look, mu(p.mu), sigma(p.sigma), 8);
 }
 
 function levelOf(value) {
   const above = LEVELS.findIndex((level) => value < level);
   return above < 0 ? LEVELS.length : above;
-}
-
-function line(context, points) {
-  context.beginPath();
-  points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
-  context.stroke();
 }
 
 function build() {

@@ -2,8 +2,8 @@
 // makes of it; go back in the training; change the model; draw a digit and see its q(z | x).
 
 import { network } from "./network.js";
-import { attempts, fetchPack } from "./pack.js";
 import { Plane } from "./plane.js";
+import { attempts, fetchSafetensors } from "./safetensors.js";
 import { sketch } from "./sketch.js";
 import {
   element, legend, normals, number, onThemeChange, showDigits, startWhenNear,
@@ -52,11 +52,11 @@ export async function explorer(host) {
     view.where.textContent = `z = (${number(z[0])}, ${number(z[1])})`;
   }
 
-  /** The packs of a run, fetched when first chosen. */
+  /** The model of a run, fetched when first chosen. */
   async function load(name) {
     if (!runs.has(name)) {
       const at = (file) => new URL(`${name}/${file}`, folder);
-      const model = await fetchPack(at("model.bin"));
+      const model = await fetchSafetensors(at("model.safetensors"));
       runs.set(name, {
         model,
         at,
@@ -75,7 +75,7 @@ export async function explorer(host) {
     const chosen = await attempt(() => load(name));
     if (!chosen || mine !== wanted) return;
     run = chosen;
-    const { steps: last, data, kl_weight: weight } = run.model.head.run;
+    const { steps: last, data, kl_weight: weight } = run.model.metadata.run;
     view.step.value = view.step.max;
     view.about.textContent =
       `${DATA_NAMES[data] ?? data}, ${steps(last)} steps` +
@@ -88,7 +88,7 @@ export async function explorer(host) {
 
   function present(next) {
     current = next;
-    const { limits, run: { kl_weight: weight } } = run.model.head;
+    const { limits, run: { kl_weight: weight } } = run.model.metadata;
     const ground = weight === null ? 0 : GROUND;
     plane.showCodes(current.codes, limits.map(([low, high]) =>
       [Math.min(low, -ground), Math.max(high, ground)]));
@@ -101,9 +101,10 @@ export async function explorer(host) {
   /** The codes, and the latest decoder, at a share of the training. */
   async function goTo(share) {
     const mine = ++wanted;
-    const training = (run.training ??= await attempt(() => fetchPack(run.at("training.bin"))));
+    const training = (run.training ??=
+      await attempt(() => fetchSafetensors(run.at("training.safetensors"))));
     if (!training || mine !== wanted) return;
-    const { rows, decoders } = training.head;
+    const { rows, decoders } = training.metadata;
     const index = Math.round(share * (rows.length - 1));
     if (index === rows.length - 1) {
       return present({ ...run, step: rows[index].step, from: rows[index].step });
@@ -111,9 +112,9 @@ export async function explorer(host) {
     const { step } = rows[index];
     const from = decoders.filter((each) => each <= step).pop();
     if (!run.decoders.has(from)) {
-      const pack = await attempt(() => fetchPack(run.at(`decoder-${from}.bin`)));
-      if (!pack || mine !== wanted) return;
-      run.decoders.set(from, network(pack, "decoder"));
+      const file = await attempt(() => fetchSafetensors(run.at(`decoder-${from}.safetensors`)));
+      if (!file || mine !== wanted) return;
+      run.decoders.set(from, network(file, "decoder"));
     }
     const count = training.arrays.labels.values.length;
     const mu = training.arrays.latents.values.subarray(2 * count * index, 2 * count * (index + 1));
@@ -132,10 +133,10 @@ export async function explorer(host) {
       await goTo(1);
     }
     const mine = ++wanted;
-    run.encoder ??= await attempt(() => fetchPack(run.at("encoder.bin")));
+    run.encoder ??= await attempt(() => fetchSafetensors(run.at("encoder.safetensors")));
     if (!run.encoder || mine !== wanted) return;
     view.drawn.hidden = false;
-    const parts = run.encoder.head.networks;
+    const parts = run.encoder.metadata.networks;
     const mu = parts.to_mu ? null : [...network(run.encoder, "encoder")(image)];
     if (mu) {
       plane.cloud = null;

@@ -1,22 +1,22 @@
 // The networks of the linear models: affine layers with ReLU or sigmoid between them.
 
 /**
- * A network out of a pack.
+ * A network out of a file.
  *
- * @param {{head: object, arrays: object}} pack as `readPack` gives it
+ * @param {{metadata: object, arrays: object}} file as `readSafetensors` gives it
  * @param {string} name "encoder", "to_mu", "to_log_var" or "decoder"
  * @returns {(x: ArrayLike<number>) => Float32Array} from one input to its output; the result is
  *   overwritten by the next call
  */
-export function network(pack, name) {
-  const layers = pack.head.networks[name].map(({ layer, then }) => {
-    const weight = pack.arrays[`${layer}.weight`];
+export function network({ metadata, arrays }, name) {
+  const layers = metadata.networks[name].map(({ layer, activation }) => {
+    const weight = arrays[`${layer}.weight`];
     const [outputs, inputs] = weight.shape;
     return {
       inputs,
       weight: weight.values,
-      bias: pack.arrays[`${layer}.bias`].values,
-      then: ACTIVATIONS[then],
+      bias: arrays[`${layer}.bias`].values,
+      activate: ACTIVATIONS[activation],
       y: new Float32Array(outputs),
     };
   });
@@ -24,17 +24,17 @@ export function network(pack, name) {
 }
 
 const ACTIVATIONS = {
-  none: (a) => a,
+  identity: (a) => a,
   relu: (a) => (a > 0 ? a : 0),
   sigmoid: (a) => 1 / (1 + Math.exp(-a)),
 };
 
-/** y = then(W x + b) */
-function affine(x, { inputs, weight, bias, then, y }) {
+/** y = activate(W x + b) */
+function affine(x, { inputs, weight, bias, activate, y }) {
   for (let row = 0, at = 0; row < y.length; row++) {
     let sum = bias[row];
     for (let column = 0; column < inputs; column++, at++) sum += weight[at] * x[column];
-    y[row] = then(sum);
+    y[row] = activate(sum);
   }
   return y;
 }

@@ -1,15 +1,17 @@
 // Reparameterization: the noise is drawn once; mu and log_var carry the same noise elsewhere.
 
-import {
-  PALETTE, colors, element, normals, number, onThemeChange, sharpen, startWhenNear,
-} from "./surface.js";
+import { linearScale, multiples, xTicks } from "./axes.js";
+import { draggable } from "./drag.js";
 import { density } from "./gaussian.js";
+import {
+  PALETTE, colors, dot, element, line, normals, number, onThemeChange, sharpen, startWhenNear,
+} from "./surface.js";
 
 const COUNT = 7; // numbers of noise
-const TALLEST = 0.44; // of a bell, as a share of the figure's height
+const TALLEST = 0.44; // of a density, as a share of the figure's height
 const SPAN = 8; // the axes go from -SPAN to SPAN
 
-/** z = mu + sigma eps, and its derivatives by mu and by log_var. */
+/** z = mu + sigma eps, and its derivatives with respect to mu and log_var. */
 export function reparameterize(mu, logVar, eps) {
   const sigma = Math.exp(logVar / 2);
   return { z: mu + sigma * eps, byMu: 1, byLogVar: 0.5 * sigma * eps };
@@ -46,18 +48,14 @@ export function reparameterization(host) {
     draw();
   });
   // Dragging over the lower axis moves mu; up and down changes log_var.
-  let last = null;
-  view.canvas.addEventListener("pointerdown", (event) => {
-    view.canvas.setPointerCapture(event.pointerId);
-    last = [event.clientX, event.clientY];
-  });
-  view.canvas.addEventListener("pointermove", (event) => {
-    if (!event.buttons || !last) return;
-    const perPixel = (2 * SPAN) / view.canvas.clientWidth;
-    view.mu.value = Number(view.mu.value) + (event.clientX - last[0]) * perPixel;
-    view.logVar.value = Number(view.logVar.value) - (event.clientY - last[1]) / 60;
-    last = [event.clientX, event.clientY];
-    draw();
+  draggable(view.canvas, {
+    move: ([x, y], last) => {
+      if (!last) return;
+      const perPixel = (2 * SPAN) / view.canvas.clientWidth;
+      view.mu.value = Number(view.mu.value) + (x - last[0]) * perPixel;
+      view.logVar.value = Number(view.logVar.value) - (y - last[1]) / 60;
+      draw();
+    },
   });
   new ResizeObserver(draw).observe(view.canvas);
   onThemeChange(draw);
@@ -69,7 +67,7 @@ function paint(canvas, mu, logVar, noise, chosen) {
   const { context, width, height } = sharpen(canvas);
   if (!width) return;
   const look = colors();
-  const toX = (value) => ((value + SPAN) / (2 * SPAN)) * width;
+  const toX = linearScale([-SPAN, SPAN], [0, width]);
   const upper = 0.36 * height;
   const lower = 0.84 * height;
   const sigma = Math.exp(logVar / 2);
@@ -82,14 +80,9 @@ function paint(canvas, mu, logVar, noise, chosen) {
     context.globalAlpha = index === chosen ? 1 : 0.55;
     context.strokeStyle = context.fillStyle = color;
     context.lineWidth = index === chosen ? 3 : 1.5;
-    context.beginPath();
-    context.moveTo(toX(eps), upper);
-    context.lineTo(toX(z), lower);
-    context.stroke();
+    line(context, [[toX(eps), upper], [toX(z), lower]]);
     for (const [value, y] of [[eps, upper], [z, lower]]) {
-      context.beginPath();
-      context.arc(toX(value), y, index === chosen ? 6 : 4, 0, 2 * Math.PI);
-      context.fill();
+      dot(context, toX(value), y, index === chosen ? 6 : 4);
     }
     context.globalAlpha = 1;
   });
@@ -98,30 +91,20 @@ function paint(canvas, mu, logVar, noise, chosen) {
 function axis(context, look, toX, y, gaussian, height, title, below) {
   context.strokeStyle = look.muted;
   context.lineWidth = 1;
-  context.beginPath();
-  context.moveTo(toX(-SPAN), y);
-  context.lineTo(toX(SPAN), y);
-  context.stroke();
-  context.fillStyle = look.muted;
+  line(context, [[toX(-SPAN), y], [toX(SPAN), y]]);
   context.font = "11px sans-serif";
-  context.textAlign = "center";
-  for (let value = 2 - SPAN; value < SPAN; value += 2) {
-    context.fillRect(toX(value) - 0.5, y - 3, 1, 6);
-    context.fillText(number(value, 0), toX(value), y + 15);
-  }
-  context.textAlign = "left";
+  xTicks(context, toX, multiples(2, 2 - SPAN, SPAN - 2), {
+    color: look.muted, marks: [y - 3, y + 3], baseline: y + 15,
+  });
   context.strokeStyle = look.text;
   context.lineWidth = 2;
-  context.beginPath();
-  for (let k = 0; k <= 300; k++) {
+  line(context, Array.from({ length: 301 }, (_, k) => {
     const x = -SPAN + (2 * SPAN * k) / 300;
-    const bell = Math.min(0.5 * density(x, gaussian), TALLEST) * height;
-    context[k ? "lineTo" : "moveTo"](toX(x), y - bell);
-  }
-  context.stroke();
+    return [toX(x), y - Math.min(0.5 * density(x, gaussian), TALLEST) * height];
+  }));
   context.fillStyle = look.text;
   context.font = "14px sans-serif";
-  const cut = 0.5 * density(gaussian.mu, gaussian) > TALLEST ? ", its bell cut off" : "";
+  const cut = 0.5 * density(gaussian.mu, gaussian) > TALLEST ? ", its peak cut off" : "";
   context.fillText(title + cut, 4, y + below * height);
 }
 

@@ -1,6 +1,7 @@
 // A canvas to draw a digit on, and the drawing as an image like those of MNIST.
 
-import { SIDE } from "./surface.js";
+import { draggable } from "./drag.js";
+import { SIDE, line } from "./surface.js";
 
 const PAPER = 256; // pixels along an edge of the canvas
 const PEN = 20; // pixels, about as thick as MNIST's lines
@@ -21,39 +22,20 @@ export function sketch(canvas, onDrawn) {
     context.fillRect(0, 0, PAPER, PAPER);
   };
   clear();
-  let last = null;
-  const at = (event) => {
-    const box = canvas.getBoundingClientRect();
-    const scale = PAPER / box.width;
-    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-  };
-  const line = (from, to) => {
-    context.strokeStyle = "white";
-    context.lineWidth = PEN;
-    context.lineCap = "round";
-    context.beginPath();
-    context.moveTo(...from);
-    context.lineTo(...to);
-    context.stroke();
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    last = at(event);
-    line(last, last);
+  const onPaper = (point) => point.map((pixels) => (pixels * PAPER) / canvas.offsetWidth);
+  draggable(canvas, {
+    move: (point, last) => {
+      if (!last) return;
+      context.strokeStyle = "white";
+      context.lineWidth = PEN;
+      context.lineCap = "round";
+      line(context, [onPaper(last), onPaper(point)]);
+    },
+    end: () => {
+      const levels = context.getImageData(0, 0, PAPER, PAPER).data;
+      onDrawn(likeMnist(Float32Array.from({ length: PAPER ** 2 }, (_, i) => levels[4 * i] / 255)));
+    },
   });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!last) return;
-    line(last, at(event));
-    last = at(event);
-  });
-  const lift = () => {
-    if (!last) return;
-    last = null;
-    const levels = context.getImageData(0, 0, PAPER, PAPER).data;
-    onDrawn(likeMnist(Float32Array.from({ length: PAPER ** 2 }, (_, i) => levels[4 * i] / 255)));
-  };
-  canvas.addEventListener("pointerup", lift);
-  canvas.addEventListener("pointercancel", lift);
   return { clear };
 }
 

@@ -77,6 +77,36 @@ export function sharpen(canvas) {
   return { context, width, height };
 }
 
+/** A line through points. */
+export function line(context, points) {
+  context.beginPath();
+  points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.stroke();
+}
+
+/** A circle, to be stroked. */
+export function ring(context, x, y, radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.stroke();
+}
+
+/** A filled circle. */
+export function dot(context, x, y, radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}
+
+/** A ring that can be dragged, seen on any ground. */
+export function handle(context, look, x, y, radius) {
+  for (const [color, width] of [[look.background, 5], [look.text, 2.5]]) {
+    context.strokeStyle = color;
+    context.lineWidth = width;
+    ring(context, x, y, radius);
+  }
+}
+
 /** Shows images of 32 x 32 gray levels in [0, 1] side by side on a canvas. */
 export function showDigits(canvas, ...images) {
   canvas.width = SIDE * images.length;
