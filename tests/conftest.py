@@ -6,9 +6,11 @@ from pathlib import Path
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TQDM_DISABLE"] = "1"
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{Path(__file__).parents[1]}/.pytest_cache/hypothesis"
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from lecture_book.site import browser_path, pages_of, serve
 from lecture_vae.data import ImageData, Split
@@ -18,6 +20,12 @@ BROWSER = browser_path()
 FORMULAS_SET = "!document.querySelector('.math:not(:has(mjx-container))')"  # on a page
 
 torch.set_num_threads(1)
+# The same examples everywhere, however busy the machine; what once failed is not kept.
+settings.register_profile(
+    "same", derandomize=True, deadline=None, database=None, max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

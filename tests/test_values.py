@@ -1,15 +1,17 @@
-import copy
 import json
 import math
-import random
 import re
 import time
 import tracemalloc
 from collections import OrderedDict, defaultdict
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from mutations import mutated
 
 from lecture_grader.student.values import DEPTH, DTYPES, decode, difference, encode, to_kernel
 
@@ -95,6 +97,28 @@ def test_tensors_come_back_as_arrays(tensor):
     got = over_the_wire(tensor)
     assert got.shape == tuple(tensor.shape)
     np.testing.assert_array_equal(got, tensor.detach().resolve_neg().numpy())
+
+
+ARRAYS = st_numpy.arrays(st.sampled_from(DTYPES), st_numpy.array_shapes(min_dims=0, max_side=3))
+TEXTS = st.text(st.characters())  # also halves of surrogate pairs
+PARTS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | ARRAYS
+
+
+@st.composite
+def accepted(draw, levels=DEPTH):
+    """What encode takes: numbers, texts, arrays, and lists and dicts of them."""
+    if levels and draw(st.booleans()):
+        part = accepted(levels - 1)
+        return draw(st.lists(part, max_size=3) | st.dictionaries(TEXTS, part, max_size=3))
+    return draw(PARTS)
+
+
+@hypothesis.given(accepted())
+def test_whatever_encode_takes_comes_back_bit_by_bit(value):
+    sent = json.dumps(encode(value), allow_nan=False)
+    got = decode(json.loads(sent))
+    assert json.dumps(encode(got)) == sent
+    assert differ(value, got) is None
 
 
 class Odd(dict):
@@ -235,46 +259,28 @@ def test_a_claimed_shape_takes_no_memory():
     tracemalloc.stop()
 
 
-def places(payload, path=()):
-    """The paths of all parts of a payload."""
-    yield path
-    if isinstance(payload, dict | list):
-        keys = payload if isinstance(payload, dict) else range(len(payload))
-        for key in keys:
-            yield from places(payload[key], (*path, key))
-
-
 SPARE = [
     None, True, -1, 3, 2**64, 10**400, 1.5, math.nan, "", "nan", "<f8", "|O8", "AAAA", "\ud800",
     [], {}, [[]], [0, 10**30], [-1], {"list": [1]}, {"float": "inf"}, {"array": ""},
 ]  # fmt: skip
+SPARES = st.sampled_from(SPARE) | st.text() | st.floats() | st.integers()
 
 
 def test_a_mutated_payload_is_read_or_refused_and_nothing_else():
-    pick = random.Random(0)
-    values = [1.5, math.nan, [1, {"a": np.ones((2, 3))}], np.zeros(4, "i1"), {"b": [None, "t"]}]
-    valid = [json.loads(json.dumps(encode(value))) for value in values]
-    read = refused = 0
-    for _ in range(2000):
-        root = [copy.deepcopy(pick.choice(valid))]
-        for _ in range(pick.randint(1, 3)):
-            *path, key = pick.choice([path for path in places(root) if path])
-            parent = root
-            for step in path:
-                parent = parent[step]
-            if isinstance(parent, dict) and pick.random() < 0.3:
-                parent[pick.choice(["list", "dict", "dtype", "x"])] = parent.pop(key)
-            else:
-                parent[key] = copy.deepcopy(pick.choice(SPARE))
+    ends = set()
+
+    @hypothesis.given(mutated(accepted().map(encode), SPARES, ["list", "dict", "dtype", "x"]))
+    def read_or_refused(payload):
         try:
-            got = decode(root[0])
-            read += 1
+            got = decode(payload)
         except ValueError:
-            refused += 1
-            continue
+            ends.add("refused")
+            return
+        ends.add("read")
         assert differ(1.5, got) is None or isinstance(differ(1.5, got), str)  # compares, too
-    assert read > 100
-    assert refused > 100
+
+    read_or_refused()
+    assert ends == {"read", "refused"}
 
 
 # ---------------------------------------------------------------------------- comparing

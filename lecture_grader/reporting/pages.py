@@ -1,13 +1,14 @@
 """The page that a student gets: what came of each exercise, and why.
 
 It is a function of the results alone. What a student may have written, the name included,
-reaches it only through :func:`~lecture_grader.reporting.markup.tag`, which escapes it.
+reaches it only through :func:`~lecture_grader.reporting.markup.render`, which escapes it.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from lecture_grader.reporting.markup import Markup, one_line, page, shorten, tag
+from lecture_grader.reporting.markup import one_line, render, shorten
 from lecture_grader.reporting.result import OUTCOMES, Result
 
 __all__ = [
@@ -18,6 +19,21 @@ __all__ = [
 ATTENTION = ("tampered", "unreadable", "infrastructure")  # a person should look at these
 FOUND_BY = {"id": "its cell id", "tag": "its cell tag", "source": "its text"}
 MESSAGE_LIMIT, ANSWER_LIMIT, PRINTED_LIMIT = 4_000, 20_000, 4_000  # characters shown
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """One exercise on a student's page."""
+
+    heading: str
+    points: str
+    outcome: str  # with its meaning
+    tone: str
+    remarks: list[str]  # that were not said of the whole submission
+    message: str
+    mistake: str  # the known one that the answer behaves like, in words
+    hint: str
+    quotes: list[tuple[str, str]]  # what the student's cells hold and printed, each with a title
 
 
 def graded(results: Sequence[Result]) -> list[Result]:
@@ -39,28 +55,19 @@ def feedback_page(assignment_title: str, results: Sequence[Result]) -> str:
         assignment_title: Of the assignment.
         results: All exercises of this student, in order.
     """
-    first = results[0]
-    reached, possible = total(results), sum(result.possible for result in results)
-    if reached is None:
-        line = tag("p", f"Not all of the {possible} points are graded yet.", class_="total")
-    else:
-        line = tag("p", tag("strong", f"{reached:g}"), f" of {possible} points", class_="total")
-    provenance = (
-        f"Graded from submission {first.submission} against version {first.assignment} of the "
-        f"assignment and version {first.checks} of its checks."
-    )
-    remarks = common_remarks(results)
-    return page(
+    first, reached, remarks = results[0], total(results), common_remarks(results)
+    return render(
+        "feedback.html",
         f"{first.student}: {assignment_title}",
-        tag(
-            "header",
-            tag("p", assignment_title, class_="over"),
-            tag("h1", one_line(first.student, 200) or "(no name)"),
-            line,
-            *[tag("p", remark) for remark in remarks],
-        ),
-        *[_feedback(result, remarks) for result in results],
-        tag("footer", provenance),
+        assignment_title=assignment_title,
+        student=one_line(first.student, 200) or "(no name)",
+        reached=None if reached is None else f"{reached:g}",
+        possible=sum(result.possible for result in results),
+        remarks=remarks,
+        exercises=[_feedback(result, remarks) for result in results],
+        submission=first.submission,
+        assignment=first.assignment,
+        checks=first.checks,
     )
 
 
@@ -69,38 +76,26 @@ def common_remarks(results: Sequence[Result]) -> list[str]:
     return [text for text in results[0].remarks if all(text in each.remarks for each in results)]
 
 
-def _feedback(result: Result, said: Sequence[str]) -> Markup:
+def _feedback(result: Result, said: Sequence[str]) -> Feedback:
     """One exercise on a student's page, with the remarks that were not `said` before."""
-    if result.outcome == "infrastructure":
-        points = f"not graded yet ({result.possible})"
-    else:
-        points = f"{result.points:g} of {result.possible}"
-    meaning = f"{result.outcome.capitalize()}: {OUTCOMES[result.outcome]}."
-    parts = [
-        tag(
-            "div",
-            tag("h2", f"{result.number}. {result.title}", style="margin: 0"),
-            tag("span", points),
-            class_="head",
-        ),
-        tag("p", meaning, class_=f"outcome {tone(result.outcome)}"),
+    meaning, found = OUTCOMES[result.outcome], FOUND_BY.get(result.matched_by)
+    graded_as = "Your answer as graded" + (f" (found by {found})" if found else "")
+    quotes = [
+        (graded_as, shorten(result.answer, ANSWER_LIMIT)),
+        ("What your cells printed", shorten(result.printed, PRINTED_LIMIT)),
     ]
-    parts += [tag("p", remark) for remark in result.remarks if remark not in said]
-    if result.message and result.message != OUTCOMES[result.outcome]:
-        text = shorten(result.message, MESSAGE_LIMIT)
-        parts.append(_block(text) if "\n" in text.strip() else tag("p", text))
-    if result.resembles:
-        alike = f"It behaves like a known mistake: {words(result.resembles)}."
-        parts.append(tag("p", alike))
-    if result.hint:
-        parts.append(tag("p", tag("strong", "Hint. "), result.hint, class_="hint"))
-    if result.answer:
-        found = FOUND_BY.get(result.matched_by)
-        title = f"Your answer as graded (found by {found})" if found else "Your answer as graded"
-        parts.append(_folded(title, shorten(result.answer, ANSWER_LIMIT)))
-    if result.printed:
-        parts.append(_folded("What your cells printed", shorten(result.printed, PRINTED_LIMIT)))
-    return tag("section", *parts, class_="exercise")
+    points = f"{result.points:g} of {result.possible}"
+    return Feedback(
+        heading=f"{result.number}. {result.title}",
+        points=points if graded([result]) else f"not graded yet ({result.possible})",
+        outcome=f"{result.outcome.capitalize()}: {meaning}.",
+        tone=tone(result.outcome),
+        remarks=[remark for remark in result.remarks if remark not in said],
+        message="" if result.message == meaning else shorten(result.message, MESSAGE_LIMIT),
+        mistake=words(result.resembles or ""),
+        hint=result.hint or "",
+        quotes=[(title, text) for title, text in quotes if text],
+    )
 
 
 def tone(outcome: str) -> str:
@@ -120,12 +115,3 @@ def words(name: str) -> str:
 def shown_name(student: str) -> str:
     """The name of a student on one line."""
     return one_line(student) or "(no name)"
-
-
-def _block(text: str) -> Markup:
-    # Inside `code`, because browsers drop a newline that directly follows <pre>.
-    return tag("pre", tag("code", text))
-
-
-def _folded(title: str, text: str) -> Markup:
-    return tag("details", tag("summary", title), _block(text))
