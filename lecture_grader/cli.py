@@ -1,4 +1,4 @@
-"""The command line: `lecture-grader`. Every verb is one call into a room above.
+"""The command line, `lecture-grader`: release an assignment, grade what is handed in.
 
 Modules are imported inside the verbs, so that `lecture-grader --help` answers at once.
 """

@@ -23,12 +23,12 @@ from lecture_grader.reporting.result import Provenance, Result
 from lecture_grader.running.batch import Conditions
 from lecture_grader.running.notebook import BY_NAME, UP_TO, Notebook, Rebuilding
 from lecture_grader.running.observation import Observation
-from lecture_grader.running.task import Run, Task
 from lecture_grader.sandbox.choose import Limits, SandboxError, choose
 from lecture_grader.seed import number_from, read_seed
 from lecture_grader.submissions.answers import HandedOut
 from lecture_grader.submissions.submission import Answer, StudentCell, Submission
-from lecture_grader.verdict import STOPS, Verdict, better, is_tampered, verdict
+from lecture_grader.task import Run, Task
+from lecture_grader.verdict import STOPS, is_tampered, verdict
 from lecture_vae.storage import say, write_atomically
 
 __all__ = ["TRIAL", "Grading"]
@@ -82,7 +82,6 @@ class Grading:
             chosen.description,
             hashlib.sha256(self.seed.encode()).hexdigest()[:16],
         )
-        self.verdicts: dict[str, dict[str, Verdict]] = {}  # so far, by task and exercise
 
     def warm_for(self, submissions: Sequence[Submission]) -> None:
         """Has kernels start with what takes long to import, where code holds the words for it."""
@@ -122,14 +121,16 @@ class Grading:
     # ------------------------------------------------------------------------ one submission
 
     def task(self, submission: Submission) -> Task:
-        """The task of a submission."""
+        """The task of a submission, with the verdicts on exercises that need no run."""
         parts = [
             submission.student, submission.digest, submission.problem or "", submission.remarks,
             submission.id, asdict(self.provenance), asdict(self.conditions.limits), self.timeout,
             self.wall, asdict(self.course),
         ]  # fmt: skip
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-        return Task(submission, key, self.wall)
+        task = Task(submission, key, self.wall)
+        task.decide_without_run(exercise.name for exercise in self.assignment.exercises)
+        return task
 
     def stored(self, task: Task) -> list[Result] | None:
         """The results of a submission that was graded before, or None."""
@@ -153,35 +154,25 @@ class Grading:
                 path, partial(Path.write_text, data=text, encoding="utf8"), private=True
             )
         except IsADirectoryError:
-            say(f"{path} is a folder, so what was graded is not kept; the next run grades it again")
+            say(
+                f"{path} is a folder, so what was graded is not kept; the next run grades it again",
+                "lecture_grader",
+            )
 
     def _place(self, task: Task) -> Path:
         return self.out / STORE / f"{task.key}.json"
 
-    def first(self, task: Task) -> list[Run]:
-        """The run of the whole notebook; none if nothing of it is to be run."""
-        decided = self.verdicts[task.key] = self._without_run(task)
-        wanted = [each.name for each in self.assignment.exercises if each.name not in decided]
+    def whole_run(self, task: Task) -> list[Run]:
+        """The run of the whole notebook; none if every exercise is decided without."""
+        names = [exercise.name for exercise in self.assignment.exercises]
+        wanted = [name for name in names if name not in task.verdicts]
         if not wanted:
             return []
-        return [task.whole(self.rebuilding, wanted, self._canary(task.submission, wanted))]
+        return [task.whole_run(self.rebuilding, wanted, self._canary(task.submission, wanted))]
 
-    def _without_run(self, task: Task) -> dict[str, Verdict]:
-        """The verdicts on exercises that need no run."""
-        found = {}
-        for exercise in self.assignment.exercises:
-            answer = task.answers.get(exercise.name)
-            if task.submission.problem is not None:
-                found[exercise.name] = Verdict("unreadable", task.submission.problem)
-            elif answer is None or not answer.matched_by:
-                found[exercise.name] = Verdict("missing")
-            elif answer.unanswered or not answer.cells:
-                found[exercise.name] = Verdict("unanswered")
-        return found
-
-    def again(self, task: Task) -> list[Run]:
+    def single_runs(self, task: Task) -> list[Run]:
         """What runs alone, in which way: answers that are not right, where that may help."""
-        return task.alone(self.rebuilding, self.helpful(task))
+        return task.single_runs(self.rebuilding, self.helpful(task))
 
     def helpful(self, task: Task) -> list[tuple[str, str]]:
         """Which exercises another run may help, and in which way."""
@@ -193,23 +184,23 @@ class Grading:
         ]
 
     def _may_help(self, task: Task, name: str, way: str) -> bool:
-        verdict = self.verdicts[task.key][name]
+        verdict = task.verdicts[name]
         if verdict.outcome in ("error", "wrong"):
             # Who gets the values of a named mistake on every case, alone as well, has made it.
             return not (verdict.resembles and way == UP_TO) and task.differs(name, way)
         return verdict.outcome in ("infrastructure", "tampered", *STOPS)
 
     def judge(self, run: Run, observation: Observation | None) -> None:
-        """Puts what was observed of a run into the verdicts of its task."""
-        verdicts = self.verdicts[run.task.key]
-        run.task.used += observation.seconds if observation else 0.0
+        """Adds what was observed of a run to the verdicts of its task."""
         tampered = is_tampered(self.checks[run.canary], observation)
+        verdicts = {}
         for name in run.exercises:
             found = verdict(run.task.answers[name], self.checks[name], run.notebook, observation)
             if tampered:
                 trick = "the wrong answer that was planted for comparison did not come out wrong"
                 found = replace(found, outcome="tampered", message=trick, resembles=None, hint=None)
-            verdicts[name] = better(verdicts[name], found) if name in verdicts else found
+            verdicts[name] = found
+        run.task.add(verdicts, observation.seconds if observation else 0.0)
 
     def _canary(self, submission: Submission, wanted: Sequence[str]) -> str:
         """The exercise of which a wrong answer is planted: one that is run, by the seed."""
@@ -219,7 +210,7 @@ class Grading:
     def results(self, task: Task) -> list[Result]:
         """The lines of the gradebook for a submission."""
         return [
-            self.verdicts[task.key][exercise.name].result(
+            task.verdicts[exercise.name].result(
                 exercise, task.submission, task.answers.get(exercise.name), self.provenance
             )
             for exercise in self.assignment.exercises

@@ -6,7 +6,6 @@ lies here before nbval asks, so that nothing that a kernel sends or withholds ca
 """
 
 import json
-import resource
 import socket
 import time
 from collections import deque
@@ -26,7 +25,7 @@ from lecture_grader.kernels.frames import (
     well_formed,
 )
 
-__all__ = ["BoxedKernel", "Stopped", "bound_memory"]
+__all__ = ["BoxedKernel", "Stopped"]
 
 START_SECONDS = 60.0
 GRACE_SECONDS = 2.0  # between an interrupt and the kill
@@ -38,18 +37,6 @@ MAX_TOTAL = 64_000_000  # bytes of all cells of a notebook
 MAX_FRAMES = 100_000  # of one cell
 MAX_TEXT = 20_000  # characters of printed text that are kept of a cell
 MAX_DISPLAYS = 1_000  # the last ones are kept
-
-
-def bound_memory(megabytes: int) -> None:
-    """Let this process have at most so much data in memory, for good.
-
-    The last wall: what a kernel sends is bounded before it is held. A process that meets this one
-    gets a MemoryError, or ends.
-
-    Args:
-        megabytes: MiB of writable memory that is not shared, used or not.
-    """
-    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
 
 
 class Stopped(Exception):

@@ -6,6 +6,7 @@ for each of its cells, and when it ends. It knows no right value.
 """
 
 import os
+import resource
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +15,25 @@ import nbval.plugin
 import pytest
 
 from lecture_grader.cells import METADATA
-from lecture_grader.kernels.client import BoxedKernel, Stopped, bound_memory
+from lecture_grader.kernels.client import BoxedKernel, Stopped
 from lecture_grader.kernels.forkserver import ForkServer
 from lecture_grader.running.observation import Begin, CellRun, End, report
 from lecture_grader.student.probe import MIME
 
 MEMORY_MB = 320  # of this process, of which a batch takes some 60
 MAX_TEXT = 4_000  # characters of printed text that are kept
+
+
+def bound_memory(megabytes: int) -> None:
+    """Let this process have at most so much data in memory, for good.
+
+    The last wall: what a kernel sends is bounded before it is held. A process that meets this one
+    gets a MemoryError, or ends.
+
+    Args:
+        megabytes: MiB of writable memory that is not shared, used or not.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
