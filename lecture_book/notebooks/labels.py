@@ -9,7 +9,8 @@ from lecture_book.notebooks.pages import Page, cell_figure
 
 NUMBERED = {
     "algorithm", "assumption", "axiom", "conjecture", "corollary", "criterion", "definition",
-    "example", "exercise", "lemma", "notation", "observation", "property", "proposition", "remark", "theorem",
+    "example", "exercise", "lemma", "notation", "observation", "property", "proposition", "remark",
+    "theorem",
 }  # fmt: skip
 
 
