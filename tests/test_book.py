@@ -605,6 +605,7 @@ def test_what_a_screen_reader_cannot_read_is_mended():
         '<tr><th></th><th class="head"><p></p></th><th>A</th></tr>'
         '<div role="doc-biblioentry">B</div><dl>\n<dd>path,</dd>\n<dd>write,</dd>\n</dl>'
         "<dl>\n<dt>a</dt>\n<dd>b</dd>\n</dl>"
+        '<section id="exercise-content">C</section><section id="solution-content">D</section>'
     }
     accessibility.correct_markup(None, "book/a", "page.html", context, None)
     assert context["body"] == (
@@ -612,6 +613,7 @@ def test_what_a_screen_reader_cannot_read_is_mended():
         '<div role="listitem">B</div>'
         '<ul class="parameters">\n<li>path,</li>\n<li>write,</li>\n</ul>'
         "<dl>\n<dt>a</dt>\n<dd>b</dd>\n</dl>"
+        "<section>C</section><section>D</section>"
     )
 
 

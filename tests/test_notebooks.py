@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -256,13 +257,28 @@ def test_a_page_of_the_same_name_in_another_folder_is_another_page(small):
 
 def test_labels_are_not_looked_for_where_no_markdown_stands():
     text = "```{code-block} text\n$$ a $$ (eq-a)\n```\n\n```{math}\n:label: eq-b\nb\n```"
-    assert [label for label, _ in page_targets(Page("book/04_x", 4, text))] == ["eq-b"]
+    assert [label for label, _ in page_targets(Page("book/04_x", 4, text), Counter())] == ["eq-b"]
 
 
 def test_the_same_kind_counts_on_within_a_chapter_and_from_one_in_the_next():
     text = "$$ a $$ (eq-a)\n\n- in a list\n\n  $$ b $$ (eq-b)\n\n:::{note}\n$$ c $$ (eq-c)\n:::"
-    numbers = {label: target.text for label, target in page_targets(Page("book/04_x", 4, text))}
+    targets = page_targets(Page("book/04_x", 4, text), Counter())
+    numbers = {label: target.text for label, target in targets}
     assert numbers == {"eq-a": "(4.1)", "eq-b": "(4.2)", "eq-c": "(4.3)"}
+
+
+def test_exercises_count_on_over_the_pages_without_a_number(small):
+    """As Sphinx counts them, so that a chapter's notebook names the number on the site."""
+    for name in ("a", "b"):
+        text = f":::{{exercise}}\n:label: ex-{name}\n\nAnswer.\n:::\n"
+        (small.root / "book" / f"exercises_{name}.md").write_text(f"# On {name}\n\n{text}")
+    toc = yaml.safe_load((small.root / "_toc.yml").read_text())
+    files = [{"file": f"book/exercises_{name}"} for name in ("a", "b")]
+    toc["parts"].append({"caption": "Exercises", "chapters": files})
+    (small.root / "_toc.yml").write_text(yaml.safe_dump(toc))
+    book = read_book(small.root)
+    flat = Flattener(book.page("01_first"), book).markdown("{ref}`ex-a`, {numref}`no. %s <ex-b>`")
+    assert flat == "[Exercise 1](exercises_a.md), [no. 2](exercises_b.md)"
 
 
 # ---------------------------------------------------------------------------- drift

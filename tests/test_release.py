@@ -277,6 +277,54 @@ def test_the_page_has_hints_and_for_instructors_solutions():
             assert mistake.source in instructors and mistake.source not in default
 
 
+def test_each_exercise_of_a_page_has_a_label_and_its_solution_refers_to_it():
+    assignment = read_assignment(SMALL)
+    default, instructors = (page(assignment, solutions=solutions) for solutions in (False, True))
+    for exercise in assignment.exercises:
+        label = f"ex-{exercise.name}"
+        opening = f"## {exercise.title}\n\n:::{{exercise}}\n:label: {label}\n\n"
+        assert opening in default and opening in instructors
+        solution = f":::{{solution}} {label}\n:label: {label}-solution\n:class: dropdown\n\n"
+        assert solution in instructors
+    assert "{solution}" not in default
+
+
+STATEMENT = """## Three parts
+
+Do it.
+
+### A *part*
+
+:::{note}
+Mind this.
+:::
+
+Another
+-------
+
+```python
+# not a heading
+```
+
+$$
+a
+=
+b
+$$"""
+
+
+def test_a_statement_may_hold_headings_and_directives():
+    assignment = read_assignment(SMALL)
+    stub = "def total(x):\n    'As in ```total([1])```.'"
+    exercise = replace(assignment.exercises[0], statement=STATEMENT, stub=stub)
+    text = page(replace(assignment, exercises=(exercise,)), solutions=False)
+    inside = text.split("\n::::{exercise}\n")[1].split("\n::::\n")[0]
+    assert inside.endswith(f"````python\n{stub}\n````")
+    assert ":::{note}\nMind this.\n:::\n" in inside
+    assert "\n**A *part***\n" in inside and "\n**Another**\n" in inside
+    assert "\n# not a heading\n" in inside and "$$\na\n=\nb\n$$" in inside
+
+
 def test_the_kill_table_marks_what_must_not_be():
     row = Row("total", "solution", None, None)
     rows = [row, replace(row, answer="stub", public="no", hidden="no"), replace(row, answer="mean")]

@@ -11,6 +11,8 @@ CORRECTIONS = [
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     # The empty corner of a table heads nothing.
     (re.compile(r"<th\b([^>]*)>(?:<p></p>)?\s*</th>"), r"<td\1></td>"),
+    # sphinx-exercise gives one id to every exercise of a page, and one to every solution.
+    (re.compile(r'<section id="(?:exercise|solution)-content">'), "<section>"),
     # The role of an entry is deprecated, and its list must hold items.
     (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
 ]
@@ -20,7 +22,7 @@ PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # of a signature, o
 def correct_markup(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Correct the markup of tables, folded cells, references and signatures."""
+    """Correct the markup of tables, folded cells, exercises, references and signatures."""
 
     def listed(match: re.Match[str]) -> str:
         items = match[1].replace("<dd>", "<li>").replace("</dd>", "</li>")

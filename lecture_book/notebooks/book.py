@@ -1,6 +1,7 @@
 """All pages of the book, with what their labels, citations and recorded numbers stand for."""
 
 import posixpath
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,9 +51,10 @@ def read_book(root: Path) -> Book:
             pages.append(Page(docname, chapter, path.read_text(encoding="utf8")))
     bibliography = parse_file(str(root / "book" / "references.bib"))
     book = Book(root, pages, recorded_values(root), bibliography)
+    counts: Counter[tuple[int | None, str]] = Counter()
     for page in pages:
         with errors_of(page):
-            for label, target in page_targets(page):
+            for label, target in page_targets(page, counts):
                 if label in book.targets:
                     first = book.targets[label].page.docname
                     raise FlattenError(f"the label {label} is also in {first}")

@@ -9,7 +9,8 @@ from lecture_book.notebooks.pages import Page, cell_figure
 
 NUMBERED = {
     "algorithm", "assumption", "axiom", "conjecture", "corollary", "criterion", "definition",
-    "example", "lemma", "notation", "observation", "property", "proposition", "remark", "theorem",
+    "example", "exercise", "lemma", "notation", "observation", "property", "proposition", "remark",
+    "theorem",
 }  # fmt: skip
 
 
@@ -22,19 +23,29 @@ class Target:
     kind: str  # "equation", "figure", "section", or a member of NUMBERED
 
 
-def page_targets(page: Page) -> Iterator[tuple[str, Target]]:
-    """The labels of a page, numbered as Sphinx numbers them: one count per kind and chapter."""
-    counts: Counter[str] = Counter()
+def page_targets(
+    page: Page, counts: Counter[tuple[int | None, str]]
+) -> Iterator[tuple[str, Target]]:
+    """The labels of a page, numbered as Sphinx numbers them: one count per kind and chapter.
+
+    Args:
+        page: the next page in reading order.
+        counts: how many of a chapter and kind stand on the pages before; pages without a number
+            count as one chapter. This page's are added.
+    """
+    figures = 0
 
     def number(kind: str) -> str:
-        counts[kind] += 1
-        return f"{page.chapter}.{counts[kind]}" if page.chapter else str(counts[kind])
+        counts[page.chapter, kind] += 1
+        place = counts[page.chapter, kind]
+        return f"{page.chapter}.{place}" if page.chapter else str(place)
 
     for cell in page.cells:
         if cell.cell_type == "markdown":
             yield from text_targets(page, cell.source, number)
         elif figure := cell_figure(cell):
-            label = figure.get("name") or f"{page.stem}-figure-{counts['figure'] + 1}"
+            figures += 1
+            label = figure.get("name") or f"{page.stem}-figure-{figures}"
             yield label, Target(page, f"Fig. {number('figure')}", "figure")
 
 
