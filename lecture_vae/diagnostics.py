@@ -156,8 +156,8 @@ def affine_vae_optimum(
     latent costs 1/2 log(2 lambda / w) nats. A direction that has none, as every one of which
     w >= 2 lambda, leaves its whole variance, and its latent costs nothing.
 
-    The model is :class:`~lecture_vae.networks.AffineVAE`. A :class:`~lecture_vae.networks.LinearVAE` has nonlinear
-    layers and may do better.
+    The model is :class:`~lecture_vae.networks.AffineVAE`. A
+    :class:`~lecture_vae.networks.LinearVAE` has nonlinear layers and may do better.
 
     Args:
         kl_weight: w, above 0.
