@@ -11,7 +11,7 @@ class Talk:
     """A kernel of a forkserver."""
 
     def __init__(self, forkserver, cpu_limit=20.0):
-        BoxedKernel.forkserver, BoxedKernel.left = forkserver, 0
+        BoxedKernel.forkserver, BoxedKernel.remaining = forkserver, 0
         self.boxed = BoxedKernel("python3")
         self.boxed.cpu_limit = cpu_limit
         self.kernel = self.boxed.process

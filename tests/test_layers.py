@@ -339,10 +339,10 @@ def test_mounts_alone_bound_what_files_hold(built):
 USER_ONLY = """
 os.setgroups([0])
 nothing = lambda *_: None
-confine._check_in_reach = nothing
+confine._check_access = nothing
 linux.landlock_restrict = linux.drop_bounding_set = linux.drop_capabilities = nothing
 seccomp.forbid = nothing
-confine._amounts = lambda *_: {}
+confine._rlimits = lambda *_: {}
 """
 WITHOUT_THE_USER = USER_ONLY + "os.setgroups = os.setresgid = os.setresuid = nothing\n"
 

@@ -1,7 +1,7 @@
 """Tasks: one submission while it is graded, and the notebooks that are run for it.
 
-What a submission decides about its runs is found once, here: its key, its notebooks with the ids
-of the cells that are expected to run, and what is left of its time.
+A task determines once what all runs of a submission share: the key, the notebooks with the ids of
+the cells that are expected to run, and the remaining time.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from lecture_grader.submissions.submission import Answer, Submission
 
 __all__ = ["Run", "Task"]
 
-LEAST_SECONDS = 1.0  # wall time for a run, whatever was used up
+MIN_SECONDS = 1.0  # wall time of a run, even if none is left
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Task:
     """One submission while it is graded."""
 
     submission: Submission
-    key: str  # names it; equal keys, equal results
+    key: str  # equal keys have equal results
     wall: float  # seconds of wall time for all of its runs
-    used: float = 0.0  # of these
+    used: float = 0.0  # seconds of these
 
     @cached_property
     def answers(self) -> dict[str, Answer]:
@@ -31,18 +31,24 @@ class Task:
         return {answer.exercise: answer for answer in self.submission.answers}
 
     def whole(self, rebuilding: Rebuilding, exercises: Sequence[str], canary: str) -> "Run":
-        """The run of the whole notebook, in half of the time."""
+        """The run of the whole notebook, with half of the wall time.
+
+        Args:
+            rebuilding: How submissions become notebooks.
+            exercises: Names of the exercises that the run decides.
+            canary: The exercise whose probe also runs on a wrong answer.
+        """
         notebook = rebuilding.whole(self.key, self.submission, canary, self.wall / 2)
         return Run(self, notebook, tuple(exercises), canary)
 
     def alone(self, rebuilding: Rebuilding, wanted: Sequence[tuple[str, str]]) -> list["Run"]:
-        """Runs of single exercises, among which the time that is left is divided.
+        """Runs of single exercises, which share the remaining wall time equally.
 
         Args:
             rebuilding: How submissions become notebooks.
             wanted: Name of the exercise and way, for each run.
         """
-        wall = max(self.wall - self.used, LEAST_SECONDS) / max(len(wanted), 1)
+        wall = max(self.wall - self.used, MIN_SECONDS) / max(len(wanted), 1)
         runs = []
         for name, way in wanted:
             key = f"{self.key}/{name}/{way}"
@@ -51,7 +57,7 @@ class Task:
         return runs
 
     def differs(self, exercise: str, way: str) -> bool:
-        """Whether a way to run an exercise alone differs from how it ran in the whole notebook."""
+        """Whether running an exercise alone differs from running the whole notebook."""
         return differs(self.submission, self.answers[exercise], way)
 
 
@@ -61,5 +67,5 @@ class Run:
 
     task: Task
     notebook: Notebook
-    exercises: tuple[str, ...]  # names of those that it decides
-    canary: str  # the exercise of which a wrong answer is planted
+    exercises: tuple[str, ...]  # names of the exercises that it decides
+    canary: str  # the exercise whose probe also runs on a wrong answer
