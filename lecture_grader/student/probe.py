@@ -36,8 +36,8 @@ def probe_answer(request: str) -> None:
 
     Args:
         request: JSON: ``setup`` and ``probe``, sources; ``answers``, names to take from the
-            student's namespace, the first one required; ``planted``, a source to run instead; ``cases``;
-            ``tensors``, whether their arrays become tensors.
+            student's namespace, the first one required; ``planted``, a source to run instead;
+            ``cases``; ``tensors``, whether their arrays become tensors.
 
     Raises:
         NameError: The student's cells do not define the answer.
