@@ -1,4 +1,4 @@
-"""The command line `lecture-grader`: `release` and `grade`.
+"""The command line, `lecture-grader`: release an assignment, grade what is handed in.
 
 Modules are imported inside the commands, so that `lecture-grader --help` is fast.
 """

@@ -5,7 +5,7 @@ was, and a repeated run only writes the same gradebook again.
 """
 
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,12 @@ from lecture_grader.reporting.result import Result
 from lecture_grader.running.batch import observe, stop, warm_kernels
 from lecture_grader.running.notebook import Notebook
 from lecture_grader.running.observation import Observation
-from lecture_grader.running.task import Task
 from lecture_grader.sandbox.choose import SandboxError
 from lecture_grader.session import TRIAL, Grading
 from lecture_grader.signals import ending_on_signals
 from lecture_grader.submissions.intake import Collected, collect
 from lecture_grader.submissions.reading import Reader
+from lecture_grader.task import Run, Task
 from lecture_vae.cluster import check_scheduler, cores, run_tasks
 from lecture_vae.storage import say
 
@@ -86,7 +86,10 @@ def _grade(
 ) -> list[Result]:
     if collected.not_graded:
         count = len(collected.not_graded)
-        say(f"{count} of the files there are not graded; summary.html will say why")
+        say(
+            f"{count} of the files there are not graded; summary.html will say why",
+            "lecture_grader",
+        )
     results: dict[str, list[Result]] = {}
     pending: list[Task] = []
     with Reader(grading.handed_out) as reader:
@@ -120,30 +123,42 @@ def _graded(
     grading.warm_for([task.submission for task in tasks])
     # The forkservers import their libraries while this process prepares the checks.
     with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
-        for runs_of in (grading.first, grading.again):
-            runs = {run.notebook.key: run for task in tasks for run in runs_of(task)}
-            notebooks = [run.notebook for run in runs.values()]
-            if runs_of == grading.first and notebooks:
-                notebooks.insert(0, grading.trial)
-            open_runs = Counter(run.task.key for run in runs.values())
-            idle = [task for task in tasks if not open_runs[task.key]]
-            next_tasks = []
-            for key, observation in _observed(grading, notebooks, jobs, scheduler):
-                task = runs[key].task
-                grading.judge(runs[key], observation)
-                open_runs[task.key] -= 1
-                if open_runs[task.key]:
-                    continue
-                if runs_of == grading.first and grading.helpful(task):
-                    next_tasks.append(task)
-                else:
-                    yield task
-            yield from idle
-            tasks = next_tasks
+        observed = partial(_observed, grading, jobs=jobs, scheduler=scheduler)
+        # Whole notebooks after a trial; then single exercises that another run may help.
+        runs = [run for task in tasks for run in grading.whole_run(task)]
+        trial = [grading.trial] if runs else []
+        notebooks = observed([*trial, *(run.notebook for run in runs)])
+        left = []
+        for task in _judged(grading, tasks, runs, notebooks):
+            if grading.helpful(task):
+                left.append(task)
+            else:
+                yield task
+        runs = [run for task in left for run in grading.single_runs(task)]
+        yield from _judged(grading, left, runs, observed([run.notebook for run in runs]))
+
+
+def _judged(
+    grading: Grading,
+    tasks: Sequence[Task],
+    runs: Sequence[Run],
+    observed: Iterable[tuple[str, Observation | None]],
+) -> Iterator[Task]:
+    """Yields each task as soon as all of its runs are judged, then those without runs."""
+    by_key = {run.notebook.key: run for run in runs}
+    waiting = Counter(run.task.key for run in runs)
+    without_runs = [task for task in tasks if not waiting[task.key]]
+    for key, observation in observed:
+        run = by_key[key]
+        grading.judge(run, observation)
+        waiting[run.task.key] -= 1
+        if not waiting[run.task.key]:
+            yield run.task
+    yield from without_runs
 
 
 def _observed(
-    grading: Grading, notebooks: list[Notebook], jobs: int, scheduler: str | None
+    grading: Grading, notebooks: list[Notebook], *, jobs: int, scheduler: str | None
 ) -> Iterator[tuple[str, Observation | None]]:
     """Yields the key and observation of each notebook, after the trial has passed if there is one.
 
@@ -156,9 +171,9 @@ def _observed(
     observe_here = partial(observe, conditions=grading.conditions)
     pending = {notebook.key for notebook in notebooks}
     held_back: list[tuple[str, Observation | None]] = []
-    tasks = run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler, stop=stop)
-    with closing(tasks):
-        for batch, found in tasks:
+    observations = run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler, stop=stop)
+    with closing(observations):
+        for batch, found in observations:
             if isinstance(found, Exception):  # its notebooks stay pending
                 if TRIAL in pending and batch[0].key == TRIAL:
                     raise SandboxError(f"notebooks cannot be run here: {found}. Nobody was graded.")

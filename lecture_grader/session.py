@@ -23,12 +23,12 @@ from lecture_grader.reporting.result import Provenance, Result
 from lecture_grader.running.batch import Conditions
 from lecture_grader.running.notebook import BY_NAME, UP_TO, Notebook, Rebuilding
 from lecture_grader.running.observation import Observation
-from lecture_grader.running.task import Run, Task
 from lecture_grader.sandbox.choose import Limits, SandboxError, choose
 from lecture_grader.seed import number_from, read_seed
 from lecture_grader.submissions.answers import HandedOut
 from lecture_grader.submissions.submission import Answer, StudentCell, Submission
-from lecture_grader.verdict import STOPS, Verdict, better, is_tampered, verdict
+from lecture_grader.task import Run, Task
+from lecture_grader.verdict import STOPS, is_tampered, verdict
 from lecture_vae.storage import say, write_atomically
 
 __all__ = ["TRIAL", "Grading"]
@@ -82,7 +82,6 @@ class Grading:
             chosen.description,
             hashlib.sha256(self.seed.encode()).hexdigest()[:16],
         )
-        self.verdicts: dict[str, dict[str, Verdict]] = {}  # so far, by task and exercise
 
     def warm_for(self, submissions: Sequence[Submission]) -> None:
         """Sets the modules that kernels preload, by the code of submissions and solutions."""
@@ -122,14 +121,16 @@ class Grading:
     # ------------------------------------------------------------------------ one submission
 
     def task(self, submission: Submission) -> Task:
-        """The task of a submission."""
+        """The task of a submission, with the verdicts on exercises that need no run."""
         parts = [
             submission.student, submission.digest, submission.problem or "", submission.remarks,
             submission.id, asdict(self.provenance), asdict(self.conditions.limits), self.timeout,
             self.wall, asdict(self.course),
         ]  # fmt: skip
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-        return Task(submission, key, self.wall)
+        task = Task(submission, key, self.wall)
+        task.decide_without_run(exercise.name for exercise in self.assignment.exercises)
+        return task
 
     def stored(self, task: Task) -> list[Result] | None:
         """The results of a submission that was graded before, or None."""
@@ -153,35 +154,25 @@ class Grading:
                 path, partial(Path.write_text, data=text, encoding="utf8"), private=True
             )
         except IsADirectoryError:
-            say(f"{path} is a folder, so what was graded is not kept; the next run grades it again")
+            say(
+                f"{path} is a folder, so what was graded is not kept; the next run grades it again",
+                "lecture_grader",
+            )
 
     def _path(self, task: Task) -> Path:
         return self.out / STORE / f"{task.key}.json"
 
-    def first(self, task: Task) -> list[Run]:
-        """The run of the whole notebook; empty if no exercise needs a run."""
-        decided = self.verdicts[task.key] = self._without_run(task)
-        undecided = [each.name for each in self.assignment.exercises if each.name not in decided]
-        if not undecided:
+    def whole_run(self, task: Task) -> list[Run]:
+        """The run of the whole notebook; none if every exercise is decided without."""
+        names = [exercise.name for exercise in self.assignment.exercises]
+        wanted = [name for name in names if name not in task.verdicts]
+        if not wanted:
             return []
-        return [task.whole(self.rebuilding, undecided, self._canary(task.submission, undecided))]
+        return [task.whole_run(self.rebuilding, wanted, self._canary(task.submission, wanted))]
 
-    def _without_run(self, task: Task) -> dict[str, Verdict]:
-        """The verdicts on exercises that need no run."""
-        found = {}
-        for exercise in self.assignment.exercises:
-            answer = task.answers.get(exercise.name)
-            if task.submission.problem is not None:
-                found[exercise.name] = Verdict("unreadable", task.submission.problem)
-            elif answer is None or not answer.matched_by:
-                found[exercise.name] = Verdict("missing")
-            elif answer.unanswered or not answer.cells:
-                found[exercise.name] = Verdict("unanswered")
-        return found
-
-    def again(self, task: Task) -> list[Run]:
+    def single_runs(self, task: Task) -> list[Run]:
         """The second runs of a task: single exercises that another run may help."""
-        return task.alone(self.rebuilding, self.helpful(task))
+        return task.single_runs(self.rebuilding, self.helpful(task))
 
     def helpful(self, task: Task) -> list[tuple[str, str]]:
         """The exercises that another run may help, each with the way to run it."""
@@ -193,17 +184,16 @@ class Grading:
         ]
 
     def _may_help(self, task: Task, name: str, way: str) -> bool:
-        verdict = self.verdicts[task.key][name]
+        verdict = task.verdicts[name]
         if verdict.outcome in ("error", "wrong"):
             # An answer that resembles a known mistake when run alone is not run a third time.
             return not (verdict.resembles and way == UP_TO) and task.differs(name, way)
         return verdict.outcome in ("infrastructure", "tampered", *STOPS)
 
     def judge(self, run: Run, observation: Observation | None) -> None:
-        """Updates the verdicts of a task by the observation of one of its runs."""
-        verdicts = self.verdicts[run.task.key]
-        run.task.used += observation.seconds if observation else 0.0
+        """Adds what was observed of a run to the verdicts of its task."""
         tampered = is_tampered(self.checks[run.canary], observation)
+        verdicts = {}
         for name in run.exercises:
             found = verdict(run.task.answers[name], self.checks[name], run.notebook, observation)
             if tampered:
@@ -211,7 +201,8 @@ class Grading:
                 found = replace(
                     found, outcome="tampered", message=reason, resembles=None, hint=None
                 )
-            verdicts[name] = better(verdicts[name], found) if name in verdicts else found
+            verdicts[name] = found
+        run.task.add(verdicts, observation.seconds if observation else 0.0)
 
     def _canary(self, submission: Submission, names: Sequence[str]) -> str:
         """The exercise of the canary: chosen by the seed among those that run."""
@@ -221,7 +212,7 @@ class Grading:
     def results(self, task: Task) -> list[Result]:
         """The results of a submission, one for each exercise."""
         return [
-            self.verdicts[task.key][exercise.name].result(
+            task.verdicts[exercise.name].result(
                 exercise, task.submission, task.answers.get(exercise.name), self.provenance
             )
             for exercise in self.assignment.exercises

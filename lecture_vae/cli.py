@@ -1,4 +1,4 @@
-"""The command line: `lecture-vae`. Every verb is one call into a room above.
+"""The command line, `lecture-vae`: a verb for each thing that one does outside of a notebook.
 
 Modules are imported inside the verbs, so that `lecture-vae --help` answers at once.
 """

@@ -234,10 +234,14 @@ def keep_if_possible(what: str, folder: Path | None, write: Callable[[Path], obj
     return False
 
 
-def say(line: str) -> None:
-    """Print a line to standard error, after the package's name: work is repeated, or waited for.
+def say(line: str, package: str = "lecture_vae") -> None:
+    """Print a line to standard error, after a package's name: work is repeated, or waited for.
+
+    Args:
+        line: What to say.
+        package: Who says it.
 
     Examples:
         >>> say("downloading MNIST again.")  # lecture_vae: downloading MNIST again.
     """
-    print(f"lecture_vae: {line}", file=sys.stderr)
+    print(f"{package}: {line}", file=sys.stderr)

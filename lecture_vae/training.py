@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +27,6 @@ from lecture_vae.history import Checkpoint, History, storable_codes
 from lecture_vae.losses import Objective
 from lecture_vae.models import Model
 from lecture_vae.randomness import batches, noise
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "TrainConfig",

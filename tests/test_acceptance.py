@@ -239,9 +239,9 @@ def test_markup_of_students_does_not_reach_a_page(graded):
 def not_to_be_run(monkeypatch):
     """Grading that would open a kernel fails, and says for whom."""
 
-    def refuse(grading, submissions, *_):
-        if submissions:
-            raise AssertionError(sorted(each.student for each in submissions))
+    def refuse(grading, tasks, *_):
+        if tasks:
+            raise AssertionError(sorted(each.submission.student for each in tasks))
         yield from ()
 
     monkeypatch.setattr(grading, "_graded", refuse)
@@ -317,11 +317,11 @@ def test_another_seed_and_one_job_give_the_same_marks(graded, tmp_path):
 def test_a_failure_of_ours_is_repeated_alone_and_costs_no_points(tmp_path, monkeypatch):
     observed, always = grading._observed, True
 
-    def lost(task, notebooks, *more):
+    def lost(grading, notebooks, **more):
         if always or (notebooks and notebooks[0].key == TRIAL):
             yield from ((each.key, None) for each in notebooks if each.key != TRIAL)
         else:
-            yield from observed(task, notebooks, *more)
+            yield from observed(grading, notebooks, **more)
 
     monkeypatch.setattr(grading, "_observed", lost)
     submissions, out = some(tmp_path, ["honest-uses-an-earlier-answer"])
@@ -349,6 +349,7 @@ def test_what_would_stop_everybody_is_found_before_the_first_student(tmp_path, m
             grade(SOURCE, submissions, out)
     text = SOURCE.read_text(encoding="utf8")
     broken = tmp_path / "broken.md"
+    shutil.copy(SOURCE.with_name("course.toml"), tmp_path)
     # As where a library is missing in the sandbox: the solution does not come out right there.
     inside = "import os\nif os.environ.get('USER') == 'student':\n    import not_in_the_box\n"
     broken.write_text(text.replace("import math\n", f"import math\n{inside}"), encoding="utf8")

@@ -368,7 +368,7 @@ def test_text_is_made_well_formed():
 
 def test_the_last_wall_bounds_the_memory_of_a_process():
     code = (
-        "from lecture_grader.kernels.client import bound_memory\nbound_memory(400)\n"
+        "from lecture_grader.running.plugin import bound_memory\nbound_memory(400)\n"
         "try: bytearray(450 << 20)\nexcept MemoryError: print('held')"
     )
     assert printed(code) == ["held"]

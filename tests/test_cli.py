@@ -167,7 +167,7 @@ def test_what_cannot_be_released_or_graded_is_one_clear_line(
     monkeypatch.chdir(tmp_path)
     result = call(*words, "--out", "out", code=2)
     assert message in result.stderr
-    assert result.stderr.startswith("lecture-vae: ")
+    assert result.stderr.startswith("lecture-grader: ")
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -207,8 +207,10 @@ def test_grade_prints_one_json_object_as_its_last_line(call, tmp_path):
     assert set(points.values()) == {"0"}
 
 
-@pytest.mark.parametrize("package", ["lecture_vae", "lecture_grader"])
-def test_help_answers_without_importing_torch(package):
+@pytest.mark.parametrize(
+    ("package", "verb"), [("lecture_vae", "reproduce"), ("lecture_grader", "release")]
+)
+def test_help_answers_without_importing_torch(package, verb):
     code = (
         "import sys; sys.argv = ['x', '--help']\n"
         f"import {package}.cli\n"
@@ -219,7 +221,7 @@ def test_help_answers_without_importing_torch(package):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "reproduce" in result.stdout
+    assert verb in result.stdout
 
 
 # ---------------------------------------------------------------------------- any model

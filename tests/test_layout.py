@@ -59,7 +59,7 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
     # No right value, and nothing that decides: the authors' room is closed to it.
     (
         "running",
-        ["notebook", "observation", "messages", "task", "plugin", "batch"],
+        ["notebook", "observation", "messages", "plugin", "batch"],
         {"cells", "student", "sandbox", "kernels", "submissions"},
         set(),
     ),
@@ -71,11 +71,12 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
     ),
     ("", ["extracts"], {"authoring", "submissions", "running"}, set()),
     ("", ["verdict"], {"cells", "authoring", "submissions", "running", "reporting"}, set()),
+    ("", ["task"], {"submissions", "running", "verdict"}, set()),
     (
         "",
         ["session"],
         {
-            "cells", "course", "seed", "sandbox", "authoring", "submissions", "running",
+            "cells", "task", "course", "seed", "sandbox", "authoring", "submissions", "running",
             "reporting", "verdict", "extracts",
         },
         {"storage"},
@@ -84,7 +85,7 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
         "",
         ["grade"],
         {
-            "signals", "sandbox", "submissions", "running", "reporting", "session",
+            "signals", "sandbox", "submissions", "running", "reporting", "session", "task",
         },
         {"storage", "cluster"},
     ),

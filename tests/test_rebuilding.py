@@ -103,12 +103,12 @@ def grading(tmp_path_factory) -> Grading:
 def ways(grading: Grading, notebook: Notebook, verdict: Verdict) -> list[str]:
     """In which ways there would be another run, if the softmax alone was not right at once."""
     task = grading.task(submission(notebook))
-    assert [len(run.exercises) for run in grading.first(task)] == [4]
-    verdicts = grading.verdicts[task.key]
+    assert [len(run.exercises) for run in grading.whole_run(task)] == [4]
+    verdicts = task.verdicts
     verdicts |= {each.name: Verdict("correct") for each in assignment().exercises}
-    assert grading.again(task) == []
+    assert grading.single_runs(task) == []
     verdicts["softmax"] = verdict
-    return [run.notebook.key.rpartition("/")[2] for run in grading.again(task)]
+    return [run.notebook.key.rpartition("/")[2] for run in grading.single_runs(task)]
 
 
 @pytest.mark.parametrize(
@@ -133,26 +133,26 @@ def test_what_is_not_right_runs_again_where_that_may_help(grading, verdict, expe
 def test_nothing_runs_twice_in_the_same_way(grading):
     notebook = Notebook(softmax="def softmax(logits, temperature):\n    return logits")
     task = grading.task(submission(notebook))
-    assert [len(run.exercises) for run in grading.first(task)] == [1]
-    grading.verdicts[task.key]["softmax"] = Verdict("wrong")
-    assert grading.again(task) == []  # there is nothing beside it
+    assert [len(run.exercises) for run in grading.whole_run(task)] == [1]
+    task.verdicts["softmax"] = Verdict("wrong")
+    assert grading.single_runs(task) == []  # there is nothing beside it
 
 
 def test_the_runs_of_a_submission_share_its_time(grading):
     assert grading.wall == 60 + 3 * sum(each.timeout for each in assignment().exercises)
     task = grading.task(submission(Notebook.solved()))
-    (whole,) = grading.first(task)
+    (whole,) = grading.whole_run(task)
     assert whole.notebook.wall == grading.wall / 2
     task.used = whole.notebook.wall
-    grading.verdicts[task.key] |= {each.name: Verdict("error") for each in assignment().exercises}
-    walls = [run.notebook.wall for run in grading.again(task)]
+    task.verdicts |= {each.name: Verdict("error") for each in assignment().exercises}
+    walls = [run.notebook.wall for run in grading.single_runs(task)]
     assert len(walls) == 8
     assert sum(walls) == pytest.approx(grading.wall / 2)
 
 
 def test_the_canary_is_one_that_is_run(grading):
     notebook = Notebook(softmax="def softmax(logits, temperature):\n    return logits")
-    (run,) = grading.first(grading.task(submission(notebook)))
+    (run,) = grading.whole_run(grading.task(submission(notebook)))
     assert run.canary == "softmax"
 
 

@@ -83,7 +83,7 @@ def results(monkeypatch):
     """Results by level that stand in for measured ones; a text is an error."""
     told = {}
 
-    def measured(level):
+    def measured(level, _packages):
         if isinstance(told[level], str):
             raise SandboxError(told[level])
         return dict.fromkeys(ATTEMPTS, "") | told[level]
@@ -238,7 +238,7 @@ def test_what_a_box_shows_may_lie_below_tmp(box):
     with tempfile.TemporaryDirectory(dir="/tmp") as below:
         Path(below).chmod(0o755)
         Path(below, "shown").touch()
-        before = f"tree.places = lambda shown, places=tree.places: [*places(shown), {below!r}]"
+        before = f"tree.visible_paths = lambda shown, places=tree.visible_paths: [*places(shown), {below!r}]"
         code = (
             "import os, tempfile\n"
             f"assert os.listdir({below!r}) == ['shown']\n"

@@ -6,7 +6,6 @@ outputs of a cell before nbval reads them, so that a kernel cannot block nbval.
 """
 
 import json
-import resource
 import socket
 import time
 from collections import deque
@@ -26,7 +25,7 @@ from lecture_grader.kernels.frames import (
     well_formed,
 )
 
-__all__ = ["BoxedKernel", "Stopped", "bound_memory"]
+__all__ = ["BoxedKernel", "Stopped"]
 
 START_SECONDS = 60.0
 GRACE_SECONDS = 2.0  # between an interrupt and the kill
@@ -38,17 +37,6 @@ MAX_TOTAL = 64_000_000  # bytes of all cells of a notebook
 MAX_FRAMES = 100_000  # of one cell
 MAX_TEXT = 20_000  # characters of printed text that are kept per cell
 MAX_DISPLAYS = 1_000  # the last ones are kept
-
-
-def bound_memory(megabytes: int) -> None:
-    """Set RLIMIT_DATA, soft and hard, for this process.
-
-    It is defence in depth: what a kernel sends is limited before it is stored.
-
-    Args:
-        megabytes: Private writable memory in MiB.
-    """
-    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
 
 
 class Stopped(Exception):

@@ -63,7 +63,7 @@ def render(template: str, title: str, **data: object) -> str:
 
 
 def _cleaned(value: object) -> str:
-    # A plain str: Jinja would not escape its own Markup.
+    # A plain str: Jinja would not escape its own type for safe text.
     return plain(str(value))
 
 

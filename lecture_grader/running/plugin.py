@@ -6,6 +6,7 @@ of its cells, and when it has finished. No expected values are known here.
 """
 
 import os
+import resource
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +15,24 @@ import nbval.plugin
 import pytest
 
 from lecture_grader.cells import METADATA
-from lecture_grader.kernels.client import BoxedKernel, Stopped, bound_memory
+from lecture_grader.kernels.client import BoxedKernel, Stopped
 from lecture_grader.kernels.forkserver import ForkServer
 from lecture_grader.running.observation import Begin, CellRun, End, report
 from lecture_grader.student.probe import MIME
 
 MEMORY_MB = 320  # RLIMIT_DATA of this process; a batch takes about 60
 MAX_TEXT = 4_000  # characters of printed text that are kept
+
+
+def bound_memory(megabytes: int) -> None:
+    """Set RLIMIT_DATA, soft and hard, for this process.
+
+    It is defence in depth: what a kernel sends is limited before it is stored.
+
+    Args:
+        megabytes: Private writable memory in MiB.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

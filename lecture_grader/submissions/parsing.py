@@ -46,9 +46,7 @@ class _Worker:
                 return {"problem": getattr(error, "strerror", None) or str(error)}
         assert self.handed_out is not None
         found = asdict(self._read(path, inside, self.handed_out))
-        return {
-            name: found[name] for name in ("digest", "cells", "answers", "problem", "assignment")
-        }
+        return {name: found[name] for name in FIELDS}
 
     def _read(self, path: str, inside: list[int], handed_out: HandedOut) -> Submission:
         try:

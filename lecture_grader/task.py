@@ -1,15 +1,12 @@
-"""Tasks: one submission while it is graded, and the notebooks that are run for it.
+"""A task: one submission while it is graded, from its key to its last verdict."""
 
-A task determines once what all runs of a submission share: the key, the notebooks with the ids of
-the cells that are expected to run, and the remaining time.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lecture_grader.running.notebook import Notebook, Rebuilding, differs
 from lecture_grader.submissions.submission import Answer, Submission
+from lecture_grader.verdict import Verdict, better
 
 __all__ = ["Run", "Task"]
 
@@ -18,19 +15,39 @@ MIN_SECONDS = 1.0  # wall time of a run, even if none is left
 
 @dataclass
 class Task:
-    """One submission while it is graded."""
+    """One submission while it is graded.
+
+    Attributes:
+        submission: What the student handed in.
+        key: Tasks with equal keys have equal results.
+        wall: Seconds of wall time for all of its runs.
+        used: Seconds of wall time that its runs have used.
+        verdicts: The verdicts so far, by exercise.
+    """
 
     submission: Submission
-    key: str  # equal keys have equal results
-    wall: float  # seconds of wall time for all of its runs
-    used: float = 0.0  # seconds of these
+    key: str
+    wall: float
+    used: float = 0.0
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> dict[str, Answer]:
         """The answers, by exercise."""
         return {answer.exercise: answer for answer in self.submission.answers}
 
-    def whole(self, rebuilding: Rebuilding, exercises: Sequence[str], canary: str) -> "Run":
+    def decide_without_run(self, exercises: Iterable[str]) -> None:
+        """Gives the verdicts on exercises that need no run."""
+        for name in exercises:
+            answer = self.answers.get(name)
+            if self.submission.problem is not None:
+                self.verdicts[name] = Verdict("unreadable", self.submission.problem)
+            elif answer is None or not answer.matched_by:
+                self.verdicts[name] = Verdict("missing")
+            elif answer.unanswered or not answer.cells:
+                self.verdicts[name] = Verdict("unanswered")
+
+    def whole_run(self, rebuilding: Rebuilding, exercises: Sequence[str], canary: str) -> "Run":
         """The run of the whole notebook, with half of the wall time.
 
         Args:
@@ -41,7 +58,7 @@ class Task:
         notebook = rebuilding.whole(self.key, self.submission, canary, self.wall / 2)
         return Run(self, notebook, tuple(exercises), canary)
 
-    def alone(self, rebuilding: Rebuilding, wanted: Sequence[tuple[str, str]]) -> list["Run"]:
+    def single_runs(self, rebuilding: Rebuilding, wanted: Sequence[tuple[str, str]]) -> list["Run"]:
         """Runs of single exercises, which share the remaining wall time equally.
 
         Args:
@@ -59,6 +76,18 @@ class Task:
     def differs(self, exercise: str, way: str) -> bool:
         """Whether running an exercise alone differs from running the whole notebook."""
         return differs(self.submission, self.answers[exercise], way)
+
+    def add(self, verdicts: Mapping[str, Verdict], seconds: float) -> None:
+        """Adds what a run showed: of several verdicts on an exercise the better one counts.
+
+        Args:
+            verdicts: By exercise.
+            seconds: Wall time of the run.
+        """
+        self.used += seconds
+        for name, found in verdicts.items():
+            before = self.verdicts.get(name)
+            self.verdicts[name] = better(before, found) if before else found
 
 
 @dataclass(frozen=True)
