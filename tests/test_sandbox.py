@@ -238,7 +238,9 @@ def test_what_a_box_shows_may_lie_below_tmp(box):
     with tempfile.TemporaryDirectory(dir="/tmp") as below:
         Path(below).chmod(0o755)
         Path(below, "shown").touch()
-        before = f"tree.visible_paths = lambda shown, places=tree.visible_paths: [*places(shown), {below!r}]"
+        before = (
+            f"tree.visible_paths = lambda shown, old=tree.visible_paths: [*old(shown), {below!r}]"
+        )
         code = (
             "import os, tempfile\n"
             f"assert os.listdir({below!r}) == ['shown']\n"
