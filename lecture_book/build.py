@@ -1,9 +1,8 @@
 """Build the book as a site: `python -m lecture_book.build`, which is what `make book` runs.
 
-Jupyter Book's cache looks at the cells of a notebook alone. This driver adds what the cells depend
-on: when the package, the data, the budget or a library changes, every chapter runs again. It also
-chooses the data once for all kernels, makes a build that failed fail again, and removes a site for
-students that shows a solution.
+Jupyter Book's cache considers only the cells of a notebook. This driver runs all chapters again
+when the package, the data, the budget or a library changes. It also chooses the data once for all
+kernels, makes a failed build fail again, and removes a students' site that shows a solution.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from lecture_grader.authoring.assignment import ExerciseError
 from lecture_vae.data import DataError
 from lecture_vae.store import StoreError
 
-# Sphinx has told what went wrong when Jupyter Book raises; its own traceback would bury that.
+# Hides the traceback of Jupyter Book, because Sphinx has already printed the error.
 JUPYTER_BOOK = """
 import sys
 from jupyter_book.cli.main import main
@@ -32,25 +31,25 @@ except RuntimeError:
 
 
 def reading_key(root: Path) -> str:
-    """What the pages depend on, besides their texts: Sphinx does not read them again for it."""
+    """A hash of further inputs of the pages, whose changes Sphinx does not detect."""
     return f"{digest(root.glob(TOC), root)}-{package_digest('lecture_book')}"
 
 
 def forget(folder: Path) -> None:
-    """Delete a folder if it is there."""
+    """Delete a folder if it exists."""
     if folder.exists():
         shutil.rmtree(folder)
 
 
 def run_jupyter_book(root: Path, output: Path, environment: dict[str, str]) -> int:
-    """Build the site with every warning an error; the exit status."""
+    """Build the site with warnings as errors; returns the exit status."""
     options = ["-W", "-n", "--keep-going", "--path-output", str(output)]
     command = [sys.executable, "-c", JUPYTER_BOOK, "build", *options, str(root)]
     return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
 def build_book(root: Path, output: Path) -> int:
-    """Build `root` into `output/_build`; the exit status. What cannot be used is told in a line."""
+    """Build `root` into `output/_build`; prints errors in one line and returns the exit status."""
     try:
         return _build_book(root, output / "_build")
     except (DataError, ExerciseError, OSError, StoreError, ValueError) as error:
@@ -76,14 +75,14 @@ def _build_book(root: Path, build: Path) -> int:
     sources = sources_digest(root)
     write_stamp(build, stamp | {"sources": None})
     status = run_jupyter_book(root, build.parent, environment)
-    # A failed build leaves pages, too.
+    # A failed build also leaves pages.
     if found := found_in(build / "html", hidden):
         forget(build / "html")
         forget(build / ".doctrees")
         print(complaint(found), file=sys.stderr)
         return status or 1
     if status != 0:
-        # Sphinx does not read again a page whose warning it has shown: the next build would pass.
+        # Sphinx would not repeat the warnings of unchanged pages, so the next build would pass.
         forget(build / ".doctrees")
         print("The book was not built; the reason stands above.", file=sys.stderr)
         return status
@@ -110,7 +109,7 @@ def main() -> int:
         print(f"The book cannot be built: {error}", file=sys.stderr)
         return 1
     if output is None:
-        # Apart from the site for students, so that no solution is published by mistake.
+        # Separate from the students' site, so that no solution is published by mistake.
         output = root / "_build" / "instructor" if solutions_wanted() else root
     return build_book(root, output.resolve())
 

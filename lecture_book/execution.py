@@ -1,4 +1,4 @@
-"""How the cells of the chapters are run: on which data, in which environment."""
+"""The execution of the chapters' cells: its cache key, data and environment."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ LIBRARIES = (
 
 
 def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
-    """What the outputs of the cells depend on, besides the cells."""
+    """Everything but the cells themselves that their outputs depend on."""
     return {
         "package": package_digest("lecture_vae"),
         "data": data,
@@ -25,7 +25,7 @@ def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
 
 
 def choose_data() -> tuple[str, dict[str, str]]:
-    """The source that loads the data again without searching, and what the data are."""
+    """The value of LECTURE_VAE_DATA that loads the data directly, and their name and hash."""
     from lecture_vae import load_images
 
     data = load_images()
@@ -33,9 +33,9 @@ def choose_data() -> tuple[str, dict[str, str]]:
 
 
 def kernel_environment(data_source: str) -> dict[str, str]:
-    """The environment of the kernels: one data set and store for all, inline figures, no bars.
+    """The environment of the kernels: one data set and store, inline figures, no progress bars.
 
-    Kernels run in other folders than this process, so no path may be relative.
+    All paths are absolute, because kernels run in other folders than this process.
     """
     from lecture_vae import store_folder
 
@@ -44,6 +44,6 @@ def kernel_environment(data_source: str) -> dict[str, str]:
     environment["LECTURE_VAE_RUNS"] = str(store_folder())
     environment["TQDM_DISABLE"] = "1"
     environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    # Set by a test run or a server, it would keep the kernels from choosing the inline backend.
+    # A value from a test run or a server would override the inline backend.
     environment.pop("MPLBACKEND", None)
     return environment

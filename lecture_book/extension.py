@@ -1,4 +1,4 @@
-"""The Sphinx extension that `_config.yml` names: what this book needs beyond Jupyter Book."""
+"""The Sphinx extension of the book, which `_config.yml` names."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ from sphinx.application import Sphinx
 from lecture_book.hooks.accessibility import correct_markup
 from lecture_book.hooks.citations import register_style
 from lecture_book.hooks.launching import (
+    add_exercise_buttons,
+    add_hub_button,
     follow_notebook,
-    launch_exercises,
-    launch_on_any_hub,
-    offer_flattened_notebook,
+    replace_downloaded_notebook,
 )
 from lecture_book.hooks.live_figures import LiveFigure, show_own_runs
 from lecture_book.hooks.loading import defer_scripts, reserve_space
@@ -34,7 +34,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     register_style()
     app.add_directive("live-figure", LiveFigure)
     app.add_config_value("lecture_solutions", solutions_wanted(), "env")
-    # Sphinx copies styles and scripts only when it writes pages, so a changed one must make it.
+    # Sphinx copies static files only when it writes pages, so a change must rewrite them.
     app.add_config_value("lecture_assets", assets_digest(Path(app.srcdir) / "book"), "html")
     app.connect("config-inited", only_pages_of_the_toc)
     app.connect("config-inited", fill_substitutions)
@@ -44,11 +44,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", move_videos)
     app.connect("html-page-context", correct_markup)
     app.connect("html-page-context", reserve_space)
-    app.connect("html-page-context", defer_scripts, priority=900)  # after all that add one
-    # Before and after the theme's launch buttons (501), which need a file and write another one.
-    app.connect("html-page-context", launch_exercises)
-    app.connect("html-page-context", launch_on_any_hub, priority=600)
-    app.connect("html-page-context", offer_flattened_notebook, priority=600)
+    app.connect(
+        "html-page-context", defer_scripts, priority=900
+    )  # after the hooks that add scripts
+    # Before and after the theme's launch buttons (priority 501), which read and write files.
+    app.connect("html-page-context", add_exercise_buttons)
+    app.connect("html-page-context", add_hub_button, priority=600)
+    app.connect("html-page-context", replace_downloaded_notebook, priority=600)
     app.connect("build-finished", drop_unused_media)
     app.connect("build-finished", show_own_runs)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""The project: the folder that holds the text, and the packages that the book is made with."""
+"""The project: the root folder of the text, its pages, and hashes of files and packages."""
 
 import hashlib
 import sys
@@ -15,19 +15,19 @@ NOT_SOURCES = {"__pycache__", ".ipynb_checkpoints", "_build"}
 
 
 class ProjectError(ValueError):
-    """There is no project here."""
+    """There is no project in the working directory, or a package is missing."""
 
 
 def project_root(start: Path | None = None) -> Path:
     """The folder with `_config.yml`: the working directory or the nearest one above it.
 
-    The package may be installed anywhere; the text is read from a checkout.
+    The package may be installed anywhere, but the text is read from a checkout.
 
     Args:
         start: where to begin; the working directory by default.
 
     Raises:
-        ProjectError: no folder from there up holds `_config.yml`.
+        ProjectError: neither `start` nor a folder above it has a `_config.yml`.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
@@ -40,7 +40,7 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def root_or_exit() -> Path:
-    """The project of a command; where there is none, the command ends with one line."""
+    """The project root for a command; exits with a message if there is none."""
     try:
         return project_root()
     except ProjectError as error:
@@ -48,7 +48,7 @@ def root_or_exit() -> Path:
 
 
 def toc_pages(root: Path) -> list[tuple[str, int | None]]:
-    """Every page of `_toc.yml` in reading order, with its chapter number where it has one."""
+    """Every page of `_toc.yml` in reading order, with its chapter number or None."""
     toc = yaml.safe_load((root / TOC).read_text(encoding="utf8"))
     pages: list[tuple[str, int | None]] = [(toc["root"], None)]
     chapter = 0
@@ -60,7 +60,7 @@ def toc_pages(root: Path) -> list[tuple[str, int | None]]:
 
 
 def package_folder(name: str) -> Path:
-    """The folder of an installed package, which is not imported."""
+    """The folder of an installed package, found without importing it."""
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise ProjectError(f"the package {name} is not installed")
@@ -77,7 +77,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def digest(paths: Iterable[Path], root: Path) -> str:
-    """One hash over the names and contents of files, 16 hex digits."""
+    """A SHA-256 of the names and contents of files, as 16 hex digits."""
     total = hashlib.sha256()
     for path in sorted(paths):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -86,6 +86,6 @@ def digest(paths: Iterable[Path], root: Path) -> str:
 
 
 def package_digest(name: str) -> str:
-    """One hash over all files of an installed package: code, and data that it reads."""
+    """A hash of all files of an installed package, code and data."""
     folder = package_folder(name)
     return digest(files_below(folder), folder)

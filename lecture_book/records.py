@@ -1,7 +1,7 @@
 """The recorded numbers of `results/`, as text for the pages.
 
-The book quotes a number by its name, `{{ linear_vae_1_test_loss }}`. The site and the notebooks
-take its text from here, so that they cannot differ. Nothing here measures anything.
+Pages refer to a number by name, `{{ linear_vae_1_test_loss }}`. Site and notebooks both take its
+text from here, so that they cannot differ. Nothing here measures anything.
 """
 
 import json
@@ -21,11 +21,11 @@ PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py write
 
 
 class RecordError(Exception):
-    """A page uses a recorded number that is not there."""
+    """A page uses a number that is not recorded."""
 
 
 def nats(value: float) -> str:
-    """Four significant digits; what is practically zero is said to be less than 0.001."""
+    """Four significant digits, or "less than 0.001"."""
     return four_digits(value) if value >= 0.001 else "less than 0.001"
 
 
@@ -45,7 +45,7 @@ FORMATS: dict[str, Callable[[float], str]] = {
 
 
 def recorded_values(root: Path) -> dict[str, str]:
-    """Every name that a page may use, with its text; nothing of what is not recorded yet.
+    """The text of every recorded number, by the name that pages use.
 
     Args:
         root: the folder that holds `results/`.
@@ -80,43 +80,43 @@ def performance_values(root: Path) -> dict[str, str]:
 
 
 def balance_values(root: Path) -> dict[str, str]:
-    """What the recorded VAEs of several KL weights scored: `balance_0_3_kl` is the KL at w = 0.3.
+    """The losses of the recorded VAEs at several KL weights: `balance_0_3_kl` is the KL at w = 0.3.
 
-    `balance_WEIGHT_at_OTHER` is the loss that the model of a weight would have at the next larger
-    one; `balance_threshold_1` the weight at which the first latent of an affine VAE collapses;
-    `balance_WEIGHT_linear_squared_error` what the best affine VAE scores.
+    `balance_WEIGHT_at_OTHER` is the loss of the model of one weight at the next larger weight,
+    `balance_threshold_1` the weight at which the first latent of an affine VAE collapses, and
+    `balance_WEIGHT_linear_squared_error` the squared error of the best affine VAE.
     """
     path = root / BALANCE
     if not path.exists():
         return {}
-    with safe_open(path, "numpy") as file:  # what lecture_vae/live.py writes
+    with safe_open(path, "numpy") as file:  # written by lecture_vae/live.py
         metadata = json.loads(file.metadata()["lecture_vae"])
     rows = metadata["rows"]
     values = {
         f"threshold_{direction}": f"{weight:.1f}"
         for direction, weight in enumerate(metadata["collapse_weights"], start=1)
     }
-    name = {row["kl_weight"]: f"{row['kl_weight']:g}".replace(".", "_") for row in rows}
+    names = {row["kl_weight"]: f"{row['kl_weight']:g}".replace(".", "_") for row in rows}
     for row, after in zip(rows, [*rows[1:], None], strict=True):
-        mine = name[row["kl_weight"]]
+        name = names[row["kl_weight"]]
         for term in ("loss", "squared_error", "kl"):
-            values[f"{mine}_{term}"] = f"{row[f'test_{term}']:.2f}"
+            values[f"{name}_{term}"] = f"{row[f'test_{term}']:.2f}"
         linear = row["affine_vae"]["squared_error"]
-        values[f"{mine}_linear_squared_error"] = f"{linear:.2f}"
+        values[f"{name}_linear_squared_error"] = f"{linear:.2f}"
         if after:
             at_next = row["test_squared_error"] + after["kl_weight"] * row["test_kl"]
-            values[f"{mine}_at_{name[after['kl_weight']]}"] = f"{at_next:.2f}"
+            values[f"{name}_at_{names[after['kl_weight']]}"] = f"{at_next:.2f}"
     return {f"balance_{key}": text for key, text in values.items()}
 
 
 def recorded_versions(record: Mapping[str, Any]) -> str:
-    """What the recorded runs were made with: 'torch 2.15.0, numpy 2.4.6; x86_64, 2 cores, cpu'."""
+    """Versions and machine of the runs: 'torch 2.15.0, numpy 2.4.6; x86_64, 2 cores, cpu'."""
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     return f"{versions}; {record['machine']}"
 
 
 def missing(name: str, values: Mapping[str, str], root: Path) -> str:
-    """Why `name` has no text: one sentence for the author of a page."""
+    """Why a number is not recorded: a sentence for the author of a page."""
     if name.startswith("bench_") and not (root / PERFORMANCE).exists():
         return (
             f"{{{{ {name} }}}} cannot be filled in: {PERFORMANCE.as_posix()} does not exist. "
@@ -128,32 +128,32 @@ def missing(name: str, values: Mapping[str, str], root: Path) -> str:
             "Record it with `lecture-vae reproduce --full`."
         )
     near = get_close_matches(name, values, n=3, cutoff=0.5)
-    hint = f" Near it: {', '.join(near)}." if near else ""
+    hint = f" Similar names: {', '.join(near)}." if near else ""
     return f"{{{{ {name} }}}} cannot be filled in: {RECORD.as_posix()} holds no such value.{hint}"
 
 
 def cell(values: Mapping[str, Any], name: str) -> str:
-    """One number of a run, a dash where it has none (an autoencoder has no KL)."""
+    """A number of a run as text; a dash if there is none (an autoencoder has no KL)."""
     return "–" if values[name] is None else FORMATS[name](values[name])
 
 
 def train_and_test(losses: Mapping[str, Any]) -> str:
-    """Both losses in one cell, which a narrow screen must not break."""
+    """Training and test loss in one table cell, joined by no-break spaces."""
     return f"{cell(losses, 'train_loss')}\u00a0/\u00a0{cell(losses, 'test_loss')}"
 
 
 def title(run: Mapping[str, Any]) -> str:
-    """The name of a run, in the words of the text."""
+    """The name of a run as in the text."""
     return str(run["title"]).replace("kl_weight", "KL weight")
 
 
 def unit(run: Mapping[str, Any]) -> str:
-    """The unit of a run's losses: the original averages an autoencoder's over the pixels."""
+    """The unit of a run's losses; an autoencoder's is the mean over pixels, as in the original."""
     return "per pixel" if run["ours"]["kl"] is None else "per image"
 
 
 def reproduction_table(runs: Mapping[str, Any]) -> str:
-    """Original and ours side by side in the original's units, one row per model."""
+    """Losses of the original and of ours in the original's units, one row per model."""
     rows = []
     for run in runs.values():
         ours, original = run["ours"], run["original"]
@@ -165,7 +165,7 @@ def reproduction_table(runs: Mapping[str, Any]) -> str:
 
 
 def common_units_table(runs: Mapping[str, Any]) -> str:
-    """Our test set in units that are the same for every model, and the time, one row per model."""
+    """Our test losses in the same units for every model, and the time, one row per model."""
     rows = [
         [title(run), *(cell(run["ours"], name) for name in ("squared_error", "kl", "seconds"))]
         for run in runs.values()

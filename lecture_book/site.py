@@ -1,4 +1,4 @@
-"""A built site: what it was made from, its pages, a server for it and a browser to open it in."""
+"""The built site: a stamp of its inputs, its pages, and a local server and browser to open it."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from typing import Any
 
 from lecture_book.project import CONFIG, TOC, digest, files_below, package_digest
 
-STAMP = "lecture_vae.json"  # in _build: what the build was made from
+STAMP = "lecture_vae.json"  # in _build: the inputs of the build
 PACKAGES = "lecture_vae", "lecture_grader", "lecture_book"
 DATA_NAMES = {
     "mnist": "MNIST, 70,000 handwritten digits",
@@ -22,23 +22,23 @@ DATA_NAMES = {
 BROWSERS = "chromium", "chromium-browser", "google-chrome"
 
 
-# ---------------------------------------------------------------------------- what it is made from
+# ---------------------------------------------------------------------------- inputs
 
 
 def site_sources(root: Path) -> list[Path]:
-    """Every file of a checkout that the site is made from, without the packages."""
+    """Every source file of the site in a checkout, without the packages."""
     settings = [path for path in (root / CONFIG, root / TOC) if path.exists()]
     records = (root / "results").glob("*.json")
     return [*settings, *records, *files_below(root / "book"), *(root / "exercises").glob("*.md")]
 
 
 def sources_digest(root: Path) -> str:
-    """What the site is made from, as one hash: a site with another one is stale."""
+    """A hash of all inputs of the site; a site with another hash is stale."""
     return "-".join([digest(site_sources(root), root), *map(package_digest, PACKAGES)])
 
 
 def read_stamp(build: Path) -> dict[str, Any]:
-    """What the last build was made from; empty where there is none, or none that can be read.
+    """The inputs of the last build; empty if there is no readable stamp.
 
     Args:
         build: the folder that holds the stamp and `html/`.
@@ -51,31 +51,31 @@ def read_stamp(build: Path) -> dict[str, Any]:
 
 
 def write_stamp(build: Path, stamp: dict[str, Any]) -> None:
-    """Note what a build is made from; `sources` is None until the build has succeeded."""
+    """Record the inputs of a build; `sources` is None until the build has succeeded."""
     build.mkdir(parents=True, exist_ok=True)
     (build / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf8")
 
 
 def budget_of(build: Path) -> str | None:
-    """The budget of a site, from its stamp; None where there is no stamp."""
+    """The training budget of a site, from its stamp; None if there is no stamp."""
     budget: str | None = read_stamp(build).get("execution", {}).get("budget")
     return budget
 
 
 def built_with(build: Path) -> str:
-    """Which data, budget and versions made a site, for its first page."""
-    made = read_stamp(build).get("execution")
-    if not made:
-        return "Data and budget were not noted: `make book` did not build this copy."
-    data = made["data"]["name"]
+    """A sentence with the data, budget and versions of a site, for its first page."""
+    execution = read_stamp(build).get("execution")
+    if not execution:
+        return "Data and budget are unknown: this copy was not built by `make book`."
+    data = execution["data"]["name"]
     return (
-        f"Data: {DATA_NAMES.get(data, data)}. Budget: {made['budget']}. "
-        f"Python {made['python']}, torch {made['libraries']['torch']}, "
-        f"matplotlib {made['libraries']['matplotlib']}."
+        f"Data: {DATA_NAMES.get(data, data)}. Budget: {execution['budget']}. "
+        f"Python {execution['python']}, torch {execution['libraries']['torch']}, "
+        f"matplotlib {execution['libraries']['matplotlib']}."
     )
 
 
-# ---------------------------------------------------------------------------- opening it
+# ------------------------------------------------------------------ pages, server, browser
 
 
 def pages_of(site: Path) -> list[str]:
@@ -96,7 +96,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    """A browser that leaves a page before all of it has come is no error."""
+    """Ignores clients that close the connection early."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
@@ -105,7 +105,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serve(folder: Path, handler: type[QuietHandler] = QuietHandler) -> Iterator[str]:
-    """Serve a folder on a free port of this machine; gives its address."""
+    """Serve a folder on a free port of localhost; gives its address."""
     server = _Server(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -118,5 +118,5 @@ def serve(folder: Path, handler: type[QuietHandler] = QuietHandler) -> Iterator[
 
 
 def browser_path() -> str | None:
-    """A browser of this machine, if there is one."""
+    """The path of an installed browser, or None."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -1,9 +1,9 @@
-"""What keeps solutions out of the students' site: three safeguards, each of which suffices alone.
+"""Keep solutions out of the students' site: three safeguards, each of which suffices alone.
 
 1. `exclude_patterns` of `_config.yml` names the folders that hold them.
-2. Nothing is a page that `_toc.yml` does not name (`hooks.solutions.only_pages_of_the_toc`).
-3. After a build, every text of the site is searched for lines that students must not see; a site
-   that shows one is removed (`build`).
+2. Only files in `_toc.yml` become pages (`hooks.solutions.only_pages_of_the_toc`).
+3. After a build, every text file of the site is searched for lines of solutions; a site with such
+   a line is removed (`build`).
 """
 
 import html
@@ -17,13 +17,13 @@ from lecture_book.notebooks.exercises import assignments, page_text
 from lecture_book.project import files_below, package_folder
 from lecture_grader.authoring.assignment import Assignment
 
-DISTINCTIVE = 20  # signs, blanks and quotes not counted: a shorter line may stand anywhere
-SHOWN = 5  # of the places where a solution was found
+MIN_LENGTH = 20  # characters of a squeezed line; shorter ones may occur anywhere
+MAX_LISTED = 5  # pages in an error message
 
 
 @dataclass(frozen=True)
 class HiddenCell:
-    """A cell that students must not see, by the lines that stand nowhere else."""
+    """A cell that students must not see, by the lines that occur nowhere else."""
 
     name: str  # "the solution of known-variance-elbo"
     lines: frozenset[str]  # squeezed
@@ -35,7 +35,7 @@ def solutions_wanted() -> bool:
 
 
 def squeezed(text: str) -> str:
-    """Without blanks, quotes and backslashes, which JSON, HTML and a line's width change."""
+    """The text without white space, quotes and backslashes, which JSON and HTML may change."""
     return "".join(text.split()).replace('"', "").replace("'", "").replace("\\", "")
 
 
@@ -48,7 +48,7 @@ def hidden_cells(root: Path) -> list[HiddenCell]:
     sources = assignments(root)
     texts = [page_text(each, solutions=False) for each in sources]
     texts += [code for each in sources for code in _handed_out(each)]
-    # Chapters may use the same lines, and the page on the package quotes it.
+    # Chapters may contain the same lines, and the API page quotes the package.
     code = [path for path in files_below(package_folder("lecture_vae")) if path.suffix == ".py"]
     files = [*(root / "book").glob("*.md"), *code]
     texts += [path.read_text(encoding="utf8") for path in files]
@@ -59,7 +59,7 @@ def hidden_cells(root: Path) -> list[HiddenCell]:
 
 def _distinctive(code: str, shown: str) -> frozenset[str]:
     lines = map(squeezed, code.splitlines())
-    return frozenset(each for each in lines if len(each) >= DISTINCTIVE and each not in shown)
+    return frozenset(each for each in lines if len(each) >= MIN_LENGTH and each not in shown)
 
 
 def _handed_out(assignment: Assignment) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _hidden(assignment: Assignment) -> Iterator[tuple[str, str]]:
 
 
 def found_in(site: Path, cells: list[HiddenCell]) -> list[str]:
-    """Where a site shows a hidden cell: 'exercises/a.html: the solution of b', one line each."""
+    """The pages of a site that show a hidden cell: 'exercises/a.html: the solution of b', ..."""
     lines = {line for cell in cells for line in cell.lines}
     found = []
     for path in sorted(path for path in site.rglob("*") if path.is_file()):
@@ -89,20 +89,20 @@ def found_in(site: Path, cells: list[HiddenCell]) -> list[str]:
 
 
 def _readable(path: Path) -> str:
-    """What a file says, squeezed; nothing if it is no text."""
+    """The squeezed text of a file; "" for a binary file."""
     try:
         text = path.read_text(encoding="utf8")
     except UnicodeDecodeError:
         return ""
-    if path.suffix == ".html":  # with its tags, whose attributes may hold code, and without
+    if path.suffix == ".html":  # with and without its tags, whose attributes may contain code
         text = f"{text}\n{html.unescape(re.sub(r'<[^>]*>', '', text))}"
     return squeezed(text)
 
 
 def complaint(found: list[str]) -> str:
-    """What to say of a site that shows hidden cells; it quotes none of them."""
-    places = "".join(f"\n  {line}" for line in found[:SHOWN])
-    more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    """The error message for a site that shows hidden cells; it quotes none of them."""
+    places = "".join(f"\n  {line}" for line in found[:MAX_LISTED])
+    more = f"\n  and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
     return (
         "The students' site must show no solution, wrong answer or hidden check, but it did, so "
         f"it was removed:{places}{more}\n"

@@ -1,4 +1,4 @@
-"""How numbers and tables are written on the pages. Nothing here reads or measures anything."""
+"""Format numbers and tables for the pages."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,6 +14,6 @@ def whole(value: float) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 2) -> str:
-    """A pipe table: the first columns, of words, to the left, numbers to the right."""
+    """A Markdown table: the first `words` columns aligned left, the others right."""
     rule = [":---"] * words + ["---:"] * (len(header) - words)
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])

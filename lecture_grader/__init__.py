@@ -1,1 +1,1 @@
-"""Exercises and their grading: the `[grading]` extra, which the lecture itself never imports."""
+"""Exercises and the grader of notebooks: the `[grading]` extra, which no chapter imports."""

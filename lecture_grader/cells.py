@@ -1,9 +1,9 @@
-"""Cells by id and tag: all ids and tags that the grader gives or looks for are named here.
+"""The ids and tags of cells: the only module that writes or reads them.
 
-An author tags cells of the source of an assignment: :data:`SETUP`, ``exercise:NAME``,
-``points:N``, ``timeout:N``, ``wrong:NAME`` and :data:`ROLES`. The notebook that students get has
-ids and tags by exercise, so that an answer is found wherever it was moved. The notebook that is
-run for a submission has ids of its own.
+Authors tag the cells of an assignment: :data:`SETUP`, ``exercise:NAME``, ``points:N``,
+``timeout:N``, ``wrong:NAME`` and :data:`ROLES`. Notebooks for students have ids and tags by
+exercise, so that an answer is found wherever it was moved. Notebooks that are run for a submission
+have other ids.
 """
 
 from collections.abc import Sequence
@@ -50,11 +50,11 @@ def tag_value(tags: Sequence[str], key: str) -> str | None:
 
 INTRODUCTION = "introduction"
 METADATA = "lecture_grader"
-BEFORE_0_3 = "lecture_vae"  # the same, in notebooks that were handed out then
+BEFORE_0_3 = "lecture_vae"  # METADATA in notebooks of earlier versions
 
 
 def statement_id(exercise: str) -> str:
-    """The id of the cell that states an exercise."""
+    """The id of the cell with the statement of an exercise."""
     return f"{exercise}-statement"
 
 
@@ -64,7 +64,7 @@ def answer_id(exercise: str) -> str:
 
 
 def answer_tag(exercise: str) -> str:
-    """The tag of the cell for the answer, which some programs keep where they change ids."""
+    """The tag of the cell for the answer; some programs keep tags but change ids."""
     return f"answer:{exercise}"
 
 
@@ -84,15 +84,15 @@ def is_check(identity: str, tags: Sequence[str]) -> bool:
 
 
 def assignment_metadata(name: str, version: str) -> dict[str, Any]:
-    """What the metadata of a notebook say of its assignment."""
+    """The entry about the assignment in the metadata of a notebook."""
     return {METADATA: {"assignment": name, "version": version}}
 
 
 def assignment_of(metadata: object) -> str:
-    """The name of the assignment that the metadata of a notebook say; "" if they say none."""
+    """The name of the assignment in the metadata of a notebook; "" if there is none."""
     for key in (METADATA, BEFORE_0_3):
-        ours = metadata.get(key) if isinstance(metadata, dict) else None
-        name = ours.get("assignment") if isinstance(ours, dict) else None
+        entry = metadata.get(key) if isinstance(metadata, dict) else None
+        name = entry.get("assignment") if isinstance(entry, dict) else None
         if isinstance(name, str):
             return name
     return ""
@@ -103,9 +103,9 @@ def assignment_of(metadata: object) -> str:
 SETUP_AGAIN, CANARY = "again", "canary-probe"
 
 
-def student_id(place: int) -> str:
-    """The id of a student's cell, by its place among them."""
-    return f"s{place}"
+def student_id(index: int) -> str:
+    """The id of a student's cell, by its index in Submission.cells."""
+    return f"s{index}"
 
 
 def is_student(identity: str) -> bool:
@@ -119,5 +119,5 @@ def probe_id(number: int) -> str:
 
 
 def public_check_id(number: int) -> str:
-    """The id of the cell with the asserts that students have seen."""
+    """The id of the cell with the public asserts of an exercise, by its number."""
     return f"e{number}-check"

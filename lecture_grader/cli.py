@@ -1,6 +1,6 @@
 """The command line, `lecture-grader`: release an assignment, grade what is handed in.
 
-Modules are imported inside the verbs, so that `lecture-grader --help` answers at once.
+Modules are imported inside the commands, so that `lecture-grader --help` is fast.
 """
 
 import json
@@ -20,7 +20,7 @@ app = PROGRAM.app("Releases exercises to students and grades what they hand in."
 
 @contextmanager
 def _extra() -> Iterator[None]:
-    """Imports of the grading extra, or a refusal that says how to get it."""
+    """Exit with a message on how to install the grading extra if an import fails."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,15 +1,15 @@
-"""A course: which packages its notebooks use, and what their kernels start with.
+"""A course: the packages that its notebooks use, and how their kernels start.
 
-The file ``course.toml`` beside the sources of the assignments says it::
+``course.toml`` beside the sources of the assignments holds the settings::
 
-    packages = ["mycourse"]                  # shown in the sandbox, beside the installed libraries
+    packages = ["mycourse"]                  # visible in the sandbox, like the installed libraries
     preload = ["pandas", "mycourse.data"]    # imported once, before any kernel starts
     [preload_where]
-    "matplotlib" = ["matplotlib.pyplot"]     # if a solution or a notebook holds the word
+    "matplotlib" = ["matplotlib.pyplot"]     # only if a solution or a notebook contains the key
     [environment]
-    MYCOURSE_DATA = "small"                  # variables of the kernels
+    MYCOURSE_DATA = "small"                  # environment variables of the kernels
 
-Without it, kernels have Python, its installed libraries, and this package.
+Without it, kernels have Python, the installed libraries and this package.
 """
 
 import hashlib
@@ -21,19 +21,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Course", "CourseError", "code_of", "package_places", "read_course"]
+__all__ = ["Course", "CourseError", "code_of", "package_paths", "read_course"]
 
 FILE = "course.toml"
-GRADER = "lecture_grader"  # what runs beside students' code is part of it
+GRADER = "lecture_grader"  # the package of the probes that run in students' kernels
 
 
 class CourseError(ValueError):
-    """The description of a course breaks a rule; the message names it."""
+    """``course.toml`` breaks a rule; the message states it."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What kernels have beside Python and its installed libraries."""
+    """What kernels have in addition to Python and the installed libraries."""
 
     packages: tuple[str, ...] = ()  # names of importable packages or modules
     preload: tuple[str, ...] = ()  # names of modules
@@ -44,25 +44,25 @@ class Course:
         """Modules to import before a kernel starts.
 
         Args:
-            sources: The code that is to run.
+            sources: The code that will run.
         """
-        waiting, wanted = dict(self.preload_where), [*self.preload]
+        conditional, modules = dict(self.preload_where), [*self.preload]
         for source in sources:
-            for text in [text for text in waiting if text in source]:
-                wanted += waiting.pop(text)
-        return tuple(dict.fromkeys(wanted))
+            for text in [text for text in conditional if text in source]:
+                modules += conditional.pop(text)
+        return tuple(dict.fromkeys(modules))
 
 
 def read_course(folder: Path) -> Course:
-    """The course whose assignments lie in a folder.
+    """Read ``course.toml`` in a folder of assignments; without the file, the default course.
 
     Raises:
-        CourseError: ``course.toml`` is not TOML, has another form, or names what is not installed.
-        OSError: It is there and cannot be read.
+        CourseError: The file is not TOML, has another form, or names a missing package.
+        OSError: The file cannot be read.
     """
     path = folder / FILE
     try:
-        told = tomllib.loads(path.read_text(encoding="utf8"))
+        settings = tomllib.loads(path.read_text(encoding="utf8"))
     except FileNotFoundError:
         return Course()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ def read_course(folder: Path) -> Course:
         "preload_where": lambda table: all(map(_are_names, table.values())),
         "environment": lambda table: all(type(value) is str for value in table.values()),
     }  # fmt: skip
-    for key, value in told.items():
+    for key, value in settings.items():
         table = key in ("preload_where", "environment")
         if key not in rules or isinstance(value, dict) != table or not rules[key](value):
             raise CourseError(
@@ -80,10 +80,10 @@ def read_course(folder: Path) -> Course:
                 f"such lists, environment a table of strings; got {key} = {value!r}."
             )
     course = Course(
-        tuple(told.get("packages", ())),
-        tuple(told.get("preload", ())),
-        tuple((text, tuple(names)) for text, names in told.get("preload_where", {}).items()),
-        tuple(told.get("environment", {}).items()),
+        tuple(settings.get("packages", ())),
+        tuple(settings.get("preload", ())),
+        tuple((text, tuple(names)) for text, names in settings.get("preload_where", {}).items()),
+        tuple(settings.get("environment", {}).items()),
     )
     conditional = (name for _, names in course.preload_where for name in names)
     for name in (*course.packages, *course.preload, *conditional):
@@ -92,28 +92,28 @@ def read_course(folder: Path) -> Course:
     return course
 
 
-def package_places(packages: Iterable[str]) -> list[str]:
-    """Where the packages of a course lie: folders, or files of single modules.
+def package_paths(packages: Iterable[str]) -> list[str]:
+    """The paths of the packages of a course: directories, or files of single modules.
 
     Raises:
-        CourseError: One is not installed.
+        CourseError: A package is not installed.
     """
-    return [str(path) for name in packages for path in _places(name)]
+    return [str(path) for name in packages for path in _paths(name)]
 
 
 def code_of(packages: Iterable[str]) -> str:
-    """A hash of the Python code of this package and those of a course: 16 hex digits."""
+    """A SHA-256 of the Python code of this package and those of a course, as 16 hex digits."""
     total = hashlib.sha256()
     for name in (GRADER, *packages):
-        for place in _places(name):
-            for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-                inside = file.relative_to(place.parent).as_posix()
+        for path in _paths(name):
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+                relative = file.relative_to(path.parent).as_posix()
                 content = hashlib.sha256(file.read_bytes()).hexdigest()
-                total.update(f"{inside} {content}\n".encode())
+                total.update(f"{relative} {content}\n".encode())
     return total.hexdigest()[:16]
 
 
-def _places(name: str) -> Iterator[Path]:
+def _paths(name: str) -> Iterator[Path]:
     spec = find_spec(name)
     if spec is None:
         raise CourseError(f"the package {name} is not installed here.")

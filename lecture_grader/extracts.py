@@ -1,4 +1,4 @@
-"""Extracts of an assignment: what reading submissions and running them may know of it."""
+"""The parts of an assignment that may be passed on to reading and running submissions."""
 
 from collections.abc import Mapping
 
@@ -13,12 +13,12 @@ SELFCHECK_BEFORE_0_3 = "lecture_vae.grading.selfcheck"
 
 
 def handed_out(assignment: Assignment) -> HandedOut:
-    """The assignment as students got it, which is all that reading submissions needs."""
+    """The assignment as students received it, for reading submissions."""
     return HandedOut(assignment.name, assignment.setup, tuple(map(_question, assignment.exercises)))
 
 
 def _question(exercise: Exercise) -> Question:
-    """An exercise as it was handed out, by this version or an earlier one."""
+    """An exercise as this version or an earlier one handed it out."""
     checks = [
         cell(known) for cell in (exercise.check_cell, exercise.check_lines) for known in (None, "")
     ]
@@ -29,12 +29,12 @@ def _question(exercise: Exercise) -> Question:
 def rebuilding(
     assignment: Assignment, checks: Mapping[str, HiddenCheck], timeout: float | None = None
 ) -> Rebuilding:
-    """How submissions become notebooks: the questions, without what decides about an answer.
+    """How submissions become notebooks: the probes and their cases, without expected values.
 
     Args:
         assignment: The exercises.
-        checks: What decides about each, by name; their cases are asked.
-        timeout: CPU seconds for a cell, in place of what each exercise says.
+        checks: The hidden check of each exercise, by name; only its cases are used.
+        timeout: CPU seconds for a cell; by default the timeout of each exercise.
     """
     probes = [
         Probe(

@@ -1,7 +1,7 @@
-"""Grading: a folder of submissions becomes a gradebook.
+"""Grade a folder of submissions and write the gradebook.
 
-The results of a submission are stored as soon as they are there, so a run that was stopped goes
-on, and a run that is repeated does nothing but write the same gradebook.
+The results of a submission are stored as soon as they are final. A stopped run continues where it
+was, and a repeated run only writes the same gradebook again.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from lecture_vae.storage import say
 
 __all__ = ["grade"]
 
-BATCH = 25  # notebooks for one pytest process: its start costs more than a notebook
+BATCH = 25  # notebooks per pytest process, whose start takes longer than a notebook
 
 
 def grade(
@@ -49,17 +49,17 @@ def grade(
     Args:
         source: The source of the assignment, `exercises/NAME.md`.
         submissions: A folder of notebooks, or of one folder for each student.
-        out: Where the gradebook goes, and the secret seed: keep the folder between regrades, so
-            that the same answer meets the same cases.
+        out: Folder of the gradebook and the secret seed. Keep it between regrades, so that the
+            same answers meet the same cases.
         jobs: Notebooks at a time; the number of cores if None.
-        timeout: CPU seconds for a cell, in place of what each exercise says.
+        timeout: CPU seconds for a cell; by default the timeout of each exercise.
         wall: Seconds of wall time for one submission, all its runs together; if None, 60 and three
             times the CPU seconds of its exercises.
-        memory_mb: What a student's kernel may use beyond the libraries.
+        memory_mb: Memory in MiB for a student's kernel, in addition to the libraries.
         sandbox: auto, namespaces, bubblewrap, landlock or none.
         scheduler: Address of a Dask scheduler that runs the tasks.
-        only_changed: Whether submissions that were graded before, under the same conditions, are
-            left alone.
+        only_changed: Whether to reuse the results of submissions that were graded before under
+            the same conditions.
 
     Returns:
         One result for each student and exercise.
@@ -67,7 +67,7 @@ def grade(
     Raises:
         ExerciseError, CourseError, SandboxError: As :class:`Grading`.
         OSError: A folder is missing, or cannot be written.
-        ValueError: The scheduler's address is none.
+        ValueError: The address of the scheduler is malformed.
     """
     if scheduler is not None:
         check_scheduler(scheduler)
@@ -85,12 +85,13 @@ def _grade(
     collected: Collected, grading: Grading, jobs: int, scheduler: str | None, only_changed: bool
 ) -> list[Result]:
     if collected.not_graded:
-        many = len(collected.not_graded)
+        count = len(collected.not_graded)
         say(
-            f"{many} of the files there are not graded; summary.html will say why", "lecture_grader"
+            f"{count} of the files there are not graded; summary.html will say why",
+            "lecture_grader",
         )
     results: dict[str, list[Result]] = {}
-    open_tasks: list[Task] = []
+    pending: list[Task] = []
     with Reader(grading.handed_out) as reader:
         for student, hand_in in collected.found.items():
             task = grading.task(reader.read(hand_in))
@@ -98,11 +99,11 @@ def _grade(
             if known is not None:
                 results[student] = known
             else:
-                open_tasks.append(task)
+                pending.append(task)
     progress = tqdm(
         total=len(collected.found), initial=len(results), unit="student", desc="grading"
     )
-    with progress, closing(_graded(grading, open_tasks, jobs, scheduler)) as tasks:
+    with progress, closing(_graded(grading, pending, jobs, scheduler)) as tasks:
         for task in tasks:
             results[task.submission.student] = grading.results(task)
             grading.store(task, results[task.submission.student])
@@ -116,14 +117,14 @@ def _grade(
 def _graded(
     grading: Grading, tasks: list[Task], jobs: int, scheduler: str | None
 ) -> Generator[Task]:
-    """The task of each submission, as soon as its verdicts are final."""
+    """Yields the task of each submission as soon as its verdicts are final."""
     if not tasks:
         return
     grading.warm_for([task.submission for task in tasks])
-    # The libraries are imported there while the checks are prepared here.
+    # The forkservers import their libraries while this process prepares the checks.
     with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
         observed = partial(_observed, grading, jobs=jobs, scheduler=scheduler)
-        # Whole notebooks, behind a trial; then what is not right and may be right alone.
+        # Whole notebooks after a trial; then single exercises that another run may help.
         runs = [run for task in tasks for run in grading.whole_run(task)]
         trial = [grading.trial] if runs else []
         notebooks = observed([*trial, *(run.notebook for run in runs)])
@@ -143,7 +144,7 @@ def _judged(
     runs: Sequence[Run],
     observed: Iterable[tuple[str, Observation | None]],
 ) -> Iterator[Task]:
-    """Each task as soon as all of its runs are judged, then those that have none."""
+    """Yields each task as soon as all of its runs are judged, then those without runs."""
     by_key = {run.notebook.key: run for run in runs}
     waiting = Counter(run.task.key for run in runs)
     without_runs = [task for task in tasks if not waiting[task.key]]
@@ -159,30 +160,30 @@ def _judged(
 def _observed(
     grading: Grading, notebooks: list[Notebook], *, jobs: int, scheduler: str | None
 ) -> Iterator[tuple[str, Observation | None]]:
-    """Each notebook with what was observed of it, as they finish: the trial first, if there is one.
+    """Yields the key and observation of each notebook, after the trial has passed if there is one.
 
     Raises:
-        SandboxError: What stands in the way of the trial would stand in everybody's.
+        SandboxError: The trial failed, so every notebook would fail.
     """
-    # As many batches for each job: else one works on while the others have nothing left to do.
+    # The same number of batches for each job, so that all finish at about the same time.
     count = jobs * -(-len(notebooks) // (jobs * BATCH))
     batches = [notebooks[at::count] for at in range(min(count, len(notebooks)))]
     observe_here = partial(observe, conditions=grading.conditions)
-    left = {notebook.key for notebook in notebooks}
-    held: list[tuple[str, Observation | None]] = []
+    pending = {notebook.key for notebook in notebooks}
+    held_back: list[tuple[str, Observation | None]] = []
     observations = run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler, stop=stop)
     with closing(observations):
         for batch, found in observations:
-            if isinstance(found, Exception):  # else nothing came: see what is left over
-                if TRIAL in left and batch[0].key == TRIAL:
+            if isinstance(found, Exception):  # its notebooks stay pending
+                if TRIAL in pending and batch[0].key == TRIAL:
                     raise SandboxError(f"notebooks cannot be run here: {found}. Nobody was graded.")
                 continue
-            left.remove(found.notebook)
+            pending.remove(found.notebook)
             if found.notebook == TRIAL:
                 grading.check_trial(found)
             else:
-                held.append((found.notebook, found))
-            if TRIAL not in left:
-                yield from held
-                held.clear()
-    yield from ((key, None) for key in left)
+                held_back.append((found.notebook, found))
+            if TRIAL not in pending:
+                yield from held_back
+                held_back.clear()
+    yield from ((key, None) for key in pending)

@@ -1,4 +1,4 @@
-"""The secret seed of a grading, and the numbers that are drawn from it."""
+"""The secret seed of a grading, and the seeds that are derived from it."""
 
 import hashlib
 import hmac
@@ -15,10 +15,10 @@ SEED = re.compile(r"[A-Za-z0-9]+")
 
 
 def read_seed(path: Path) -> str:
-    """The secret that the cases are drawn from: made once, then kept.
+    """Read the secret seed of the hidden cases from a file, which is made if it is missing.
 
     Raises:
-        OSError: The file cannot be read or written, or holds no seed.
+        OSError: The file cannot be read or written, or does not hold a seed.
     """
     try:
         seed = path.read_text(encoding="ascii", errors="replace").strip()
@@ -30,13 +30,13 @@ def read_seed(path: Path) -> str:
     if not SEED.fullmatch(seed):
         raise OSError(
             f"{path} holds the secret that hidden cases are drawn from, as a line of letters and "
-            f"digits; it {'is empty' if not seed else 'holds something else'}. Put back a copy, so "
-            "that the same answers meet the same cases, or delete it to have other ones drawn."
+            f"digits; it {'is empty' if not seed else 'holds something else'}. Restore a copy, so "
+            "that the same answers meet the same cases, or delete it to draw new cases."
         )
     return seed
 
 
 def number_from(seed: str, *parts: str) -> int:
-    """A whole number that only the holder of the seed can tell."""
+    """A 64-bit integer, derived by HMAC-SHA-256, that cannot be predicted without the seed."""
     digest = hmac.new(seed.encode(), "/".join(parts).encode(), hashlib.sha256).digest()
     return int.from_bytes(digest[:8], "big")

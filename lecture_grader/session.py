@@ -1,6 +1,6 @@
-"""One grading: its assignment, its secret seed, its checks, and what is stored of each task.
+"""A grading session: assignment, secret seed, checks, verdicts and stored results.
 
-Every submission is one task, named by a hash of all that its verdicts depend on.
+Every submission is one task. Its key is a hash of everything that its verdicts depend on.
 """
 
 import hashlib
@@ -34,22 +34,22 @@ from lecture_vae.storage import say, write_atomically
 __all__ = ["TRIAL", "Grading"]
 
 SEED_FILE, STORE, TRIAL = "seed", "graded", "trial"
-# What a submission may take: time to start and to wait, and three times the CPU time of exercises.
+# Wall time of a submission: a constant for starts and waits, and a multiple of its CPU time.
 WALL_SECONDS, WALL_SECONDS_PER_CPU_SECOND = 60.0, 3.0
 
 
 class Grading:
-    """One assignment, ready to grade submissions into one folder.
+    """Grades the submissions of one assignment into one folder.
 
     Attributes:
         assignment: The exercises.
-        conditions: Sandbox level, limits and what kernels have.
-        wall: Seconds of wall time for everything that runs of one submission.
+        conditions: Sandbox level, limits and packages of the kernels.
+        wall: Seconds of wall time for all runs of one submission.
 
     Raises:
-        ExerciseError: The assignment cannot be graded with.
-        CourseError: What stands beside it in ``course.toml`` breaks a rule.
-        SandboxError: The sandbox asked for does not hold on this machine.
+        ExerciseError: The source of the assignment breaks a rule.
+        CourseError: ``course.toml`` beside the assignment breaks a rule.
+        SandboxError: The requested sandbox does not work on this machine.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class Grading:
         )
 
     def warm_for(self, submissions: Sequence[Submission]) -> None:
-        """Has kernels start with what takes long to import, where code holds the words for it."""
+        """Sets the modules that kernels preload, by the code of submissions and solutions."""
         sources = [cell.source for each in submissions for cell in each.cells]
         sources += [exercise.solution for exercise in self.assignment.exercises]
         self.conditions = replace(self.conditions, preload=self.course.preload_for(sources))
 
     @cached_property
     def handed_out(self) -> HandedOut:
-        """The assignment as plain text, which is all that reading submissions needs."""
+        """The assignment as students received it, for reading submissions."""
         return handed_out(self.assignment)
 
     @cached_property
     def checks(self) -> dict[str, HiddenCheck]:
-        """What decides about each exercise, on cases from the secret seed."""
+        """The hidden check of each exercise, on cases from the secret seed."""
         assignment = self.assignment
         checks = {
             exercise.name: HiddenCheck(
@@ -108,14 +108,14 @@ class Grading:
             if check.survivors:
                 raise ExerciseError(
                     f"{name}: the wrong answers {', '.join(check.survivors)} get every drawn case "
-                    "right. Run `lecture-grader release` on the assignment: it tells which check "
+                    "right. Run `lecture-grader release` on the assignment: it shows which check "
                     "is too weak."
                 )
         return checks
 
     @cached_property
     def rebuilding(self) -> Rebuilding:
-        """How submissions become notebooks: all that runs may know of the exercises."""
+        """How submissions become notebooks; it contains no expected values."""
         return rebuilding(self.assignment, self.checks, self.timeout)
 
     # ------------------------------------------------------------------------ one submission
@@ -135,20 +135,20 @@ class Grading:
     def stored(self, task: Task) -> list[Result] | None:
         """The results of a submission that was graded before, or None."""
         try:
-            stored = json.loads(self._place(task).read_text(encoding="utf8"))
+            stored = json.loads(self._path(task).read_text(encoding="utf8"))
             results = [Result(**(each | {"remarks": tuple(each["remarks"])})) for each in stored]
-        except OSError:  # there is none, or it cannot be had
+        except OSError:  # there is none, or it cannot be read
             return None
-        except (ValueError, TypeError, KeyError):  # not ours, or of another version
+        except (ValueError, TypeError, KeyError):  # damaged, or of another version
             return None
         names = [exercise.name for exercise in self.assignment.exercises]
         return results if [result.exercise for result in results] == names else None
 
     def store(self, task: Task, results: list[Result]) -> None:
-        """Keeps the results of a submission, whole or not at all; failures of ours are not kept."""
+        """Stores the results of a submission atomically, unless the grader itself failed."""
         if any(result.outcome == "infrastructure" for result in results):
             return
-        path, text = self._place(task), json.dumps([asdict(result) for result in results])
+        path, text = self._path(task), json.dumps([asdict(result) for result in results])
         try:
             write_atomically(
                 path, partial(Path.write_text, data=text, encoding="utf8"), private=True
@@ -159,7 +159,7 @@ class Grading:
                 "lecture_grader",
             )
 
-    def _place(self, task: Task) -> Path:
+    def _path(self, task: Task) -> Path:
         return self.out / STORE / f"{task.key}.json"
 
     def whole_run(self, task: Task) -> list[Run]:
@@ -171,11 +171,11 @@ class Grading:
         return [task.whole_run(self.rebuilding, wanted, self._canary(task.submission, wanted))]
 
     def single_runs(self, task: Task) -> list[Run]:
-        """What runs alone, in which way: answers that are not right, where that may help."""
+        """The second runs of a task: single exercises that another run may help."""
         return task.single_runs(self.rebuilding, self.helpful(task))
 
     def helpful(self, task: Task) -> list[tuple[str, str]]:
-        """Which exercises another run may help, and in which way."""
+        """The exercises that another run may help, each with the way to run it."""
         return [
             (exercise.name, way)
             for exercise in self.assignment.exercises
@@ -186,7 +186,7 @@ class Grading:
     def _may_help(self, task: Task, name: str, way: str) -> bool:
         verdict = task.verdicts[name]
         if verdict.outcome in ("error", "wrong"):
-            # Who gets the values of a named mistake on every case, alone as well, has made it.
+            # An answer that resembles a known mistake when run alone is not run a third time.
             return not (verdict.resembles and way == UP_TO) and task.differs(name, way)
         return verdict.outcome in ("infrastructure", "tampered", *STOPS)
 
@@ -197,18 +197,20 @@ class Grading:
         for name in run.exercises:
             found = verdict(run.task.answers[name], self.checks[name], run.notebook, observation)
             if tampered:
-                trick = "the wrong answer that was planted for comparison did not come out wrong"
-                found = replace(found, outcome="tampered", message=trick, resembles=None, hint=None)
+                reason = "the wrong answer that was planted for comparison did not come out wrong"
+                found = replace(
+                    found, outcome="tampered", message=reason, resembles=None, hint=None
+                )
             verdicts[name] = found
         run.task.add(verdicts, observation.seconds if observation else 0.0)
 
-    def _canary(self, submission: Submission, wanted: Sequence[str]) -> str:
-        """The exercise of which a wrong answer is planted: one that is run, by the seed."""
-        cheap = [name for name in wanted if not self.checks[name].judged] or wanted
+    def _canary(self, submission: Submission, names: Sequence[str]) -> str:
+        """The exercise of the canary: chosen by the seed among those that run."""
+        cheap = [name for name in names if not self.checks[name].judged] or names
         return cheap[number_from(self.seed, submission.digest) % len(cheap)]
 
     def results(self, task: Task) -> list[Result]:
-        """The lines of the gradebook for a submission."""
+        """The results of a submission, one for each exercise."""
         return [
             task.verdicts[exercise.name].result(
                 exercise, task.submission, task.answers.get(exercise.name), self.provenance
@@ -220,28 +222,28 @@ class Grading:
 
     @cached_property
     def _solved(self) -> Submission:
-        """The right answers as somebody hands them in, but for those that take long."""
+        """A submission of the solutions, without those that take long."""
         quick = [e for e in self.assignment.exercises if not self.checks[e.name].judged]
         return Submission(
             TRIAL,
             "",
             tuple(StudentCell(each.solution, each.name, "id") for each in quick),
             tuple(
-                Answer(each.name, (place,), (place,), "id", unanswered=False)
-                for place, each in enumerate(quick)
+                Answer(each.name, (at,), (at,), "id", unanswered=False)
+                for at, each in enumerate(quick)
             ),
         )
 
     @cached_property
     def trial(self) -> Notebook:
-        """The right answers, run before the first student's in the same way."""
+        """The notebook of the solutions, which runs before the students' do."""
         return self.rebuilding.whole(TRIAL, self._solved, None, self.wall)
 
     def check_trial(self, observation: Observation | None) -> None:
-        """Sees that nothing on this machine would keep everybody from a right result.
+        """Checks that the solutions come out correct on this machine.
 
         Raises:
-            SandboxError: The right answers did not come out right.
+            SandboxError: A solution did not.
         """
         for answer in self._solved.answers:
             found = verdict(answer, self.checks[answer.exercise], self.trial, observation)

@@ -1,4 +1,4 @@
-"""What ends this process from outside becomes an exception, so that it can clean up first."""
+"""Turn SIGTERM and SIGHUP into an exception, so that the process can clean up first."""
 
 import signal
 import threading
@@ -8,16 +8,16 @@ from types import FrameType
 
 __all__ = ["ending_on_signals"]
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)  # Python makes an exception of SIGINT itself
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # Python raises KeyboardInterrupt on SIGINT itself
 
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Raise SystemExit in the main thread when this process is told to end.
+    """Raise SystemExit in the main thread on SIGTERM or SIGHUP.
 
-    Its status is 128 and the number of the signal, as a shell tells it: 143 after SIGTERM. A second
-    signal, while the first one is cleaned up after, changes nothing. In another thread, and where a
-    signal is ignored (as nohup has it), nothing is done.
+    The exit status is 128 plus the number of the signal, as in a shell: 143 after SIGTERM. Further
+    signals during the clean-up are ignored. Outside of the main thread this does nothing, and a
+    signal that was ignored before (as under nohup) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

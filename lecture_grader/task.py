@@ -10,7 +10,7 @@ from lecture_grader.verdict import Verdict, better
 
 __all__ = ["Run", "Task"]
 
-LEAST_SECONDS = 1.0  # wall time for a run, whatever was used up
+MIN_SECONDS = 1.0  # wall time of a run, even if none is left
 
 
 @dataclass
@@ -18,11 +18,11 @@ class Task:
     """One submission while it is graded.
 
     Attributes:
-        submission: What was handed in.
-        key: Names the task; equal keys, equal results.
+        submission: What the student handed in.
+        key: Tasks with equal keys have equal results.
         wall: Seconds of wall time for all of its runs.
-        used: Seconds of these that its runs took so far.
-        verdicts: So far, by exercise.
+        used: Seconds of wall time that its runs have used.
+        verdicts: The verdicts so far, by exercise.
     """
 
     submission: Submission
@@ -48,18 +48,24 @@ class Task:
                 self.verdicts[name] = Verdict("unanswered")
 
     def whole_run(self, rebuilding: Rebuilding, exercises: Sequence[str], canary: str) -> "Run":
-        """The run of the whole notebook, in half of the time."""
+        """The run of the whole notebook, with half of the wall time.
+
+        Args:
+            rebuilding: How submissions become notebooks.
+            exercises: Names of the exercises that the run decides.
+            canary: The exercise whose probe also runs on a wrong answer.
+        """
         notebook = rebuilding.whole(self.key, self.submission, canary, self.wall / 2)
         return Run(self, notebook, tuple(exercises), canary)
 
     def single_runs(self, rebuilding: Rebuilding, wanted: Sequence[tuple[str, str]]) -> list["Run"]:
-        """Runs of single exercises, among which the time that is left is divided.
+        """Runs of single exercises, which share the remaining wall time equally.
 
         Args:
             rebuilding: How submissions become notebooks.
             wanted: Name of the exercise and way, for each run.
         """
-        wall = max(self.wall - self.used, LEAST_SECONDS) / max(len(wanted), 1)
+        wall = max(self.wall - self.used, MIN_SECONDS) / max(len(wanted), 1)
         runs = []
         for name, way in wanted:
             key = f"{self.key}/{name}/{way}"
@@ -68,7 +74,7 @@ class Task:
         return runs
 
     def differs(self, exercise: str, way: str) -> bool:
-        """Whether a way to run an exercise alone differs from how it ran in the whole notebook."""
+        """Whether running an exercise alone differs from running the whole notebook."""
         return differs(self.submission, self.answers[exercise], way)
 
     def add(self, verdicts: Mapping[str, Verdict], seconds: float) -> None:
@@ -90,5 +96,5 @@ class Run:
 
     task: Task
     notebook: Notebook
-    exercises: tuple[str, ...]  # names of those that it decides
-    canary: str  # the exercise of which a wrong answer is planted
+    exercises: tuple[str, ...]  # names of the exercises that it decides
+    canary: str  # the exercise whose probe also runs on a wrong answer

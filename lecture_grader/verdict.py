@@ -1,6 +1,6 @@
-"""Verdicts: what was observed, held against what is right, outside of the student's kernel.
+"""Verdicts: compare the observed values with the expected ones, outside of students' kernels.
 
-A verdict reads numbers that a kernel printed. It never asks the kernel whether they are right.
+A verdict depends only on values that a kernel displayed, never on a comparison made in a kernel.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from lecture_grader.submissions.submission import Answer, Submission, source_of
 
 __all__ = ["STOPS", "Verdict", "better", "is_tampered", "verdict"]
 
-STOPS = ("timeout", "crashed", "memory", "output")  # a cell can be stopped for
-MAX_ANSWER = 20_100  # characters of an answer that are kept to be shown, a few more than are
+STOPS = ("timeout", "crashed", "memory", "output")  # reasons why a cell was stopped
+MAX_ANSWER = 20_100  # characters of an answer; more than feedback shows, which marks the cut
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one exercise in one run of a notebook."""
+    """The verdict on one exercise in one run of a notebook."""
 
     outcome: str  # a key of OUTCOMES
     message: str = ""
@@ -34,7 +34,7 @@ class Verdict:
     printed: str = ""
     attempts: int = 1
     remarks: tuple[str, ...] = ()
-    called: bool = False  # whether its cells left something to call
+    called: bool = False  # whether its cells succeeded and its probe ran
 
     def result(
         self,
@@ -43,7 +43,7 @@ class Verdict:
         answer: Answer | None,
         provenance: Provenance,
     ) -> Result:
-        """The line of the gradebook."""
+        """The result of the exercise for the gradebook."""
         return Result(
             student=submission.student,
             exercise=exercise.name,
@@ -81,9 +81,10 @@ def verdict(
 
     Args:
         answer: Which cells answer it.
-        check: What decides.
-        notebook: What was to run. If other cells ran, or in another order, nothing is decided.
-        observation: What was observed of it, or None.
+        check: Its hidden check.
+        notebook: The notebook that was to run. If other cells ran, or in another order, the
+            outcome is "infrastructure".
+        observation: What its cells did; None if that is not known.
     """
     if (
         observation is None
@@ -93,56 +94,60 @@ def verdict(
         why = observation.failure if observation else ""
         return Verdict("infrastructure", why or "the run of the notebook did not come to its end")
     number = check.exercise.number
-    own = [observation.cell(student_id(place)) for place in answer.cells]
+    own = [observation.cell(student_id(at)) for at in answer.cells]
     own = [cell for cell in own if cell in observation.cells]
     probe = observation.cell(probe_id(number))
     seconds = sum(cell.seconds for cell in [*own, probe])
     printed = "".join(cell.printed for cell in own)[:4000]
-    told = remarks(notebook, observation)
+    sentences = remarks(notebook, observation)
     called = probe.outcome != "not run" and all(cell.outcome == "ok" for cell in own)
 
-    def say(outcome: str, message: str = "", **more: Any) -> Verdict:
-        facts = {"seconds": seconds, "printed": printed, "remarks": told, "called": called}
+    def conclude(outcome: str, message: str = "", **more: Any) -> Verdict:
+        facts = {"seconds": seconds, "printed": printed, "remarks": sentences, "called": called}
         return Verdict(outcome, message, **facts | more)
 
     if probe.outcome == "not run":
-        return say(*_why_not_run(observation, own))
+        return conclude(*_why_not_run(observation, own))
     if probe.outcome != "ok":
-        # An answer followed by an experiment that fails is an answer; but where the call fails,
-        # the cell of the answer that stopped tells why.
+        # A later failure in the cells of an answer matters only if the call fails as well; then
+        # the failed cell explains it.
         for cell, where in [*((each, "") for each in own), (probe, CALLED)]:
             if cell.outcome != "ok":
-                return say(*failure(cell, where))
+                return conclude(*failure(cell, where))
     if probe.values is None:
-        return say("error", "no values came back when your answer was called")
+        return conclude("error", "no values came back when your answer was called")
     if parts(probe) > MAX_PARTS:
-        return say("output", f"more than {MAX_PARTS:,} separate values came back: return tensors")
+        return conclude(
+            "output", f"more than {MAX_PARTS:,} separate values came back: return tensors"
+        )
     try:
         values = values_of(probe)
     except (ValueError, RecursionError) as error:
-        return say("tampered", f"the probe of this exercise printed what no probe prints: {error}")
+        return conclude(
+            "tampered", f"the probe of this exercise printed what no probe prints: {error}"
+        )
     objection = check.objection(values)
     if objection is None:
-        return say("correct")
+        return conclude("correct")
     public = observation.cell(public_check_id(number))
     if public.outcome == "error" and public.error == "AssertionError":
         objection += f"\nThe check in your notebook says: {public.message}"
     wrong = check.resembles(values)
     if wrong is None:
-        return say("wrong", objection)
-    return say("wrong", objection, resembles=wrong.name, hint=wrong.hint)
+        return conclude("wrong", objection)
+    return conclude("wrong", objection, resembles=wrong.name, hint=wrong.hint)
 
 
 def better(first: Verdict, second: Verdict) -> Verdict:
-    """The one of two verdicts on an answer that counts: right once is right.
+    """The better of two verdicts on an answer: an answer that was correct once is correct.
 
     Args:
-        first: Of the run of the whole notebook, which says what was met on the way.
+        first: Of the run of the whole notebook; its remarks are kept.
         second: Of a run of the answer alone.
     """
     order = ("infrastructure", *STOPS, "error", "wrong", "tampered", "correct")
     later = order.index(second.outcome) >= order.index(first.outcome)
-    if first.outcome == "error" and not first.called:  # which tells more than what is left of it
+    if first.outcome == "error" and not first.called:  # the original error is more informative
         later = second.outcome in ("tampered", "correct")
     remarks = first.remarks
     if second.outcome == "correct":
@@ -153,7 +158,7 @@ def better(first: Verdict, second: Verdict) -> Verdict:
 
 
 def is_tampered(check: HiddenCheck, observation: Observation | None) -> bool:
-    """Whether the wrong answer that was planted came out right: then nothing of the run counts."""
+    """Whether the canary, a wrong answer, came out right: then the run is not to be trusted."""
     canary = observation.cell(CANARY) if observation else None
     if canary is None or canary.outcome != "ok" or canary.values is None:
         return False
@@ -164,7 +169,7 @@ def is_tampered(check: HiddenCheck, observation: Observation | None) -> bool:
 
 
 def _why_not_run(observation: Observation, own: Sequence[CellRun]) -> tuple[str, str]:
-    """Outcome and message where an answer was not called, because an earlier cell ended the run."""
+    """Outcome and message of an answer that was not called because the run had ended before."""
     stopped = [cell for cell in observation.cells if cell.outcome in STOPS]
     if stopped:
         where = "" if stopped[-1] in own else " (in another cell, before your answer was called)"

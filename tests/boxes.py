@@ -23,10 +23,10 @@ shut_in = confine.Box.from_json(sys.argv[1])
 exec(sys.argv[3])
 try:
     code = compile(sys.argv[2], "<boxed>", "exec")
-    made = box.with_home(shut_in)
+    made = box.private_home(shut_in)
     with made if shut_in.home == "/tmp" else nullcontext(shut_in) as shut_in:
         run = lambda: exec(code, {})
-        said = supervisor.guard(os.getppid(), shut_in, run, None, lambda *_: None)
+        said = supervisor.supervise(os.getppid(), shut_in, run, None, lambda *_: None)
 except confine.SandboxError as error:
     said = f"SandboxError: {error}"
 print(json.dumps(said))

@@ -2,16 +2,28 @@
 
 import time
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty
 
+from lecture_grader.course import read_course
 from lecture_grader.kernels.client import BoxedKernel, Stopped
+from lecture_grader.kernels.forkserver import ForkServer
+from lecture_grader.sandbox.choose import Limits, choose
+
+COURSE = read_course(Path(__file__).parents[1] / "exercises")
+
+
+def lecture_forkserver(level: str, limits: Limits) -> ForkServer:
+    """A forkserver whose kernels have what those of the lecture's exercises have."""
+    sandbox = choose(level, COURSE.packages)
+    return ForkServer(sandbox, limits, COURSE.preload, COURSE.environment)
 
 
 class Talk:
     """A kernel of a forkserver."""
 
     def __init__(self, forkserver, cpu_limit=20.0):
-        BoxedKernel.forkserver, BoxedKernel.left = forkserver, 0
+        BoxedKernel.forkserver, BoxedKernel.remaining = forkserver, 0
         self.boxed = BoxedKernel("python3")
         self.boxed.cpu_limit = cpu_limit
         self.kernel = self.boxed.process

@@ -374,7 +374,7 @@ def test_a_number_without_a_record_is_refused_with_the_reason(tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "reproduction.json").touch()
     message = missing("conv_ae_los", {"conv_ae_loss": "1"}, tmp_path)
-    assert message.endswith("holds no such value. Near it: conv_ae_loss.")
+    assert message.endswith("holds no such value. Similar names: conv_ae_loss.")
 
 
 def test_numbers_are_looked_for_wherever_markdown_stands():
@@ -485,7 +485,7 @@ def test_the_first_page_names_data_of_any_name(tmp_path):
     write_stamp(tmp_path, {"execution": made | libraries})
     assert built_with(tmp_path).startswith("Data: letters. Budget: quick.")
     (tmp_path / "lecture_vae.json").write_text("{")
-    assert built_with(tmp_path).startswith("Data and budget were not noted")
+    assert built_with(tmp_path).startswith("Data and budget are unknown")
 
 
 def test_a_second_build_keeps_what_the_first_one_executed(project):

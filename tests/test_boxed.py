@@ -9,13 +9,12 @@ import time
 import pytest
 from boxes import printed
 from machine import needs, strongest
-from talk import Talk
+from talk import Talk, lecture_forkserver
 
 from lecture_grader.kernels import client as boxed
 from lecture_grader.kernels.client import BoxedKernel, Stopped
-from lecture_grader.kernels.forkserver import ForkServer
 from lecture_grader.kernels.frames import HEAD, FrameError, Kind, Reader, pack, well_formed
-from lecture_grader.sandbox.choose import Limits, choose
+from lecture_grader.sandbox.choose import Limits
 
 LIMITS = Limits(cpu_s=60, memory_mb=512)
 FORGE = "channel = get_ipython().channel\nimport struct, threading, time\n"
@@ -24,7 +23,7 @@ DEAF = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 
 @pytest.fixture(scope="module")
 def forkserver():
-    with ForkServer(choose(strongest()), LIMITS) as forkserver:
+    with lecture_forkserver(strongest(), LIMITS) as forkserver:
         yield forkserver
 
 

@@ -272,7 +272,7 @@ BUILT = (
     + """
 import json
 (secret,) = sys.argv[1:]
-places, tmp = tree.places([]), "/tmp"
+places, tmp = tree.visible_paths([]), "/tmp"
 tree.build(0, 4, [])
 with open('/proc/self/mountinfo') as file:
     mounts = {words[4]: words[5].split(',') for words in map(str.split, file)}
@@ -283,7 +283,7 @@ tries = {
     "tmp": f"open({tmp + '/new'!r}, 'w')",
     "secret": f"open({secret!r})",
     "disk": f"open({tmp + '/large'!r}, 'wb').write(bytes(5 << 20))",
-    "memory": f"open('/dev/shm/large', 'wb').write(bytes({tree.SHARED_MB + 1} << 20))",
+    "memory": f"open('/dev/shm/large', 'wb').write(bytes({tree.SHM_MB + 1} << 20))",
     "files": f"for n in range(1_000): open({tmp + '/'!r} + str(n), 'w').close()",
 }
 told = {name: attempt(code) for name, code in tries.items()}
@@ -339,10 +339,10 @@ def test_mounts_alone_bound_what_files_hold(built):
 USER_ONLY = """
 os.setgroups([0])
 nothing = lambda *_: None
-confine._check_in_reach = nothing
+confine._check_access = nothing
 linux.landlock_restrict = linux.drop_bounding_set = linux.drop_capabilities = nothing
 seccomp.forbid = nothing
-confine._amounts = lambda *_: {}
+confine._rlimits = lambda *_: {}
 """
 WITHOUT_THE_USER = USER_ONLY + "os.setgroups = os.setresgid = os.setresuid = nothing\n"
 

@@ -73,14 +73,14 @@ def imitated(monkeypatch, tmp_path):
     @contextmanager
     def process(folder, forkserver):
         reader, writer = os.pipe()
-        with (folder / observing.SAID).open("wb") as said:
+        with (folder / observing.LOG).open("wb") as log:
             run = subprocess.Popen(
                 [sys.executable, "-c", textwrap.dedent(FAKE), str(writer), str(folder)],
-                pass_fds=[writer], stdout=said, stderr=subprocess.STDOUT,
+                pass_fds=[writer], stdout=log, stderr=subprocess.STDOUT,
                 env={"MARK": str(tmp_path / "mark")},
             )  # fmt: skip
         os.close(writer)
-        with observing._watched(run):
+        with observing._killed_at_exit(run):
             yield observing._Lines(reader)
         os.close(reader)
 
@@ -127,7 +127,7 @@ def test_a_silent_one_costs_its_own_time_and_what_it_did_is_reported():
 
 
 def test_what_keeps_the_first_from_beginning_is_said():
-    with pytest.raises(RuntimeError, match=r"no notebook could be begun.*no room on the disk"):
+    with pytest.raises(RuntimeError, match=r"no notebook could be started.*no room on the disk"):
         ran(notebook("a", "never begins"), notebook("b"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from machine import needs, strongest
 
-from lecture_grader.course import Course, CourseError, code_of, package_places, read_course
+from lecture_grader.course import Course, CourseError, code_of, package_paths, read_course
 
 AVERAGES = Path(__file__).with_name("other_course") / "averages.md"
 # The grader's own process, in which importing PyTorch raises.
@@ -132,7 +132,7 @@ def test_other_code_of_the_grader_or_of_the_course_has_another_hash(tmp_path, mo
     (package / "rooms").mkdir(parents=True)
     for name in ("__init__.py", "rooms/__init__.py", "rooms/one.py"):
         (package / name).write_text("")
-    assert package_places(["course_of_mine"]) == [str(package)]
+    assert package_paths(["course_of_mine"]) == [str(package)]
     before = code_of(["course_of_mine"])
     assert before != code_of([])
     (package / "rooms" / "one.py").write_text("x = 1")
@@ -150,7 +150,7 @@ def test_every_room_of_the_grader_counts_for_the_hash(tmp_path, monkeypatch):
 
     copy = tmp_path / "lecture_grader"
     shutil.copytree(Path(lecture_grader.__file__).parent, copy)
-    monkeypatch.setattr("lecture_grader.course._places", lambda name: iter([copy]))
+    monkeypatch.setattr("lecture_grader.course._paths", lambda name: iter([copy]))
     seen = {code_of([])}
     for path in [*copy.rglob("*.py")]:
         path.write_text(path.read_text("utf8") + "\n# changed\n", encoding="utf8")

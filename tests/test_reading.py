@@ -209,7 +209,7 @@ def test_an_answer_of_another_form_is_refused(monkeypatch, good, path, value):
 def test_a_list_of_members_of_another_form_is_refused(monkeypatch, good, members):
     with Reader() as reader:
         monkeypatch.setattr(reader, "_ask", lambda *_: {"members": members})
-        with pytest.raises(Unreadable, match="agreed form"):
+        with pytest.raises(Unreadable, match="wrong form"):
             reader.members(good)
 
 

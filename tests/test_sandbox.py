@@ -11,7 +11,7 @@ from machine import IS_ROOT, lack, landlock_abi, needs
 from lecture_grader.sandbox import choose as sandbox
 from lecture_grader.sandbox.choose import choose, measure_escapes
 from lecture_grader.sandbox.confine import LEVELS, Box, SandboxError
-from lecture_grader.sandbox.escape_test import promised
+from lecture_grader.sandbox.escape_test import is_promised
 from lecture_grader.sandbox.escapes import ATTEMPTS
 
 CHILDREN = """
@@ -54,7 +54,7 @@ def box():
 
 @pytest.mark.parametrize(
     ("level", "attempt"),
-    [(level, attempt) for level in LEVELS for attempt in ATTEMPTS if promised(level, attempt)],
+    [(level, attempt) for level in LEVELS for attempt in ATTEMPTS if is_promised(level, attempt)],
 )
 def test_what_a_level_promises_holds(level, attempt):
     assert not got(level)[attempt]
@@ -62,8 +62,8 @@ def test_what_a_level_promises_holds(level, attempt):
 
 def test_the_strong_levels_promise_everything():
     for level in ("namespaces", "bubblewrap"):
-        assert all(promised(level, attempt) for attempt in ATTEMPTS)
-    assert not any(promised("none", attempt) for attempt in ("read a secret", "tcp", "udp"))
+        assert all(is_promised(level, attempt) for attempt in ATTEMPTS)
+    assert not any(is_promised("none", attempt) for attempt in ("read a secret", "tcp", "udp"))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def results(monkeypatch):
     """Results by level that stand in for measured ones; a text is an error."""
     told = {}
 
-    def measured(level):
+    def measured(level, _packages):
         if isinstance(told[level], str):
             raise SandboxError(told[level])
         return dict.fromkeys(ATTEMPTS, "") | told[level]
@@ -186,7 +186,9 @@ def test_what_fails_on_the_way_in_ends_it(box, step, tmp_path):
 
 def test_a_home_that_is_not_there_is_refused():
     said = guarded(Box("none", LIMITS, "/nowhere/home"), "pass")
-    assert said.startswith("SandboxError: a home is a private folder of its own")
+    assert said.startswith(
+        "SandboxError: the home of a box must be a directory of the caller's own"
+    )
 
 
 def test_a_program_sees_only_what_it_needs(box):
@@ -236,7 +238,9 @@ def test_what_a_box_shows_may_lie_below_tmp(box):
     with tempfile.TemporaryDirectory(dir="/tmp") as below:
         Path(below).chmod(0o755)
         Path(below, "shown").touch()
-        before = f"tree.places = lambda shown, places=tree.places: [*places(shown), {below!r}]"
+        before = (
+            f"tree.visible_paths = lambda shown, old=tree.visible_paths: [*old(shown), {below!r}]"
+        )
         code = (
             "import os, tempfile\n"
             f"assert os.listdir({below!r}) == ['shown']\n"

@@ -18,7 +18,7 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 from sphinx_book_theme.header_buttons.launch import add_launch_buttons
 
-from lecture_book.hooks.launching import LINK_GENERATOR, launch_on_any_hub
+from lecture_book.hooks.launching import LINK_GENERATOR, add_hub_button
 from lecture_book.notebooks.book import read_book
 from lecture_book.notebooks.cells import install_cell
 from lecture_book.notebooks.exercises import assignments, page_text
@@ -461,7 +461,7 @@ def test_there_is_a_jupyterhub_button_with_and_without_a_hub(hub):
     owner, name = repository()["url"].split("/")[-2:]
     context = {"pagename": docname, "sourcename": "", "header_buttons": []}
     context |= {"github_url": "https://github.com", "github_user": owner, "github_repo": name}
-    for add in (add_launch_buttons, launch_on_any_hub):
+    for add in (add_launch_buttons, add_hub_button):
         add(app, docname, "", context, None)
     [group] = context["header_buttons"]
     [button] = [each for each in group["buttons"] if each["text"] == "JupyterHub"]

@@ -182,7 +182,7 @@ def test_an_answer_in_the_cell_of_the_check_counts_where_there_is_no_other():
         found = first(notebook)
         assert found.alone == found.sources == [f"{FIRST.solution}\n{CHECK}"]
         assert (found.unanswered, found.matched_by) == (False, "source")
-        assert found.remark.startswith("Your answer stands in the cell of a check")
+        assert found.remark.startswith("Your answer is in the cell of a check")
 
 
 @pytest.mark.parametrize("kind", ["markdown", "raw"])

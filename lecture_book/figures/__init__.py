@@ -1,1 +1,1 @@
-"""What the figures show: recorded runs, the overview of the README, still pictures."""
+"""Scripts that make figures: recorded runs, the overview in the README, static images."""

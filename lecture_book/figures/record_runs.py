@@ -1,8 +1,9 @@
 """The runs that the live figures show.
 
 `LECTURE_VAE_BUDGET=full python -m lecture_book.figures.record_runs` records them: on MNIST it
-trains what the store lacks (about 20 core-minutes) and writes the files of `book/_static/live`. A
-book built at the full budget shows the explorer with the runs of its own cells instead.
+trains the runs that are not in the store (about 20 core-minutes) and writes the files of
+`book/_static/live`. A book built at the full budget shows the explorer with the runs of its own
+cells instead.
 """
 
 import sys
@@ -46,7 +47,7 @@ def main() -> None:
     data = load_images()
     if budget() != "full" or data.name != "mnist":
         sys.exit(
-            "the recorded runs are of MNIST at the full budget, got "
+            "the runs must be recorded on MNIST at the full budget, got "
             f"{data.name} and {budget()}. Set LECTURE_VAE_BUDGET=full and LECTURE_VAE_DATA."
         )
     config = lecture_config("linear-vae")

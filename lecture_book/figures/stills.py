@@ -1,4 +1,4 @@
-"""The still pictures of the live figures, which stand in for them and in the README.
+"""The static images of the live figures, used as fallbacks and in the README.
 
 `python -m lecture_book.figures.stills`, after `make book`, opens each figure in a browser and takes
 a screenshot.
@@ -21,7 +21,7 @@ FIGURES = {
 def draw_seven(page: Any) -> None:
     """Draw a digit into the explorer, as a reader would with the mouse."""
     box = page.locator(".live-paper").bounding_box()
-    corners = [(0.3, 0.25), (0.7, 0.25), (0.45, 0.8)]  # shares of the paper's width and height
+    corners = [(0.3, 0.25), (0.7, 0.25), (0.45, 0.8)]  # fractions of the width and height
     (x, y), *others = [
         (box["x"] + a * box["width"], box["y"] + b * box["height"]) for a, b in corners
     ]

@@ -1,1 +1,1 @@
-"""Where the pages of the site differ from what Jupyter Book gives: one module a subject."""
+"""Sphinx hooks that extend or correct the output of Jupyter Book, one module per subject."""

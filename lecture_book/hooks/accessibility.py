@@ -1,22 +1,22 @@
-"""Accessibility: markup of other tools that a screen reader cannot use is corrected."""
+"""Accessibility: correct markup of other tools that screen readers cannot use."""
 
 import re
 from typing import Any
 
 from sphinx.application import Sphinx
 
-# What Sphinx and its extensions write, and what a screen reader needs in its place.
+# (Markup of Sphinx and its extensions, replacement)
 CORRECTIONS = [
-    # The name of a folded cell is what stands there to be read.
+    # The accessible name of a folded cell must be its visible text.
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
-    # The empty corner of a table heads nothing.
+    # The empty corner of a table is not a header.
     (re.compile(r"<th\b([^>]*)>(?:<p></p>)?\s*</th>"), r"<td\1></td>"),
     # sphinx-exercise gives one id to every exercise of a page, and one to every solution.
     (re.compile(r'<section id="(?:exercise|solution)-content">'), "<section>"),
     # The role of an entry is deprecated, and its list must hold items.
     (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
 ]
-PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # of a signature, one on each line
+PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # of a signature, one per line
 
 
 def correct_markup(
@@ -29,6 +29,6 @@ def correct_markup(
         return f'<ul class="parameters">\n{items}</ul>'
 
     body = context.get("body", "")
-    for written, wanted in CORRECTIONS:
-        body = written.sub(wanted, body)
+    for pattern, replacement in CORRECTIONS:
+        body = pattern.sub(replacement, body)
     context["body"] = PARAMETERS.sub(listed, body)

@@ -6,7 +6,7 @@ import sphinxcontrib.bibtex.plugin
 from sphinxcontrib.bibtex.style.referencing import BracketStyle
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
-STYLE = "author_year_round"  # what _config.yml calls it
+STYLE = "author_year_round"  # the name in _config.yml
 
 
 def round_brackets() -> BracketStyle:
@@ -23,7 +23,7 @@ class RoundAuthorYear(AuthorYearReferenceStyle):
 
 
 def register_style() -> None:
-    """Make the style known to sphinxcontrib-bibtex."""
+    """Register the style with sphinxcontrib-bibtex."""
     sphinxcontrib.bibtex.plugin.register_plugin(
         "sphinxcontrib.bibtex.style.referencing", STYLE, RoundAuthorYear
     )

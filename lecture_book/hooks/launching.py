@@ -1,6 +1,6 @@
-"""Download and launch buttons: both give the notebook beside the page's source.
+"""Download and launch buttons: both open the notebook beside the source of a page.
 
-It shows in Jupyter what the site shows; on the pages of exercises it is the student's notebook.
+That of a chapter has the content of the page; that of an exercise page is the student's notebook.
 """
 
 import shutil
@@ -16,30 +16,29 @@ LINK_GENERATOR = "https://nbgitpuller.readthedocs.io/en/latest/link.html"
 
 
 def follow_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Read a page again when its sibling .ipynb changes: the launch buttons point there."""
+    """Make a page depend on the .ipynb beside it, to which the launch buttons point."""
     if "{code-cell}" in source[0] or docname.startswith(f"{FOLDER}/"):
         app.env.note_dependency(str(Path(app.srcdir) / f"{docname}.ipynb"))
 
 
-def offer_flattened_notebook(
+def replace_downloaded_notebook(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Let the Download button give the sibling .ipynb, which reads well outside of this site.
+    """Replace the notebook of the Download button by the flattened .ipynb beside the source.
 
-    The theme has put its own copy there; it holds MyST syntax that Jupyter shows as raw text.
+    The theme's own copy contains MyST syntax that Jupyter shows as raw text.
     """
     sibling = Path(app.srcdir) / f"{pagename}.ipynb"
     if "ipynb_source" in context and sibling.exists():
         shutil.copyfile(sibling, Path(app.outdir) / "_sources" / context["ipynb_source"])
 
 
-def launch_exercises(
+def add_exercise_buttons(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Give the pages of exercises the buttons of a chapter.
+    """Add the download and launch buttons to the pages of exercises.
 
-    The theme asks for a kernel and for an executed copy; these pages have no cells, so nobody made
-    either.
+    The theme requires a kernel and an executed copy, which pages without cells lack.
     """
     if not pagename.startswith(f"{FOLDER}/"):
         return
@@ -49,12 +48,12 @@ def launch_exercises(
     app.env.metadata[pagename]["kernelspec"] = "python3"
 
 
-def launch_on_any_hub(
+def add_hub_button(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Add the JupyterHub button where the book knows no hub: the reader has one, or none.
+    """Add a JupyterHub button if no hub is configured.
 
-    It opens nbgitpuller's own link generator, filled in but for the address of the hub.
+    It opens nbgitpuller's link generator with all fields filled in but the address of the hub.
     """
     options = app.config.html_theme_options
     groups = [b for b in context["header_buttons"] if b.get("label") == "launch-buttons"]

@@ -1,6 +1,6 @@
-"""Live figures: the directive, and which runs they show.
+"""Live figures: the directive and the data that the figures show.
 
-A live figure is a still picture that a script of `_static/live` replaces.
+A live figure is a static image that a script in `_static/live` replaces.
 """
 
 from html import escape
@@ -16,39 +16,38 @@ from lecture_book.hooks.loading import lazy_attributes
 from lecture_book.project import LIVE
 from lecture_book.site import budget_of
 
-# What a figure with a choice of runs says of them.
+# The origin of the runs, as shown in the figure.
 OWN, RECORDED = "trained by this book's cells", "recorded with the lecture"
 
 
 class LiveFigure(SphinxDirective):
-    """A figure that `_static/live/NAME.js` brings to life; `NAME.png` stands in where it cannot.
+    """An interactive figure of `_static/live/NAME.js`, with `NAME.png` as a fallback.
 
-    On paper the picture always stands in.
-
-    The content is the caption. What the script is told stands in ``data-*`` attributes.
+    The fallback is also used in print. The content of the directive is the caption. ``data-*``
+    attributes pass parameters to the script.
     """
 
     has_content = True
     required_arguments = 1  # NAME
     option_spec: ClassVar[dict[str, Any]] = {
-        "alt": directives.unchanged_required,  # of the still picture
+        "alt": directives.unchanged_required,  # of the image
         "packs": directives.unchanged_required,  # the folder of the packs, below _static/live
-        "runs": directives.unchanged_required,  # JSON: folder of a run -> what to call it
+        "runs": directives.unchanged_required,  # JSON: folder of a run -> its label
     }
 
     def run(self) -> list[nodes.Node]:
-        """The figure: the still picture with a hint, the script, the caption."""
+        """The nodes of the figure: image with a hint, script, caption."""
         (name,) = self.arguments
         live = "../" * self.env.docname.count("/") + "_static/live"
         still = Path(self.env.srcdir) / LIVE / f"{name}.png"
         self.env.note_dependency(str(still))  # for its size
-        told = {"live": name}
+        parameters = {"live": name}
         if "packs" in self.options:
-            told["packs"] = f"{live}/{self.options['packs']}/"
+            parameters["packs"] = f"{live}/{self.options['packs']}/"
         if "runs" in self.options:
             own = budget_of(Path(self.env.app.outdir).parent) == "full"
-            told |= {"runs": self.options["runs"], "whose": OWN if own else RECORDED}
-        data = " ".join(f'data-{key}="{escape(value)}"' for key, value in told.items())
+            parameters |= {"runs": self.options["runs"], "whose": OWN if own else RECORDED}
+        data = " ".join(f'data-{key}="{escape(value)}"' for key, value in parameters.items())
         alt = escape(self.options["alt"])
         picture = f'{lazy_attributes(still)} src="{live}/{name}.png" alt="{alt}"'
         opening = (
@@ -69,10 +68,10 @@ class LiveFigure(SphinxDirective):
 
 
 def show_own_runs(app: Sphinx, error: Exception | None) -> None:
-    """At the full budget, put the runs of this book's cells in the place of the recorded ones."""
+    """At the full budget, replace the recorded runs by those of this book's cells."""
     if error is not None or budget_of(Path(app.outdir).parent) != "full":
         return
-    # Only here: torch takes a second to import.
+    # Here, because torch takes a second to import.
     from lecture_book.figures.record_runs import export_explorer
     from lecture_vae import load_images
 

@@ -1,6 +1,6 @@
-"""Loading: the text of a page comes first, its scripts and pictures after it.
+"""Page loading: defer scripts, load images lazily and reserve their space.
 
-Formulas are typeset when the page has been shown: `_static/formulas.js` loads MathJax.
+Formulas are typeset after the first paint: `_static/formulas.js` loads MathJax.
 """
 
 import re
@@ -18,7 +18,7 @@ def without_script(html: str, name: str) -> str:
     """The head of a page without one of its scripts.
 
     Raises:
-        ExtensionError: There is no such script: the theme has changed.
+        ExtensionError: There is no such script, because the theme has changed.
     """
     kept, count = re.subn(rf"<script[^>]*/{re.escape(name)}[^>]*></script>", "", html)
     if count != 1:
@@ -29,27 +29,27 @@ def without_script(html: str, name: str) -> str:
 def defer_scripts(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Let the text of a page appear before its scripts are there."""
+    """Defer the scripts of a page, so that its text appears first."""
     context["without_script"] = without_script
-    # Inline scripts write into the options at once, and those of the search run while it loads.
+    # Not documentation_options.js, which inline scripts use, nor any script of the search page.
     if pagename == "search":
         return
-    for place, script in enumerate(context["script_files"]):
-        told = dict(script.attributes)
+    for index, script in enumerate(context["script_files"]):
+        attributes = dict(script.attributes)
         name = str(script.filename or "")
         if not name or name.endswith("documentation_options.js"):
             continue
         if "/mathjax/" in name:
-            told["data-mathjax"], name = context["content_root"] + name, "_static/formulas.js"
-        context["script_files"][place] = type(script)(
-            name, priority=script.priority, **told | {"defer": "defer"}
+            attributes["data-mathjax"], name = context["content_root"] + name, "_static/formulas.js"
+        context["script_files"][index] = type(script)(
+            name, priority=script.priority, **attributes | {"defer": "defer"}
         )
 
 
 def lazy_attributes(path: Path) -> str:
-    """The attributes of an image that keeps its place and comes after the text.
+    """The attributes of an image for lazy loading, with its size in pixels.
 
-    `paper.js` then fetches what nobody has scrolled to: Chromium would not print it.
+    Chromium does not load such images for printing; `paper.js` does.
     """
     with Image.open(path) as image:
         width, height = image.size
@@ -59,7 +59,7 @@ def lazy_attributes(path: Path) -> str:
 def reserve_space(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Keep the place of every image, so that the text below does not jump when it comes."""
+    """Reserve the space of every image to avoid layout shifts."""
     files = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
 
     def sized(match: re.Match[str]) -> str:

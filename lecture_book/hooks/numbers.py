@@ -1,4 +1,4 @@
-"""Recorded numbers reach the pages as MyST substitutions; a page without its number is an error."""
+"""Recorded numbers as MyST substitutions; a missing number is an error."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lecture_book.site import built_with
 
 
 def fill_substitutions(app: Sphinx, config: Config) -> None:
-    """Give the recorded numbers to MyST; a changed number makes Sphinx read the pages again."""
+    """Define the recorded numbers as substitutions; Sphinx rereads all pages if one changes."""
     config.myst_substitutions = {
         **config.myst_substitutions,
         **recorded_values(Path(app.srcdir)),
@@ -21,7 +21,7 @@ def fill_substitutions(app: Sphinx, config: Config) -> None:
 
 
 def refuse_missing_numbers(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Stop where a page asks for a number that nobody recorded."""
+    """Raise ExtensionError if a page uses a number that is not recorded."""
     values = app.config.myst_substitutions
     for name in substitution_names(source[0]):
         if name not in values:

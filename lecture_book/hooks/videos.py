@@ -1,4 +1,4 @@
-"""Videos: files beside the pages, so that a page stays light and a browser can cache them."""
+"""Videos: move embedded videos to separate files, which browsers load lazily and cache."""
 
 import base64
 import hashlib
@@ -19,9 +19,9 @@ VIDEO = re.compile(r"<video\b.*?</video>", re.DOTALL)
 def move_videos(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Write embedded videos and their posters beside the pages and point to the files.
+    """Write embedded videos and their posters to files and link to these.
 
-    The poster follows once more as a picture, for paper: browsers print a video as an empty box.
+    The poster is added as an image for printing, where browsers show an empty box for a video.
     """
     if "<video" not in context.get("body", ""):
         return
@@ -37,14 +37,15 @@ def move_videos(
 
     def with_still(match: re.Match[str]) -> str:
         video = DATA_URI.sub(to_file, match[0])
-        told = dict(re.findall(r'(poster|aria-label)="([^"]*)"', video))
-        return f'{video}<img class="on-paper" src="{told["poster"]}" alt="{told["aria-label"]}">'
+        attributes = dict(re.findall(r'(poster|aria-label)="([^"]*)"', video))
+        poster, label = attributes["poster"], attributes["aria-label"]
+        return f'{video}<img class="on-paper" src="{poster}" alt="{label}">'
 
     context["body"] = VIDEO.sub(with_still, context["body"])
 
 
 def drop_unused_media(app: Sphinx, error: Exception | None) -> None:
-    """Delete the videos that no page of the site shows any more."""
+    """Delete the files of videos that no page shows any more."""
     folder = Path(app.outdir) / MEDIA
     if error is not None or not folder.is_dir():
         return

@@ -1,4 +1,4 @@
-"""All pages of the book, with what their labels, citations and recorded numbers stand for."""
+"""The book: its pages, labels, recorded numbers and bibliography."""
 
 import posixpath
 from collections import Counter
@@ -16,7 +16,7 @@ from lecture_book.records import recorded_values
 
 @dataclass
 class Book:
-    """All pages, their labels, the recorded numbers and the bibliography."""
+    """All pages of the book with everything that they refer to."""
 
     root: Path
     pages: list[Page]
@@ -30,7 +30,7 @@ class Book:
         return [page for page in self.pages if page.is_notebook]
 
     def page(self, name: str, folder: str = "book") -> Page:
-        """The page of that name, relative to a folder as in the role `doc`."""
+        """The page of a name, relative to a folder as in the role `doc`."""
         docname = posixpath.normpath(posixpath.join("/", folder, name)).removeprefix("/")
         for page in self.pages:
             if page.docname == docname:
@@ -39,7 +39,7 @@ class Book:
 
 
 def read_book(root: Path) -> Book:
-    """Read every page that exists and number what can be referred to.
+    """Read all existing pages and number their labels.
 
     Args:
         root: the folder with `_toc.yml`, `book/` and `results/`.

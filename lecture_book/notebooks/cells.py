@@ -1,4 +1,4 @@
-"""The code cells of a notebook, and what it says about itself."""
+"""The code cells and the metadata of a notebook."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ HIDDEN = {"hide-cell", "hide-input"}
 
 
 def install_cell(root: Path) -> str:
-    """The first code cell: it installs the package where it is missing, on Colab for example."""
+    """The first code cell, which installs the package if it is missing, as on Colab."""
     repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf8"))["repository"]
     source = f"git+{repository['url']}@{repository['branch']}"
     return (
@@ -33,7 +33,7 @@ def code_cell(cell: NotebookNode) -> NotebookNode:
 
 
 def notebook_metadata() -> dict[str, Any]:
-    """What a notebook says about itself, without the versions of the machine that ran it."""
+    """The metadata of a notebook, without versions of the machine that ran it."""
     return {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

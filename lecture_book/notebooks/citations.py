@@ -1,4 +1,4 @@
-"""Citations as text, with a link to the work where the bibliography has one."""
+"""Citations as text, with a link if the bibliography has one."""
 
 from pybtex.database import BibliographyData, Entry  # type: ignore[import-untyped]
 
@@ -31,7 +31,7 @@ def author_names(entry: Entry) -> str:
 
 
 def entry_url(entry: Entry) -> str:
-    """Where a cited work can be read; empty where the bibliography does not say."""
+    """The URL of a cited work; "" if the bibliography has none."""
     if "doi" in entry.fields:
         return f"https://doi.org/{entry.fields['doi']}"
     return str(entry.fields.get("url", ""))

@@ -1,7 +1,7 @@
 """The pages of exercises: statement and hints for readers, the notebook for students.
 
-Both are made from the source in `exercises/`, which also holds solutions and hidden checks. Only in
-an instructor's build do the pages show these.
+Both are made from the source in `exercises/`, which also contains solutions and hidden checks. The
+pages show these only in an instructor's build.
 """
 
 import re
@@ -42,7 +42,7 @@ def notebook_text(assignment: Assignment, root: Path) -> str:
 
 
 def files(root: Path) -> dict[Path, str]:
-    """What `book/exercises` must hold, by path."""
+    """The expected contents of `book/exercises`, by path."""
     found = {}
     for assignment in assignments(root):
         stem = root / FOLDER / assignment.name
@@ -52,20 +52,20 @@ def files(root: Path) -> dict[Path, str]:
 
 
 def _comparable(text: str) -> str:
-    """Without the packed known cases: their last digits depend on the machine."""
+    """The text without packed known cases, whose last digits depend on the machine."""
     return re.sub(r'KnownCases\(\\"[\w+/=]+\\"\)', "KnownCases(...)", text)
 
 
 def drift(root: Path) -> list[str]:
-    """Where `book/exercises` is not what the sources give; one line each."""
-    wanted = files(root)
+    """The differences between `book/exercises` and its sources, one line each."""
+    expected = files(root)
     lines = [
         f"{path.name} is {'out of date' if path.exists() else 'missing'}"
-        for path, text in wanted.items()
+        for path, text in expected.items()
         if not path.exists() or _comparable(path.read_text(encoding="utf8")) != _comparable(text)
     ]
     for path in sorted((root / FOLDER).glob("*")):
-        if path not in wanted and path.suffix in (".md", ".ipynb"):
+        if path not in expected and path.suffix in (".md", ".ipynb"):
             lines.append(f"{path.name} belongs to no assignment")
     return lines
 

@@ -1,8 +1,7 @@
-"""Chapters as plain notebooks: MyST syntax becomes what Jupyter and Colab show well.
+"""Flatten chapters: convert MyST to notebooks that Jupyter and Colab render well.
 
-Sphinx builds the site from the MyST sources. Here the same sources become Markdown and code cells
-without directives, roles and labels; equations, figures, definitions and theorems carry the
-numbers that they have on the site. Nothing here runs a cell or writes a file.
+Directives, roles and labels become plain Markdown. Equations, figures, definitions and theorems
+have the same numbers as on the site. Nothing here runs a cell or writes a file.
 """
 
 import nbformat
@@ -18,7 +17,7 @@ def flatten_page(page: Page, book: Book) -> NotebookNode:
     """A chapter as a notebook without outputs; the same source always gives the same bytes.
 
     Raises:
-        FlattenError: the chapter uses syntax that has no plain form yet, or refers to nothing.
+        FlattenError: the chapter uses unsupported syntax or an undefined reference.
         RecordError: a number that it quotes is not recorded.
     """
     with errors_of(page):

@@ -1,7 +1,7 @@
-"""The inline syntax of a MyST paragraph, as the parser of the site reads it.
+"""The inline syntax of a MyST paragraph, parsed by `myst_parser` as on the site.
 
-The parser is that of `myst_parser`; here its rules note which characters they match, so what is not
-rewritten stays as it is written.
+Its rules are wrapped to record the characters that they match, so that all other text can be kept
+unchanged.
 """
 
 import re
@@ -18,9 +18,9 @@ from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
 
 EXTENSIONS = {"colon_fence", "dollarmath", "substitution"}  # those of _config.yml
-PLAIN = {"text", "newline", "emphasis"}  # the inline rules that take a text as it is
-# What stands in plain text, as the parser reads it, because something was not closed or defined.
-UNREAD = [
+PLAIN = {"text", "newline", "emphasis"}  # inline rules whose text is kept
+# Patterns that remain in plain text only if syntax is not closed or not supported.
+UNPARSED = [
     (re.compile(r"\$"), "a formula is not closed (write \\$ for a dollar sign)"),
     (re.compile(r"\{[\w:+-]+\}`"), "a role is not closed"),
     (re.compile(r"\{\{"), "a substitution is not closed"),
@@ -29,7 +29,7 @@ UNREAD = [
 
 
 class FlattenError(Exception):
-    """A chapter uses syntax that cannot be flattened, or refers to nothing."""
+    """A chapter uses unsupported syntax or an undefined reference."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def spans(text: str) -> list[Span]:
             plain += f"{text[position : span.start]} "
             position = span.end
     plain += text[position:]
-    for pattern, complaint in UNREAD:
+    for pattern, complaint in UNPARSED:
         if match := pattern.search(plain):
             raise FlattenError(f"{complaint}: {plain[match.start() :][:60]!r}")
     return found
 
 
 def rewritten(text: str, rewrite: Callable[[Span], str]) -> str:
-    """A paragraph with each of its spans rewritten, all else as it is."""
+    """A paragraph with each of its spans rewritten and all other text unchanged."""
     parts, position = [], 0
     for span in spans(text):
         parts += [text[position : span.start], rewrite(span)]
@@ -81,30 +81,30 @@ def rewritten(text: str, rewrite: Callable[[Span], str]) -> str:
 
 @cache
 def parser() -> MarkdownIt:
-    """The site's parser, whose inline rules note where they matched."""
+    """The site's parser, with inline rules that record their matches."""
     parser = create_md_parser(MdParserConfig(enable_extensions=EXTENSIONS), RendererHTML)
     rules = parser.inline.ruler
     for name, rule in zip(parser.get_active_rules()["inline"], rules.getRules(""), strict=True):
         if name not in PLAIN:
-            rules.at(name, _noted(name, rule))
+            rules.at(name, _recording(name, rule))
     return parser
 
 
-def _noted(
+def _recording(
     name: str, rule: Callable[[StateInline, bool], bool]
 ) -> Callable[[StateInline, bool], bool]:
-    def noting(state: StateInline, silent: bool) -> bool:
-        start, known = state.pos, len(state.tokens)
+    def recording(state: StateInline, silent: bool) -> bool:
+        start, count = state.pos, len(state.tokens)
         if not rule(state, silent):
             return False
-        made = state.tokens[known:]  # none where a rule takes a sign for plain text
-        # The text of an image is parsed apart; its positions mean nothing here.
+        made = state.tokens[count:]  # empty if a rule takes a character as plain text
+        # The alt text of an image is parsed separately, with other positions.
         if made and not silent and state.src is state.env.get("spanned"):
             source = state.src[start : state.pos]
             state.env["spans"].append(_span(name, start, source, made))
         return True
 
-    return noting
+    return recording
 
 
 def _span(kind: str, start: int, source: str, tokens: Sequence[Token]) -> Span:

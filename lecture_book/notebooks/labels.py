@@ -1,4 +1,4 @@
-"""What a label stands for: labels are numbered as Sphinx numbers them."""
+"""The targets of labels, numbered as by Sphinx."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ NUMBERED = {
 
 @dataclass(frozen=True)
 class Target:
-    """What a label stands for."""
+    """The target of a label."""
 
     page: Page
     text: str  # "(3.2)", "Fig. 5.1", "Theorem 2.1" or, for a section, its title
@@ -52,22 +52,22 @@ def page_targets(
 def text_targets(
     page: Page, text: str, number: Callable[[str], str]
 ) -> Iterator[tuple[str, Target]]:
-    """The labels of one Markdown text; `number(kind)` counts on."""
-    waiting: list[str] = []  # labels that stand before the heading they name
+    """The labels of one Markdown text; `number(kind)` increments a counter."""
+    pending: list[str] = []  # labels whose heading follows
     for block in blocks(text):
         if block.kind == "target":
-            waiting.append(block.name)
+            pending.append(block.name)
         elif block.kind == "math" and block.name:
             yield block.name, Target(page, f"({number('equation')})", "equation")
         elif block.kind == "directive":
             kind = block.name.removeprefix("prf:")
             if kind in NUMBERED:
-                place = number(kind)
-                label = block.options.get("label") or f"{page.stem}-{kind}-{place}"
-                yield label, Target(page, f"{kind.title()} {place}", kind)
+                position = number(kind)
+                label = block.options.get("label") or f"{page.stem}-{kind}-{position}"
+                yield label, Target(page, f"{kind.title()} {position}", kind)
             if block.name not in LITERAL:
                 yield from text_targets(page, block.body, number)
-        if waiting and block.body.strip():
+        if pending and block.body.strip():
             title = block.argument if block.kind == "heading" else ""
-            yield from ((label, Target(page, title, "section")) for label in waiting)
-            waiting = []
+            yield from ((label, Target(page, title, "section")) for label in pending)
+            pending = []

@@ -1,4 +1,4 @@
-"""MyST as plain Markdown: directives, roles and labels become what Jupyter shows well."""
+"""Convert MyST to plain Markdown: directives, roles and labels are rewritten for Jupyter."""
 
 import posixpath
 import re
@@ -16,7 +16,7 @@ ADMONITIONS = {
     "attention", "caution", "danger", "error", "hint", "important", "note", "seealso", "tip",
     "warning",
 }  # fmt: skip
-# Inline syntax that Jupyter shows as the site does.
+# Inline syntax that Jupyter renders as the site does.
 KEPT = {"autolink", "backticks", "entity", "escape", "math_inline"}
 REFERENCES = {"eq", "ref", "numref", "prf:ref", "math:numref"}
 
@@ -32,7 +32,7 @@ class Flattener:
         """A MyST text as plain Markdown.
 
         Args:
-            source: the source of a Markdown cell, a caption or what is inside a directive.
+            source: a Markdown cell, a caption or the body of a directive.
             quoted: whether the result goes into a block quote, where a formula must be one line.
         """
         parts = []
@@ -55,7 +55,7 @@ class Flattener:
         # An empty line would end the formula in Jupyter.
         body = re.sub(r"\n\s*\n", "\n", block.body.strip())
         if quoted or "\n" not in block.body.strip("\n"):
-            # Jupyter takes the quote's ">" at the start of a second line for part of the formula.
+            # Jupyter would read the ">" of a second quoted line as part of the formula.
             return f"$$ {' '.join(body.split())}{tag} $$"
         return f"$$\n{body}{tag}\n$$"
 
@@ -70,7 +70,7 @@ class Flattener:
             number = self.book.targets[block.options["label"]].text
             return quote(f"**{number}{f' ({argument})' if argument else ''}.**\n\n{body}")
         if block.name in ADMONITIONS:
-            # Sphinx reads words behind the name as the first of the text, so they are no title.
+            # Sphinx takes an argument as the start of the text, not as a title.
             heading = "See also" if block.name == "seealso" else block.name.title()
             return quote(f"**{heading}.** {f'{argument} {body}'.strip()}")
         if block.name in ("admonition", "dropdown"):
@@ -115,7 +115,7 @@ class Flattener:
         raise FlattenError(f"the role {{{role}}} has no plain form yet")
 
     def reference(self, role: str, title: str, label: str) -> str:
-        """What a cross reference reads: a number, a title, or the words that the author gave."""
+        """The text of a cross reference: a number, a title, or the author's own words."""
         if label not in self.book.targets:
             raise FlattenError(f"nothing is labelled {label}")
         target = self.book.targets[label]
@@ -131,7 +131,7 @@ class Flattener:
         return self.linked(text, target.page)
 
     def link(self, span: Span) -> str:
-        """A Markdown link: to the web it stays, within the book it leads to the sibling's file."""
+        """A Markdown link; links within the book are rewritten to the notebook of the page."""
         if re.match(r"https?:|mailto:", span.name):
             return span.source if span.kind == "image" else self.web_link(span)
         if span.kind == "image":
@@ -142,21 +142,21 @@ class Flattener:
         return self.page_link(title, address.partition("#")[0].removesuffix(".md"))
 
     def web_link(self, span: Span) -> str:
-        """The link as it is written, its words rewritten."""
+        """A link with the same address, its text rewritten."""
         return f"[{self.text(span.content)}]{span.source[len(span.content) + 2 :]}"
 
     def page_link(self, title: str, name: str) -> str:
-        """A link to a page by its name, with its title unless other words are given."""
+        """A link to a page by its name, with the title of the page as the default text."""
         to = self.book.page(name, posixpath.dirname(self.page.docname))
         return self.linked(title or Flattener(to, self.book).text(page_title(to)), to)
 
     def linked(self, text: str, to: Page) -> str:
-        """A link to another page's file; within a notebook the words alone."""
+        """A link to another page's file; only the text within the same notebook."""
         return text if to == self.page else f"[{text}]({to.link_from(self.page)})"
 
 
 def indented(text: str, indent: str) -> str:
-    """Put a block back where it stood, in a list for example."""
+    """Indent a block, in a list for example."""
     return "\n".join(indent + line if line else line for line in text.split("\n"))
 
 

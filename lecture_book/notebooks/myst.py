@@ -1,7 +1,7 @@
-"""The blocks of a MyST text, as the parser of the site reads them.
+"""The blocks of a MyST text, parsed as on the site.
 
-Its tokens say which lines they come from, so what is not rewritten stays as it is written. Syntax
-that has no plain Markdown form yet is an error, so that none of it reaches a notebook.
+Tokens have line numbers, so that all other text can be kept unchanged. Unsupported syntax is an
+error, so that none of it reaches a notebook.
 """
 
 import re
@@ -30,11 +30,11 @@ LITERAL = {
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a Markdown text; all of them, a line break between two, are the text.
+    """A piece of a Markdown text; all pieces joined by line breaks are the text.
 
     `kind` is "heading", "prose", "verbatim" (blank lines and code), "math", "directive", "target"
-    or "comment". `body` is what is inside, taken out of its indentation where it is of a formula or
-    a directive; `name` is a label or a directive's name, `argument` a title.
+    or "comment". `body` is the content, dedented for a formula or a directive; `name` is a label or
+    a directive's name, `argument` a title.
     """
 
     kind: str
@@ -46,23 +46,23 @@ class Block:
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """Split a Markdown text into its blocks; directives are not looked into.
+    """Split a Markdown text into its blocks; the bodies of directives are not parsed.
 
     Raises:
-        FlattenError: a block is not closed, or of a kind that has no plain form yet.
+        FlattenError: a block is not closed, or of an unsupported kind.
     """
     lines = text.split("\n")
     position = 0
     environment: dict[str, Any] = {}
     tokens = parser().parse(text, environment)
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if token.map is None or token.type.removesuffix("_open") in STRUCTURE:
             continue
         start, end = token.map
         if start < position:  # another cell of a table's row, or the text of a heading
             continue
         if token.type == "heading_open":
-            title = tokens[place + 1].content
+            title = tokens[index + 1].content
             block = Block("heading", "\n".join(lines[start:end]), argument=title)
         else:
             block = _block(token, lines[start:end])
@@ -129,7 +129,7 @@ def split_options(lines: list[str]) -> tuple[dict[str, Any], str]:
 
 
 def substitution_names(text: str) -> list[str]:
-    """The names of the recorded numbers that a whole page asks for: `{{ name }}`."""
+    """The names of the recorded numbers that a page uses: `{{ name }}`."""
     names = []
     for token in parser().parse(text):
         names += [

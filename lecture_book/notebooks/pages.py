@@ -40,14 +40,14 @@ class Page:
         return any(cell.cell_type == "code" for cell in self.cells)
 
     def link_from(self, other: "Page") -> str:
-        """The file to open in order to read this page, relative to the file of another one."""
+        """The file of this page, relative to the file of another one."""
         name = f"{self.docname}.ipynb" if self.is_notebook else f"{self.docname}.md"
         return posixpath.relpath(name, posixpath.dirname(other.docname))
 
 
 @contextmanager
 def errors_of(page: Page) -> Iterator[None]:
-    """Put the name of the page before the message of a FlattenError."""
+    """Prefix the message of a FlattenError with the name of the page."""
     try:
         yield
     except FlattenError as error:
@@ -55,7 +55,7 @@ def errors_of(page: Page) -> Iterator[None]:
 
 
 def cell_figure(cell: NotebookNode) -> dict[str, Any]:
-    """The figure options of a code cell; empty where its output carries no caption."""
+    """The figure options of a code cell; empty if its output has no caption."""
     figure: dict[str, Any] = cell.metadata.get("mystnb", {}).get("figure", {})
     return figure if figure.get("caption") else {}
 

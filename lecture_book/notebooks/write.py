@@ -3,7 +3,7 @@
 Each chapter's .md gets a sibling .ipynb. All cells run; outputs are kept only where nbval compares
 them (cells tagged `nbval-check-output`), so that the files stay small and two runs give the same
 bytes. The exercises' pages and notebooks are written too; their cells are left to the student.
-`--check` runs no chapter: it lists where a file is not what its source gives any more.
+`--check` runs nothing and lists the files that are out of date.
 """
 
 import argparse
@@ -38,12 +38,12 @@ class NotebookError(Exception):
 
 
 def path_of(page: Page, book: Book) -> Path:
-    """Where the notebook of a chapter lies."""
+    """The path of the notebook of a chapter."""
     return book.root / f"{page.docname}.ipynb"
 
 
 def execute(notebook: NotebookNode, name: str, environment: dict[str, str]) -> None:
-    """Run all cells, in an empty folder: a chapter must not lean on the files beside it.
+    """Run all cells, in an empty folder, so that a chapter cannot depend on other files.
 
     Args:
         notebook: gets its outputs in place.
@@ -74,7 +74,7 @@ def keep_compared_outputs(notebook: NotebookNode, name: str) -> None:
     """Drop every output but those that nbval compares, and everything that differs per run.
 
     Raises:
-        NotebookError: a compared cell shows nothing, writes to stderr or shows a picture.
+        NotebookError: a compared cell has no output, writes to stderr or shows an image.
     """
     notebook.metadata = notebook_metadata()
     for cell in notebook.cells:
@@ -91,7 +91,7 @@ def keep_compared_outputs(notebook: NotebookNode, name: str) -> None:
 
 
 def joined_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Printed text as one output: how the kernel cuts it into messages depends on time."""
+    """The outputs with consecutive streams joined, because their split depends on time."""
     joined: list[NotebookNode] = []
     for output in outputs:
         last = joined[-1] if joined else {}
@@ -122,7 +122,7 @@ def write(notebook: NotebookNode, path: Path) -> None:
 
 
 def drift(book: Book) -> list[str]:
-    """Where notebooks differ from their chapters in anything but outputs; one line each."""
+    """The differences between notebooks and chapters, without outputs, one line each."""
     lines = []
     for page in book.notebooks:
         path = path_of(page, book)
@@ -138,7 +138,7 @@ def drift(book: Book) -> list[str]:
 
 
 def differences(fresh: NotebookNode, path: Path) -> list[str]:
-    """The cells in which a file differs from what its chapter gives now."""
+    """The differences between the notebook of a chapter and a file, one line each."""
     stored = nbformat.read(path, as_version=4)
     lines = []
     for new, old in zip(fresh.cells, stored.cells, strict=False):

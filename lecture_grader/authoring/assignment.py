@@ -1,4 +1,4 @@
-"""Exercises: an assignment is one MyST notebook, and its cell tags say which cell is what.
+"""Assignments: one MyST notebook each, in which tags give the role of every cell.
 
 A Markdown cell tagged ``exercise:NAME`` and ``points:N`` opens an exercise. The code cells that
 follow are tagged ``stub``, ``solution``, ``probe``, ``check``, ``hidden`` or ``wrong:NAME``. The
@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-SELFCHECK = "lecture_grader.student.selfcheck"  # where the check of a notebook comes from
-CPU_SECONDS = 20.0  # for one cell of a student, if the exercise does not say otherwise
+SELFCHECK = "lecture_grader.student.selfcheck"  # imported by the check cells of notebooks
+CPU_SECONDS = 20.0  # default for one cell of a student
 
 
 class ExerciseError(Exception):
@@ -38,7 +38,7 @@ class ExerciseError(Exception):
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """A mistake that students make, as code, and the sentence that tells them about it."""
+    """A common mistake as code, with a hint for students who make it."""
 
     name: str  # "sign-flipped"
     source: str
@@ -47,19 +47,19 @@ class WrongAnswer:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One question, everything that decides about an answer, and the answer itself."""
+    """One question with its checks, its solution and known wrong answers."""
 
     name: str  # "discrete-kl"
-    number: int  # its place in the assignment, from 1
+    number: int  # its position in the assignment, from 1
     points: int
     timeout: float  # CPU seconds for one cell
     statement: str  # Markdown, with its heading
     answer: str  # the top-level name that a student defines
     stub: str
     solution: str
-    probe: str  # calls the answer on one case; runs beside the answer
-    check: str  # what students run
-    hidden: str  # draws the cases; never runs beside an answer
+    probe: str  # calls the answer on one case; runs in the student's kernel
+    check: str  # public asserts
+    hidden: str  # draws the cases; never runs in a student's kernel
     wrong: tuple[WrongAnswer, ...]
 
     @property
@@ -73,17 +73,18 @@ class Exercise:
         return self.statement.splitlines()[0].lstrip("# ").strip()
 
     def check_cell(self, known: str | None) -> str:
-        """The check as students get it, a function, so that no name of ours is left with theirs.
+        """The source of the check cell, wrapped in a function so that it leaves no names behind.
 
         Args:
-            known: What :meth:`~lecture_grader.student.selfcheck.KnownCases.pack` made of the cases,
-                among which the author's asserts then stand; None for the asserts alone.
+            known: The cases, packed by
+                :meth:`~lecture_grader.student.selfcheck.KnownCases.pack`; None for a check with
+                the author's asserts alone.
         """
         lines = indent(self.check_lines(known), "    ")
         return f"def _check():\n{lines}\n\n\ntry:\n    _check()\nfinally:\n    del _check"
 
     def check_lines(self, known: str | None) -> str:
-        """What the check does. Until version 0.1 its cell held nothing else."""
+        """The statements of the check, which were the whole cell until version 0.1."""
         if known is None:
             return self.check
         return (
@@ -98,7 +99,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A set of exercises that is handed out, handed in and graded together."""
+    """A set of exercises that is released, submitted and graded together."""
 
     name: str  # the stem of its file
     title: str
@@ -114,7 +115,7 @@ class Assignment:
 
     @property
     def points(self) -> int:
-        """What a faultless submission gets."""
+        """The points of a correct submission."""
         return sum(exercise.points for exercise in self.exercises)
 
 

@@ -1,4 +1,4 @@
-"""The checks of an exercise: what decides about an answer, from the values that it gave.
+"""The checks of an exercise, which judge an answer by the values that it returned.
 
 This is trusted code in a trusted process. What students hand in never comes here.
 """
@@ -19,21 +19,21 @@ from lecture_grader.student.values import decode, difference, encode, to_kernel
 
 __all__ = ["PUBLIC_SEED", "HiddenCheck", "check_cell", "execute", "quiet"]
 
-KNOWN = 3  # cases that the public check knows
+KNOWN = 3  # cases of the public check
 PUBLIC_SEED = 0
 
 
 class HiddenCheck:
-    """Decides about an answer from the values that it gave, on cases from one seed.
+    """Judges an answer by its values on cases that are drawn from a seed.
 
     Attributes:
-        cases: The keyword arguments of the probe, one dict a case.
-        tensors: Whether the probe gets arrays as tensors.
-        right: What the solution gives, one value a case; None where the exercise has a judge.
-        wrong: The wrong answers that give values on every case, and these values.
+        cases: The keyword arguments of the probe, a dict for each case.
+        tensors: Whether arrays reach the probe as tensors.
+        right: The value of the solution for each case; None where the exercise has a judge.
+        wrong: The wrong answers that return a value for every case, with these values.
 
     Raises:
-        ExerciseError: The hidden cell, the solution or a wrong answer fails on the way.
+        ExerciseError: The hidden cell or the solution raises an exception.
     """
 
     def __init__(self, assignment: Assignment, exercise: Exercise, seed: int):
@@ -41,11 +41,11 @@ class HiddenCheck:
         self.tensors = assignment.tensors
         try:
             with quiet():
-                execute(assignment.setup)  # so that what it imports is there to be seeded
+                execute(assignment.setup)  # imports the libraries whose generators quiet() seeds
             with quiet():
                 names = execute(assignment.setup, exercise.hidden)
                 drawn = names["draw"](np.random.default_rng(seed))
-                # As they come out in a student's kernel, so that both sides see the same.
+                # The same round trip as on the way to a student's kernel.
                 self.cases: list[dict[str, Any]] = [decode(encode(case)) for case in drawn]
         except Exception as error:
             raise ExerciseError(f"{exercise.name}: no cases can be drawn: {error!r}.") from error
@@ -61,18 +61,18 @@ class HiddenCheck:
 
     @property
     def judged(self) -> bool:
-        """Whether the exercise judges the values itself, rather than comparing with a solution."""
+        """Whether the exercise defines judge(case, value), in place of a comparison."""
         return self._judge is not None
 
     def values_of(self, source: str) -> list[Any]:
-        """What an answer gives on every case; raises whatever the answer raises."""
+        """The values of an answer for all cases; propagates its exceptions."""
         with quiet():
             names = execute(self.assignment.setup, source, self.exercise.probe)
             cases = [to_kernel(case, tensors=self.tensors) for case in self.cases]
             return [decode(encode(names["probe"](**case))) for case in cases]
 
     def objection(self, values: list[Any]) -> str | None:
-        """None if the values are right on every case, else what is wrong with them."""
+        """What is wrong with the values; None if they are right in every case."""
         if len(values) != len(self.cases):
             return f"{len(self.cases)} cases were asked, {len(values)} answered"
         found = []
@@ -97,31 +97,32 @@ class HiddenCheck:
         for wrong in self.exercise.wrong:
             try:
                 values = self.values_of(wrong.source)
-            except Exception:  # it fails on some case, so no values can resemble it
+            except Exception:  # it raises, so that no values can resemble it
                 continue
             yield wrong, values
 
     @property
     def survivors(self) -> list[str]:
-        """Wrong answers that get every case right: the cases are too weak to grade with."""
+        """Names of the wrong answers that pass: surviving mutants, so the cases are too weak."""
         return [wrong.name for wrong, values in self.wrong if self.objection(values) is None]
 
     def objection_to(self, source: str) -> str | None:
-        """As :meth:`objection`, for an answer that is run here; raises what it raises."""
+        """As :meth:`objection` for the source of an answer; propagates its exceptions."""
         return self.objection(self.values_of(source))
 
     def resembles(self, values: list[Any]) -> WrongAnswer | None:
-        """The named wrong answer that gives these values on every case, if one does."""
-        for wrong, theirs in self.wrong:
-            if len(theirs) == len(values) and not any(
-                difference(a, b, self.rtol, self.atol) for a, b in zip(theirs, values, strict=True)
+        """The named wrong answer with these values on every case, if there is one."""
+        for wrong, expected in self.wrong:
+            if len(expected) == len(values) and not any(
+                difference(a, b, self.rtol, self.atol)
+                for a, b in zip(expected, values, strict=True)
             ):
                 return wrong
         return None
 
 
 def check_cell(assignment: Assignment, exercise: Exercise) -> str:
-    """The public check as students get it: the author's asserts, then the self-check."""
+    """The check cell of a notebook: the author's asserts and the self-check."""
     public = HiddenCheck(assignment, exercise, PUBLIC_SEED)
     if public.right is None:
         return exercise.check_cell(None)
@@ -147,7 +148,7 @@ def execute(*cells: str) -> dict[str, Any]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Fixed seeds, no warnings, no prints, one thread: as in the kernels of students."""
-    torch = sys.modules.get("torch")  # which a course without it never imports
+    torch = sys.modules.get("torch")  # some courses never import it
     with warnings.catch_warnings(), redirect_stdout(StringIO()), ExitStack() as stack:
         warnings.simplefilter("ignore")
         np.random.seed(0)  # noqa: NPY002 - answers may use the global generator

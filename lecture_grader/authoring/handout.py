@@ -1,4 +1,4 @@
-"""Handout: the notebook that students get, and notebooks to rehearse the grading with."""
+"""Handout: the notebook for students, and submissions to rehearse the grading with."""
 
 import json
 from typing import Any
@@ -17,10 +17,10 @@ HOW_TO = (
 
 
 def rehearsal(assignment: Assignment) -> dict[str, dict[str, str]]:
-    """Submissions to try a grading with, as answers by exercise.
+    """Submissions for a rehearsal, by name, each as answers by exercise.
 
-    One has every solution, one is as handed out, and for each wrong answer there is one that is
-    right but for it.
+    One has every solution, one is unchanged, and for each wrong answer there is one in which all
+    other answers are correct.
     """
     solutions = {exercise.name: exercise.solution for exercise in assignment.exercises}
     found = {"all-right": solutions, "untouched": {}}
@@ -34,11 +34,11 @@ def rehearsal(assignment: Assignment) -> dict[str, dict[str, str]]:
 def student_notebook(
     assignment: Assignment, answers: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """The notebook that students get: statements, stubs, checks. No solution, no hidden cell.
+    """The notebook for students: statements, stubs and checks, no solutions or hidden cells.
 
     Args:
         assignment: The exercises.
-        answers: What stands in place of the stubs, by exercise; nothing if None.
+        answers: Sources that replace the stubs, by exercise.
     """
     answers = answers or {}
     found = [
@@ -112,5 +112,5 @@ def _code(identity: str, source: str, tags: list[str]) -> dict[str, Any]:
 
 
 def as_json(document: dict[str, Any]) -> str:
-    """A notebook or a manifest as the text of its file."""
+    """Serialize a notebook or a manifest."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

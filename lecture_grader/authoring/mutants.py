@@ -1,7 +1,7 @@
-"""Mutants: solution, stub and named wrong answers go through every check of an exercise.
+"""Mutation testing of checks: every check must pass the solution and kill every mutant.
 
-A check that lets a mutant pass is too weak to grade with. As in mutation testing, a mutant that
-fails is killed, and the kill matrix has a row for each answer and a column for each check.
+The mutants are the stub and the named wrong answers. The kill matrix has a row for each answer and
+a column for each check. A check with a surviving mutant is too weak to grade with.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ __all__ = ["Row", "kill_matrix", "kill_table"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the kill matrix: how an answer fared in the public and the hidden check."""
+    """A row of the kill matrix: the outcome of an answer in both checks."""
 
     exercise: str
     answer: str  # "solution", "stub" or the name of a wrong answer
@@ -26,7 +26,7 @@ class Row:
 
     @property
     def is_expected(self) -> bool:
-        """The solution passes both checks; everything else fails both."""
+        """Whether the solution passes both checks, or a mutant fails both."""
         passes = (self.public is None, self.hidden is None)
         return passes == ((True, True) if self.answer == "solution" else (False, False))
 
@@ -35,7 +35,7 @@ def kill_matrix(assignment: Assignment, seed: int = PUBLIC_SEED + 1) -> Iterator
     """Runs every answer of every exercise through both of its checks, one row at a time.
 
     Raises:
-        ExerciseError: An exercise cannot be tried at all.
+        ExerciseError: A check cannot be made.
     """
     for exercise in assignment.exercises:
         check = check_cell(assignment, exercise)
@@ -52,7 +52,7 @@ def kill_matrix(assignment: Assignment, seed: int = PUBLIC_SEED + 1) -> Iterator
 
 
 def kill_table(rows: Sequence[Row]) -> str:
-    """The kill matrix as text: one line an answer, what each check did with it."""
+    """The kill matrix as text, a line for each answer."""
     width = max(len(row.answer) for row in rows)
     lines: list[str] = []
     for exercise, group in groupby(rows, key=lambda row: row.exercise):
@@ -64,11 +64,11 @@ def kill_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _failure(check: Callable[..., Any], *of: Any) -> str | None:
-    """What a check objects to, be it by an exception or by a message; None if it passes."""
+def _failure(check: Callable[..., Any], *arguments: Any) -> str | None:
+    """The exception or message of a check; None if it passes."""
     try:
         with quiet():
-            objection = check(*of)
+            objection = check(*arguments)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return objection if isinstance(objection, str) else None

@@ -1,7 +1,7 @@
-"""Release: from the source of an assignment to what students and instructors get.
+"""Release an assignment: write the files for students and instructors from its source.
 
-The gate comes first. An assignment is released only if every check passes the solution, fails
-the unedited stub and fails every named wrong answer.
+An assignment is released only if every check passes the solution and fails the unedited stub and
+every named wrong answer.
 """
 
 from collections.abc import Callable
@@ -26,20 +26,20 @@ class Released:
     solutions: Path
     rubric: Path
     manifest: Path
-    rehearsal: Path  # a folder of submissions whose marks are known
+    rehearsal: Path  # a folder of submissions with known marks
 
 
 def release(
     source: Path, out: Path, *, tried: Callable[[Row], None] = lambda row: None
 ) -> Released:
-    """Tries every answer of an assignment and, if all fare as they should, writes its files.
+    """Runs every check of an assignment on every answer and, if all are as expected, writes files.
 
     Args:
         source: `exercises/NAME.md`.
-        out: Gets `student/NAME.ipynb`, and in `instructor/` the solutions, rubric and manifest,
-            and submissions to rehearse the grading with. What `instructor/` gets nobody else may
-            read, whatever the umask.
-        tried: Called with each row of the kill matrix as soon as it is there.
+        out: The folder for `student/NAME.ipynb` and, in `instructor/`, the solutions, rubric,
+            manifest and submissions to rehearse the grading with. Files in `instructor/` have
+            mode 0600, whatever the umask.
+        tried: Called with each row of the kill matrix as soon as it is known.
 
     Raises:
         ExerciseError: A check passes a wrong answer or fails the solution. Nothing is written.
@@ -61,7 +61,7 @@ def release(
         out / "instructor" / "rehearsal",
     )
     texts = {
-        # The first: the folder above student/ is not only for the instructor.
+        # First, because write_together may make `out` itself, which is not private.
         files.notebook: as_json(student_notebook(assignment)),
         files.solutions: page(assignment, solutions=True),
         files.rubric: f"# {assignment.title}: rubric\n\n{rubric(assignment)}",

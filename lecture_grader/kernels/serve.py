@@ -1,4 +1,4 @@
-"""The Jupyter kernel of a box: ipykernel's shell, ready before the fork, behind one socket."""
+"""The Jupyter kernel of a box: ipykernel's shell, imported before the fork, on one socket."""
 
 import asyncio
 import builtins
@@ -23,24 +23,24 @@ WARM = (
     "IPython.core.debugger", "IPython.core.logger", "IPython.core.oinspect", "faulthandler",
     "stack_data", "pygments.formatters.terminal256",
 )  # fmt: skip
-LEAST_RECURSION = 1_000  # calls within each other; Python's own default
-MOST_THREADS = 4  # of torch: a pool that cannot start a thread ends the process
-MAX_CAPTURED = 100_000  # bytes of what a cell's child processes print
+MIN_RECURSION = 1_000  # Python's default recursion limit
+MAX_THREADS = 4  # of torch, whose thread pool aborts the process where it cannot start a thread
+MAX_CAPTURED = 100_000  # bytes of output of a cell's child processes
 
 _shell: Any = None
 _channel: Any = None
 
 
 def warm_up(preload: Sequence[str] = ()) -> None:
-    """Import what a kernel and an exercise need, make the shell, and compute nothing.
+    """Import what kernels and exercises need and create the shell, without starting threads.
 
-    Threads and CUDA do not survive a fork, so none may come into being here.
+    Neither threads nor CUDA survive a fork.
 
     Args:
-        preload: Further modules.
+        preload: Names of further modules to import.
     """
     global _shell, _channel
-    # The debugger of ipykernel takes longer to import than all the rest of a kernel's start.
+    # ipykernel's debugger takes longer to import than all the rest.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
     for name in (*WARM, *preload):
         importlib.import_module(name)
@@ -49,21 +49,21 @@ def warm_up(preload: Sequence[str] = ()) -> None:
 
     if torch := sys.modules.get("torch"):
         tensor_maker()
-        torch.compile = _as_it_is  # type: ignore[attr-defined]
+        torch.compile = _without_compiling  # type: ignore[attr-defined]
     _channel = Channel()
     _shell = make_shell(_channel)
 
 
-def _as_it_is(model: Any = None, **_: Any) -> Any:
-    """``torch.compile`` where there is no compiler: what is compiled gives the same without."""
-    return model if model is not None else _as_it_is
+def _without_compiling(model: Any = None, **_: Any) -> Any:
+    """Replaces ``torch.compile``, because a box has no compiler: returns the model unchanged."""
+    return model if model is not None else _without_compiling
 
 
 def serve(descriptor: int) -> None:
-    """Be a kernel until the owner's end is closed.
+    """Run a kernel until the owner closes the socket.
 
     Args:
-        descriptor: The socket on which requests come and frames go.
+        descriptor: Of the socket for requests and replies.
     """
     import numpy.random
 
@@ -71,21 +71,21 @@ def serve(descriptor: int) -> None:
 
     owner = socket.socket(fileno=descriptor)
     _channel.open(owner.sendall)
-    tempfile.tempdir = None  # chosen anew: this process has another TMPDIR than its parent
-    sys.path.insert(0, "")  # a module that a cell writes can be imported
-    _capture()
+    tempfile.tempdir = None  # the parent's default: this process has another TMPDIR
+    sys.path.insert(0, "")  # for modules that a cell writes
+    _redirect_descriptors()
     sys.stdout, sys.stderr = Stream(_channel, Kind.STDOUT), Stream(_channel, Kind.STDERR)
     builtins.input = getpass.getpass = _no_input
-    # Unseeded noise is the same in every kernel, so that a result can be repeated.
+    # Reproducible results, also of code that sets no seed.
     random.seed(0)
     numpy.random.seed(0)  # noqa: NPY002 (students may use it)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
-        many = torch.set_num_threads
-        torch.set_num_threads = lambda nthreads: many(min(nthreads, MOST_THREADS))  # type: ignore[attr-defined]
+        set_threads = torch.set_num_threads
+        torch.set_num_threads = lambda nthreads: set_threads(min(nthreads, MAX_THREADS))  # type: ignore[attr-defined]
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between two cells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between cells
     streams = sys.stdout, sys.stderr
     _channel.send(Kind.READY)
     with suppress(EOFError):
@@ -100,8 +100,8 @@ def serve(descriptor: int) -> None:
 
 
 def _restore(output: Any, errors: Any) -> None:
-    """Give back what IPython itself cannot do without, whatever the cell before did to it."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), LEAST_RECURSION))
+    """Restore what IPython needs, whatever the previous cell did to it."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), MIN_RECURSION))
     sys.stdout, sys.stderr = sys.stdout or output, sys.stderr or errors
 
 
@@ -113,7 +113,7 @@ def _run(loop: asyncio.AbstractEventLoop, code: str) -> Any:
             return loop.run_until_complete(task)
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except BaseException as error:  # met where no code of the cell ran
+    except BaseException as error:  # raised outside of the cell's code
         task.cancel()
         return _shell.reply(error)
 
@@ -121,11 +121,11 @@ def _run(loop: asyncio.AbstractEventLoop, code: str) -> Any:
 def _no_input(prompt: object = "", *_: Any, **__: Any) -> NoReturn:
     from IPython.core.error import StdinNotImplementedError
 
-    raise StdinNotImplementedError(f"nobody is there to answer input({str(prompt)!r}).")
+    raise StdinNotImplementedError(f"input({str(prompt)!r}) is not available during grading.")
 
 
-def _capture() -> None:
-    """Let what child processes and C libraries print go into a file that has no name."""
+def _redirect_descriptors() -> None:
+    """Redirect descriptors 1 and 2, for child processes and C libraries, to an unnamed file."""
     with tempfile.TemporaryFile() as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
@@ -135,21 +135,23 @@ def _capture() -> None:
 
 
 def _send_captured() -> None:
-    with suppress(OSError):  # a cell may have done anything to its descriptors
+    """Send what that file holds and truncate it."""
+    with suppress(OSError):  # a cell may have closed its descriptors
         if os.fstat(1).st_size:
-            said = os.pread(1, MAX_CAPTURED, 0)
+            output = os.pread(1, MAX_CAPTURED, 0)
             os.ftruncate(1, 0)
-            _channel.send(Kind.STDOUT, said.decode(errors="replace").encode())
+            _channel.send(Kind.STDOUT, output.decode(errors="replace").encode())
 
 
 if __name__ == "__main__":
-    from lecture_grader.sandbox.start import enter_and_tell
+    from lecture_grader.sandbox.start import enter_and_report
 
     code = 1
     try:
-        warm_up(sys.argv[2:-3])  # before its memory counts, as for a kernel that is forked
-        enter_and_tell(int(sys.argv[-3]), sys.argv[-2], int(sys.argv[-1]), keep=[int(sys.argv[1])])
-        serve(int(sys.argv[1]))
+        warm_up(sys.argv[2:-3])  # before memory is measured, as for a forked kernel
+        descriptor = int(sys.argv[1])
+        enter_and_report(int(sys.argv[-3]), sys.argv[-2], int(sys.argv[-1]), keep=[descriptor])
+        serve(descriptor)
         code = 0
     finally:
-        os._exit(code)  # threads that go on would keep the box
+        os._exit(code)  # also ends threads that would keep the box alive

@@ -1,8 +1,8 @@
-"""IPython's shell in a box: it publishes over one socket, and only a cell's own failure ends it.
+"""IPython's shell in a box: it publishes outputs as frames on one socket.
 
-ipykernel serves many clients over five ZeroMQ sockets and three threads, and the memory that one
-message takes at its receiver has no bound. A boxed kernel has one client and one cell at a time, so
-ipykernel's shell speaks in frames here; what a cell meets is the same.
+ipykernel serves many clients over five ZeroMQ sockets and three threads, and a receiver cannot
+limit the memory of a message. A boxed kernel has one client and runs one cell at a time, so that
+frames on one socket suffice. Cells notice no difference.
 """
 
 import io
@@ -24,23 +24,23 @@ from lecture_grader.kernels.frames import MAX_JSON, Kind, pack, well_formed
 
 __all__ = ["BoxedShell", "Channel", "make_shell"]
 
-FLUSH_BYTES, FLUSH_SECONDS = 65_536, 0.2  # text waits no longer, unless a cell asks for it
-MAX_WORDS = 4_000  # characters of an error's text
-SENT = ("text/plain", "application/vnd.lecture-vae")  # pictures are made, but nobody looks at them
+FLUSH_BYTES, FLUSH_SECONDS = 65_536, 0.2  # of buffered text
+MAX_MESSAGE = 4_000  # characters of an exception's message
+SENT = ("text/plain", "application/vnd.lecture-vae")  # no images: the grader does not use them
 
 
 class Channel:
-    """The kernel's end of the socket. Without one, before the fork, nothing is sent."""
+    """Sends frames on the kernel's socket; discards them until :meth:`open`."""
 
     def __init__(self) -> None:
         self.send_all: Callable[[bytes], Any] | None = None
-        self.number = 0  # of the request that runs
+        self.number = 0  # of the current request
         self._lock = threading.Lock()
         self._process = 0
-        self._sending = self._interrupted = False  # in the main thread
+        self._sending = self._interrupted = False  # of the main thread
 
     def open(self, send_all: Callable[[bytes], Any]) -> None:
-        """Send from now on, but not in the children that a cell forks."""
+        """Send from now on, but not in child processes that a cell forks."""
         self.send_all, self._process = send_all, os.getpid()
 
     def send(self, kind: Kind, payload: bytes = b"") -> None:
@@ -58,20 +58,20 @@ class Channel:
             self.interrupt()
 
     def interrupt(self, *_: object) -> None:
-        """Raise KeyboardInterrupt in the main thread, but not in the middle of a frame."""
+        """Raise KeyboardInterrupt in the main thread, deferred to the end of a frame."""
         self._interrupted = self._sending
         if not self._sending:
             raise KeyboardInterrupt
 
     def send_json(self, kind: Kind, content: dict[str, Any]) -> None:
-        """Send a small object."""
+        """Send an object as JSON, without its traceback if it is too large."""
         text = json.dumps(content)
         if len(text) > MAX_JSON:
             text = json.dumps(content | {"traceback": []})
         self.send(kind, text.encode())
 
     def display(self, data: dict[str, Any]) -> None:
-        """Send what is displayed as text of the types that the grader reads."""
+        """Send the representations of a displayed object whose MIME types the grader reads."""
         for mime, text in data.items():
             if isinstance(text, str) and mime.startswith(SENT):
                 self.send(Kind.DISPLAY, mime.encode() + b"\0" + well_formed(text).encode())
@@ -117,7 +117,7 @@ class Stream(io.TextIOBase):
 
 
 class _Session(Session):
-    """Sends what ipykernel's objects publish as frames."""
+    """Sends as frames what ipykernel's objects publish."""
 
     channel: Channel
 
@@ -129,36 +129,36 @@ class _Session(Session):
 
 
 class BoxedShell(ZMQInteractiveShell):
-    """What a cell runs in."""
+    """The shell that runs cells."""
 
-    system = ZMQInteractiveShell.system_raw  # else a line with "!" asks for a terminal
+    system = ZMQInteractiveShell.system_raw  # else "!" requires a pseudo-terminal
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
         self.channel = Channel()
-        self.tracebacks: list[list[str]] = []  # shown in this cell, not yet sent
+        self.tracebacks: list[list[str]] = []  # of this cell, not yet sent
 
     def init_ipython_dir(self, ipython_dir: Any) -> None:
-        """Have no folder of settings: this is called outside of the box."""
+        """Skip the directory of settings: this is called outside of the box."""
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
-        """Keep it: whether the cell has failed is known at its end."""
+        """Keep the traceback; only at the end of the cell is it known whether the cell failed."""
         self.tracebacks.append([str(line) for line in stb])
         self._last_traceback = stb
 
     def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> Any:
-        """Run a line magic. One that fails says so, and the statements after it run.
+        """Run a line magic. If it fails, print the error and continue with the next statement.
 
-        ``%matplotlib widget`` or ``%load_ext`` are about a page or a machine that is not here.
+        ``%matplotlib widget`` or ``%load_ext`` may work only on the student's machine.
         """
         try:
             return super().run_line_magic(magic_name, line, _stack_depth + 1)
         except Exception as error:
-            print(f"%{magic_name}: {type(error).__name__}: {words(error)}", file=sys.stderr)
+            print(f"%{magic_name}: {type(error).__name__}: {message_of(error)}", file=sys.stderr)
             return None
 
     def ask_exit(self) -> NoReturn:
-        """End the cell; the kernel goes on."""
+        """End the cell, not the kernel."""
         raise SystemExit
 
     async def run(self, code: str) -> dict[str, str]:
@@ -181,27 +181,27 @@ class BoxedShell(ZMQInteractiveShell):
         return self.reply(result.error_before_exec or result.error_in_exec)
 
     def reply(self, error: BaseException | None) -> dict[str, str]:
-        """Send the error of a cell, however it was shown, and say how the cell has ended."""
+        """Send the error of a cell, if any, and return the reply, as :meth:`run` does."""
         last = self.tracebacks.pop() if error is not None and self.tracebacks else []
         for lines in self.tracebacks:
             print("\n".join(lines), file=sys.stderr)
         if error is None:
             return {"status": "ok"}
-        said = {"ename": type(error).__name__[:200], "evalue": well_formed(words(error))}
-        self.channel.send_json(Kind.ERROR, {**said, "traceback": [well_formed("\n".join(last))]})
-        return {"status": "error", **said}
+        content = {"ename": type(error).__name__[:200], "evalue": well_formed(message_of(error))}
+        self.channel.send_json(Kind.ERROR, {**content, "traceback": [well_formed("\n".join(last))]})
+        return {"status": "error", **content}
 
 
-def words(error: BaseException) -> str:
-    """The text of an error, also of one whose text cannot be had."""
+def message_of(error: BaseException) -> str:
+    """The message of an exception, also if its ``__str__`` raises."""
     try:
-        return str(error)[:MAX_WORDS]
+        return str(error)[:MAX_MESSAGE]
     except Exception as second:
-        return f"(its text raises {type(second).__name__})"
+        return f"(its message raises {type(second).__name__})"
 
 
 class _Profile(ProfileDir):
-    """No folder: nobody's settings are read, and none are written."""
+    """A profile without a directory: settings are neither read nor written."""
 
     def _location_changed(self, change: Any) -> None:
         pass
@@ -211,16 +211,16 @@ class _Profile(ProfileDir):
 
 
 class _Kernel(IPythonKernel):
-    """What extensions and comms know as the kernel."""
+    """The kernel object that extensions and comms use."""
 
     shell_class = BoxedShell
 
     async def do_shutdown(self, restart: bool) -> NoReturn:
-        raise RuntimeError("a kernel that is graded cannot be restarted or shut down by a cell.")
+        raise RuntimeError("a cell cannot restart or shut down the kernel during grading.")
 
 
 def make_shell(channel: Channel) -> BoxedShell:
-    """The shell of this process, which says all that it says over `channel`."""
+    """Create the shell of this process, which sends its outputs on `channel`."""
     config = Config()
     config.HistoryManager.enabled = False
     session = _Session()

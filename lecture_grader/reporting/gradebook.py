@@ -1,20 +1,20 @@
-"""The files that grading leaves: gradebook.csv, results.jsonl, feedback pages and a summary.
+"""Write the output of a grading: gradebook.csv, results.jsonl, feedback pages and a summary.
 
-They are functions of the results alone, in whatever order these come. Wall times are only in
-results.jsonl and summary.html, so grading again gives the same gradebook and the same feedback.
+They depend only on the results, not on their order. Wall times are only in results.jsonl and
+summary.html, so that grading again gives the same gradebook and the same feedback.
 
-gradebook.csv is what Canvas imports (its own importer was read for these rules)::
+gradebook.csv has the format of Canvas, following the source of its importer::
 
     Student, ID, SIS User ID, SIS Login ID, Section, one column an exercise, Final Points
 
-The second row holds the points possible. Canvas looks a student up by ID, SIS User ID, SIS Login
-ID, then name, and asks where it finds none. ID is a number of Canvas's own ("12-anna" there is
-user 12), which the names of its downloads hold; for all other files it stays empty, and what the
-file was called goes to Student and SIS Login ID. An exercise becomes an assignment of that name.
-Canvas ignores a column called Final Points, so that nothing counts twice. A cell is empty where
-the grading itself failed: Canvas leaves that alone.
+The second row has the points possible. Canvas finds a student by ID, SIS User ID, SIS Login ID,
+then name, and asks the teacher otherwise. ID is Canvas's own user id (it reads "12-anna" as user
+12), which the file names of its downloads contain. For other files it is empty, and the file name
+is Student and SIS Login ID. An exercise becomes an assignment of that name. Canvas ignores a
+column Final Points, so that nothing counts twice, and leaves a grade as it is where a cell is
+empty, which means that the grader itself failed.
 
-All files are for their owner alone, whatever the umask.
+All files have mode 0600, whatever the umask.
 """
 
 import csv
@@ -39,12 +39,12 @@ from lecture_vae.storage import write_atomically
 
 __all__ = ["feedback_names", "figures", "summarize", "write_gradebook"]
 
-# OWASP, "CSV Injection": signs that make a spreadsheet take a cell for a formula, also full-width.
-# A carriage return is one too; plain() has made it a newline before we look.
+# OWASP, "CSV Injection": characters that start a formula in a spreadsheet, also full-width.
+# A carriage return is one too, but plain() has replaced it by a newline.
 SIGNS = "=+\\-@\u2212\ufe62\ufe63\ufe66\ufe6b＝＋－＠"
 FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
-# Another spreadsheet may split a cell at other signs than the comma. So a formula's sign stands
-# only after a letter or a digit, as in Anne-Marie, after a dot, as in J.-P., or after itself.
+# A spreadsheet may split a cell at other characters than the comma. So such a character is kept
+# only after a letter or digit, as in Anne-Marie, after a dot, as in J.-P., or after itself.
 STARTS = re.compile(rf"(?<![^\W_])(?<![.)\]'])(?=([{SIGNS}]))(?<!\1)")
 STEM_BYTES = 60  # of a feedback page; shorter than a whole hash, see feedback_names
 
@@ -83,7 +83,7 @@ def write_gradebook(
 
 
 def figures(results: Sequence[Result]) -> dict[str, Any]:
-    """What came out, ready for JSON; the mean is None where nobody is fully graded.
+    """Statistics of the results, ready for JSON; the mean is None if no student is fully graded.
 
     Raises:
         ValueError: As for :func:`write_gradebook`.
@@ -115,7 +115,7 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def summarize(results: Sequence[Result]) -> str:
-    """What came out, as a few lines for the terminal. Raises as :func:`figures` does."""
+    """Statistics of the results as lines for the terminal. Raises as :func:`figures` does."""
     found = figures(results)
     if not found["students"]:
         return "no submissions"
@@ -142,11 +142,11 @@ def by_student(results: Iterable[Result]) -> dict[str, list[Result]]:
     students: dict[str, list[Result]] = {}
     for result in sorted(results, key=lambda result: (_natural(result.student), result.number)):
         students.setdefault(result.student, []).append(result)
-    asked = {
+    exercises = {
         (result.number, result.exercise, result.title, result.possible)
         for result in _flat(students)
     }
-    numbers = sorted(number for number, *_ in asked)
+    numbers = sorted(number for number, *_ in exercises)
     if len(set(numbers)) < len(numbers):
         raise ValueError(
             "an exercise needs one name, title and number of points in all results; exercises "
@@ -163,45 +163,45 @@ def by_student(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def feedback_names(students: Iterable[str]) -> dict[str, str]:
-    """For every student a file name of its own, safe on every file system and in a link.
+    """A unique file name for every student, safe on every file system and in a URL.
 
-    Names that would be one file (also one where upper and lower case are the same) get a short
-    hash each. Should somebody be called like another one's name with its hash, the hash is whole:
-    it is longer than the rest of a name may be, so that nobody can be called like that.
+    Names that would be the same file (also on case-insensitive file systems) get a short hash. If
+    that collides with the name of a student, they get the whole hash, which is longer than the
+    stem of any name.
     """
     stems = {student: _stem(student) for student in students}
     names = dict(stems)
     for digits in (8, 64):
-        met = Counter(map(_alike, names.values()))
+        counts = Counter(map(_file_key, names.values()))
         for student, name in names.items():
-            if met[_alike(name)] > 1:
+            if counts[_file_key(name)] > 1:
                 raw = student.encode("utf-8", "surrogatepass")
                 names[student] = f"{stems[student]}-{hashlib.sha256(raw).hexdigest()[:digits]}"
     return {student: f"{name}.html" for student, name in names.items()}
 
 
-def _alike(name: str) -> str:
-    """Equal for names that are one file somewhere: where case or the form of a sign is the same.
+def _file_key(name: str) -> str:
+    """Equal for names that are one file on some file system, up to case and Unicode form.
 
-    The dotless i has the capital I of the ordinary one, so both cases have a say.
+    Both cases are needed, because dotless and dotted i share the capital I.
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.upper()).casefold())
 
 
 def _stem(student: str) -> str:
-    """Letters, digits, and "-", "_" and "." inside; at most STEM_BYTES long."""
+    """The name with letters, digits, "-", "_" and "." only; at most STEM_BYTES long."""
     normal = unicodedata.normalize("NFKC", student)
-    safe = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in normal)
+    safe = "".join(char if char.isalnum() or char in "-_." else "_" for char in normal)
     cut = safe.strip("._-").encode()[:STEM_BYTES].decode(errors="ignore")
     return cut.rstrip("._-") or "student"
 
 
 def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
-    """Sorts numbers inside a text by their value; the text itself settles what is left equal."""
+    """Sort key of natural order: numbers in a text by value, ties by the text itself."""
     parts = re.split(r"([0-9]+)", text.casefold())
     # A longer number is the larger one, and int() refuses very long ones.
-    numbers = [part.lstrip("0") if place % 2 else part for place, part in enumerate(parts)]
-    return [(len(part) * (place % 2), part) for place, part in enumerate(numbers)], text
+    numbers = [part.lstrip("0") if at % 2 else part for at, part in enumerate(parts)]
+    return [(len(part) * (at % 2), part) for at, part in enumerate(numbers)], text
 
 
 def _flat(students: Mapping[str, Sequence[Result]]) -> list[Result]:
@@ -239,11 +239,8 @@ def _table(assignment_name: str, students: Mapping[str, Sequence[Result]]) -> st
 
 
 def _cell(text: str) -> str:
-    """The text without what could act: a formula gets a leading apostrophe, as OWASP advises.
-
-    So does what a spreadsheet that splits at another sign would take for one.
-    """
-    clean = plain(text)  # first: cleaning may take away what stood before a formula's sign
+    """The text cleaned; an apostrophe goes before each possible formula, as OWASP advises."""
+    clean = plain(text)  # first, because it may remove what precedes a formula
     return STARTS.sub("'", f"'{clean}" if clean.startswith(FORMULA) else clean)
 
 

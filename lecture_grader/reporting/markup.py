@@ -1,7 +1,4 @@
-"""Pages from untrusted text: cleaned, escaped, without scripts, and set to be read.
-
-Nothing here knows what a grade is.
-"""
+"""Render HTML pages from untrusted text: cleaned, escaped, without scripts."""
 
 import re
 from pathlib import Path
@@ -16,8 +13,8 @@ TERMINAL = re.compile(
 )
 LINE_ENDS = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
 CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-# What reorders or hides text (bidirectional controls, zero-width signs, tags), and what cannot be
-# written as UTF-8 (halves of surrogate pairs: bytes of a file name that were no UTF-8).
+# Characters that reorder or hide text (bidirectional controls, zero-width characters, tags), and
+# surrogates, which are not UTF-8 (from bytes of a file name that were not UTF-8).
 DECEPTIVE = re.compile(
     r"[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     r"\U000e0000-\U000e007f]"
@@ -25,23 +22,23 @@ DECEPTIVE = re.compile(
 
 
 def plain(text: str) -> str:
-    """The text as a reader should see it.
+    """The text without invisible effects.
 
-    Terminal sequences and control characters are gone, every line end is a newline, and a
-    character that reorders or hides others stands there by its number, as in ``[U+202E]``.
+    Terminal sequences and control characters are removed, every line end is a newline, and a
+    character that reorders or hides text is replaced by its code point, as in ``[U+202E]``.
     """
     text = LINE_ENDS.sub("\n", TERMINAL.sub("", text))
     return DECEPTIVE.sub(lambda found: f"[U+{ord(found[0]):04X}]", CONTROLS.sub("", text))
 
 
 def one_line(text: str, limit: int = 60) -> str:
-    """The text as in :func:`plain`, on one line and cut: for terminals, lists and links."""
+    """The text as in :func:`plain`, on one line of at most `limit` characters."""
     line = " ".join(plain(text).split())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 def shorten(text: str, limit: int) -> str:
-    """The text, or its beginning and its end with a line between that counts what is missing."""
+    """The text; beyond `limit` characters, its start and end and how much is left out."""
     if len(text) <= limit:
         return text
     left_out = f"\n[{len(text) - limit:,} characters left out]\n"
@@ -49,24 +46,24 @@ def shorten(text: str, limit: int) -> str:
 
 
 def render(template: str, title: str, **data: object) -> str:
-    """A whole page that asks for nothing: no script, no font, no image, no other file.
+    """Render a self-contained page: no scripts, fonts, images or other files.
 
-    Whatever an expression of the template gives is cleaned as in :func:`plain` and escaped, what
-    calls itself markup included. So nothing but a template's own text is markup.
+    The value of every expression in the template is cleaned as in :func:`plain` and escaped, also
+    if it is marked as safe. So only the template itself can contain markup.
 
     Args:
         template: File name in the folder ``templates``.
-        title: Of the page, in the browser's tab; cut to 200 characters.
-        data: What the template lays out, by name.
+        title: Title of the page; cut to 200 characters.
+        data: The variables of the template.
 
     Raises:
-        jinja2.UndefinedError: The template names something that is not among the data.
+        jinja2.UndefinedError: The template uses another variable.
     """
     return TEMPLATES.get_template(template).render(data, title=one_line(title, 200))
 
 
 def _cleaned(value: object) -> str:
-    # Without Jinja's own type for markup, which it would not escape.
+    # A plain str: Jinja would not escape its own type for safe text.
     return plain(str(value))
 
 

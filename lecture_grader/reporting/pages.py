@@ -1,7 +1,7 @@
-"""The page that a student gets: what came of each exercise, and why.
+"""The feedback page of a student: the outcome of each exercise, and why.
 
-It is a function of the results alone. What a student may have written, the name included,
-reaches it only through :func:`~lecture_grader.reporting.markup.render`, which escapes it.
+It depends only on the results. Text from a student, also the name, reaches it only through
+:func:`~lecture_grader.reporting.markup.render`, which escapes it.
 """
 
 import math
@@ -27,17 +27,17 @@ class Feedback:
 
     heading: str
     points: str
-    outcome: str  # with its meaning
+    outcome: str  # with its explanation
     tone: str
-    remarks: list[str]  # that were not said of the whole submission
+    remarks: list[str]  # about this exercise only
     message: str
-    mistake: str  # the known one that the answer behaves like, in words
+    mistake: str  # the known mistake that the answer resembles, in words
     hint: str
-    quotes: list[tuple[str, str]]  # what the student's cells hold and printed, each with a title
+    quotes: list[tuple[str, str]]  # (title, text): source and output of the student's cells
 
 
 def graded(results: Sequence[Result]) -> list[Result]:
-    """Those that say something about an answer: all but failures of the grading itself."""
+    """The results without those where the grader itself failed."""
     return [result for result in results if result.outcome != "infrastructure"]
 
 
@@ -72,12 +72,12 @@ def feedback_page(assignment_title: str, results: Sequence[Result]) -> str:
 
 
 def common_remarks(results: Sequence[Result]) -> list[str]:
-    """What is to be said of the whole submission, not of one exercise."""
+    """The remarks that all exercises of a submission share."""
     return [text for text in results[0].remarks if all(text in each.remarks for each in results)]
 
 
-def _feedback(result: Result, said: Sequence[str]) -> Feedback:
-    """One exercise on a student's page, with the remarks that were not `said` before."""
+def _feedback(result: Result, common: Sequence[str]) -> Feedback:
+    """One exercise on a student's page, without the `common` remarks."""
     meaning, found = OUTCOMES[result.outcome], FOUND_BY.get(result.matched_by)
     graded_as = "Your answer as graded" + (f" (found by {found})" if found else "")
     quotes = [
@@ -90,7 +90,7 @@ def _feedback(result: Result, said: Sequence[str]) -> Feedback:
         points=points if graded([result]) else f"not graded yet ({result.possible})",
         outcome=f"{result.outcome.capitalize()}: {meaning}.",
         tone=tone(result.outcome),
-        remarks=[remark for remark in result.remarks if remark not in said],
+        remarks=[remark for remark in result.remarks if remark not in common],
         message="" if result.message == meaning else shorten(result.message, MESSAGE_LIMIT),
         mistake=words(result.resembles or ""),
         hint=result.hint or "",
@@ -99,7 +99,7 @@ def _feedback(result: Result, said: Sequence[str]) -> Feedback:
 
 
 def tone(outcome: str) -> str:
-    """The class of an outcome in a page: good, bad, warn or soft."""
+    """The CSS class of an outcome: good, bad, warn or soft."""
     if outcome == "correct":
         return "good"
     if outcome in ATTENTION:

@@ -1,10 +1,10 @@
-"""Results: one exercise of one student, graded. All files that grading leaves are made of them."""
+"""Results: one graded exercise of one student. All output of a grading is made from them."""
 
 from dataclasses import dataclass
 
 __all__ = ["OUTCOMES", "Provenance", "Result"]
 
-OUTCOMES = {  # each with its meaning, in words for teacher and student
+OUTCOMES = {  # with explanations for teachers and students
     "correct": "every case came out right",
     "wrong": "the answer ran, and at least one case came out wrong",
     "error": "the answer raised an exception",
@@ -24,35 +24,35 @@ OUTCOMES = {  # each with its meaning, in words for teacher and student
 class Result:
     """One exercise of one student, graded."""
 
-    student: str  # what the submitted file or folder is called
+    student: str  # name of the submitted file or folder
     exercise: str  # name of the exercise
-    number: int  # its place in the assignment, from 1
+    number: int  # its position in the assignment, from 1
     title: str
     points: float
     possible: int  # points
     outcome: str  # a key of OUTCOMES
     message: str  # plain text for the student, at most 4000 characters; may quote the student
-    resembles: str | None  # name of the wrong answer that it behaves like
+    resembles: str | None  # name of the wrong answer with the same values
     hint: str | None  # of that wrong answer
     matched_by: str  # how the answer was found: "id", "tag", "source" or ""
     seconds: float  # wall time
     submission: str  # hash of the submitted file
     assignment: str  # version of the assignment
     checks: str  # version of the checks
-    sandbox: str  # level of isolation that it ran at
+    sandbox: str  # description of the sandbox that it ran in
     seed: str  # id of the secret seed
     attempts: int
     answer: str  # source of the student's answer as graded, "" if there is none
     printed: str  # what its own cells wrote to stdout and stderr, trimmed
-    remarks: tuple[str, ...] = ()  # sentences for the student: what was met on the way
-    id: str = ""  # number that an LMS gave the student, "" if none is known
+    remarks: tuple[str, ...] = ()  # sentences for the student
+    id: str = ""  # user id in the LMS, "" if it is not known
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What all results of one grading have in common."""
+    """The fields of :class:`Result` that all results of one grading share."""
 
-    assignment: str  # version
+    assignment: str
     checks: str
     sandbox: str
     seed: str

@@ -1,7 +1,7 @@
-"""The page for the teacher: how the class did, who needs a person, and what was not graded.
+"""The summary page for the teacher: statistics, students who need attention, ungraded files.
 
-It is a function of the results and of what lay beside them. What a student may have written, the
-name included, reaches it only through :func:`~lecture_grader.reporting.markup.render`.
+It depends only on the results and the list of ungraded files. Text from a student, also the name,
+reaches it only through :func:`~lecture_grader.reporting.markup.render`.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ __all__ = ["MARKS", "attention", "summary_page"]
 # In the order of OUTCOMES: correct, wrong, error, timeout, crash (K), memory, output, unanswered,
 # missing (N), unreadable (R), tampered (X), infrastructure.
 MARKS = dict(zip(OUTCOMES, "CWETKMOUNRXI", strict=True))
-ALARMING = (HANDED_IN_LATE, OTHER_NOTEBOOK)  # how remarks begin that call for a person
+ALARMING = (HANDED_IN_LATE, OTHER_NOTEBOOK)  # beginnings of remarks that need attention
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Mark:
     """One cell of the table of students."""
 
     letter: str
-    title: str  # what the letter stands for, in full
+    title: str  # what the letter stands for
     tone: str
 
 
@@ -61,7 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """What the whole class did with one exercise."""
+    """The results of the whole class in one exercise."""
 
     number: int
     title: str
@@ -69,8 +69,8 @@ class ClassResult:
     passed: int
     graded: int
     share: float  # passed / graded
-    outcomes: str  # how many students had which
-    mistakes: list[tuple[int, str]]  # how many answers behave like which known mistake
+    outcomes: str  # the number of students by outcome
+    mistakes: list[tuple[int, str]]  # (number of answers, known mistake that they resemble)
     median_seconds: float
     most_seconds: float
 
@@ -85,9 +85,9 @@ def summary_page(
 
     Args:
         assignment_title: Of the assignment.
-        students: For every student the exercises in order; the same exercises for all.
-        links: For every student the file in the folder ``feedback``.
-        not_graded: The path of every file that is nobody's, and why.
+        students: The results of every student, in the order of the exercises.
+        links: The file name of every student in the folder ``feedback``.
+        not_graded: Path and reason for every file that was not graded.
     """
     shown = {name: _student(name, row, links[name]) for name, row in students.items()}
     exercises = list(zip(*students.values(), strict=True))
@@ -103,7 +103,7 @@ def summary_page(
         for name, row in students.items()
     }
     results = [result for row in students.values() for result in row]
-    met = {result.outcome for result in results}
+    occurring = {result.outcome for result in results}
     return render(
         "summary.html",
         f"Gradebook: {assignment_title}",
@@ -117,13 +117,15 @@ def summary_page(
         remarked=[(shown[name], " ".join(texts)) for name, texts in calm.items() if texts],
         exercises=[_class_result(column) for column in exercises],
         students=list(shown.values()),
-        legend=[(MARKS[name], f"{name}: {OUTCOMES[name]}") for name in OUTCOMES if name in met],
+        legend=[
+            (MARKS[name], f"{name}: {OUTCOMES[name]}") for name in OUTCOMES if name in occurring
+        ],
         provenance=_provenance(results),
     )
 
 
 def attention(results: Sequence[Result]) -> str:
-    """Why a person should look at this student, in words; empty if nothing calls for it."""
+    """Why the teacher should look at this student; "" if there is no reason."""
     reasons = [
         text[0].lower() + text[1:].rstrip(".")
         for text in common_remarks(results)
@@ -182,20 +184,20 @@ def _class_result(results: Sequence[Result]) -> ClassResult:
 
 
 def _histogram(totals: Sequence[float], possible: int) -> list[Column]:
-    """How the totals are spread, in at most 14 columns of a whole number of points each."""
+    """The histogram of totals, in at most 14 columns of a whole number of points each."""
     if not totals:
         return []
     width = possible // 13 + 1
     counts = Counter(int(min(reached, possible) // width) for reached in totals)
-    most = max(counts.values())
+    highest = max(counts.values())
     return [
-        Column(place * width, counts[place], f"{8 * counts[place] / most:.2f}rem")
-        for place in range(possible // width + 1)
+        Column(at * width, counts[at], f"{8 * counts[at] / highest:.2f}rem")
+        for at in range(possible // width + 1)
     ]
 
 
 def _provenance(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """What these grades rest on; several values where runs were mixed."""
+    """The provenance of the grades; several values if gradings were mixed."""
     facts = {
         "Sandbox": {result.sandbox for result in results},
         "Seed": {result.seed for result in results},

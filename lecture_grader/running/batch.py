@@ -1,6 +1,6 @@
-"""Observations: notebooks run through nbval in sandboxed kernels; what they did comes back.
+"""Run batches of notebooks with nbval in sandboxed kernels and observe what their cells do.
 
-Nothing here knows a right value.
+No expected values are known here.
 """
 
 import json
@@ -26,106 +26,109 @@ from lecture_grader.sandbox.choose import Limits, choose
 __all__ = ["Conditions", "Stopping", "observe", "stop", "warm_kernels"]
 
 START_SECONDS = 240.0  # for pytest and the libraries of its kernels
-GRACE_SECONDS = 4.0  # after the end of a notebook's wall time; then its process is ended from here
-SAID = "said.txt"  # what pytest printed, no word of it a student's
+GRACE_SECONDS = 4.0  # between the end of a notebook's wall time and the kill of pytest
+LOG = "pytest.log"  # output of pytest; it contains no text of a student
 INI = "[pytest]\nfilterwarnings = ignore\n"
 
 
 class Stopping(Exception):
-    """The whole run is being stopped."""
+    """All runs of this process are being stopped."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which a notebook runs: the sandbox level and the limits of its box."""
+    """The conditions of a run: the sandbox level, limits and packages of its kernel."""
 
     sandbox: str
     limits: Limits
-    packages: tuple[str, ...] = ()  # names of packages that are shown in the box
-    preload: tuple[str, ...] = ()  # modules that its kernel has imported before it starts
-    environment: tuple[tuple[str, str], ...] = ()  # variables of its kernel, with their values
+    packages: tuple[str, ...] = ()  # names of packages that are visible in the box
+    preload: tuple[str, ...] = ()  # modules that are imported before the fork
+    environment: tuple[tuple[str, str], ...] = ()  # (variable, value)
 
     def forkserver(self) -> ForkServer:
-        """A new process that forks kernels under these conditions."""
+        """Start a forkserver of kernels with these conditions."""
         sandbox = choose(self.sandbox, self.packages)
         return ForkServer(sandbox, self.limits, self.preload, self.environment)
 
 
 def observe(notebooks: Sequence[Notebook], conditions: Conditions) -> Iterator[Observation]:
-    """Runs a batch of notebooks in one pytest process, whose kernels a forkserver forks.
+    """Runs a batch of notebooks in one pytest process with kernels from a forkserver.
 
-    A notebook that ends that process is run once more, alone and after the others. If it ends it
-    again, or if its time is over and the process has to be ended from here, it is reported as far
-    as it came.
+    A notebook that crashes pytest is run once more, alone and after the others. If it crashes
+    pytest again, or if pytest is killed after its wall time, the observation holds the cells that
+    were reported until then.
 
     Args:
-        notebooks: What to run; each in a kernel of its own.
+        notebooks: The notebooks to run, each in a kernel of its own.
         conditions: Sandbox and limits.
 
     Yields:
         One observation for each notebook.
 
     Raises:
-        RuntimeError: At the end, if a notebook failed for reasons that are not its own.
+        RuntimeError: After the last notebook, if the grader itself failed on one.
         Stopping: After :func:`stop`.
     """
-    left, again = list(notebooks), list[Notebook]()
+    pending, retries = list(notebooks), list[Notebook]()
     failed = 0
-    while left or again:
-        batch = left or again[:1]
+    while pending or retries:
+        batch = pending or retries[:1]
         with (
             tempfile.TemporaryDirectory(prefix="lv-batch-") as name,
-            _forkservers.one(conditions) as z,
+            _forkservers.lease(conditions) as forkserver,
         ):
-            run = _Run(Path(name), batch, z)
+            run = _Run(Path(name), batch, forkserver)
             for observation in run:
                 failed += bool(observation.failure)
                 yield observation
-            if run.ended or failed:  # kernels may be left over, or the forkserver be what failed
-                z.close()
+            if run.ended or failed:  # it may have leftover kernels, or have failed itself
+                forkserver.close()
         if run.ended and not run.done and not run.running:
-            raise RuntimeError(f"no notebook could be begun: {run.ended}, {run.said}")
+            raise RuntimeError(f"no notebook could be started: {run.ended}, {run.log}")
         unfinished = batch[run.done : run.done + run.running]
-        if unfinished and left and run.ended == "crashed":
-            again += unfinished
+        if unfinished and pending and run.ended == "crashed":
+            retries += unfinished
         elif unfinished:
             yield run.unfinished()
-        left, again = (batch[run.done + run.running :], again) if left else ([], again[1:])
+        if pending:
+            pending = batch[run.done + run.running :]
+        else:
+            retries = retries[1:]
     if failed:
-        raise RuntimeError(f"{failed} of {len(notebooks)} notebooks did not run to their end")
+        raise RuntimeError(f"{failed} of {len(notebooks)} notebooks did not run to the end")
 
 
 class _Run:
-    """One pytest process over a folder of notebooks; iterating gives those that came to their end.
+    """One pytest process over a folder of notebooks; iterates over those that are finished.
 
     Attributes:
-        done: How many did.
-        running: Whether one had begun when the process ended.
-        ended: Why the process ended before the last one, "" if it did not.
-        said: The end of what it printed then.
+        done: The number of finished notebooks.
+        running: Whether a notebook was running when the process exited.
+        ended: Why the process exited early: "timeout" or "crashed"; "" if it did not.
+        log: The end of its output in this case.
     """
 
     def __init__(self, folder: Path, notebooks: Sequence[Notebook], forkserver: ForkServer):
-        for place, notebook in enumerate(notebooks):
-            _write(folder / f"{place:06d}" / "notebook.ipynb", notebook)
+        for position, notebook in enumerate(notebooks):
+            _write(folder / f"{position:06d}" / "notebook.ipynb", notebook)
         (folder / "pytest.ini").write_text(INI, encoding="utf8")
         self.folder, self.notebooks, self.forkserver = folder, notebooks, forkserver
-        self.done, self.running, self.ended, self.said = 0, False, "", ""
+        self.done, self.running, self.ended, self.log = 0, False, "", ""
         self.cells: list[CellRun] = []
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
 
     def __iter__(self) -> Iterator[Observation]:
         with _process(self.folder, self.forkserver) as lines:
-            until = time.monotonic() + START_SECONDS
+            deadline = time.monotonic() + START_SECONDS
             while self.done < len(self.notebooks):
-                line = lines.next(until)
+                line = lines.next(deadline)
                 if line is None:
-                    self.ended = "timeout" if time.monotonic() >= until else "crashed"
-                    self.said = (self.folder / SAID).read_text(errors="replace")[-300:].strip()
+                    self.ended = "timeout" if time.monotonic() >= deadline else "crashed"
+                    self.log = (self.folder / LOG).read_text(errors="replace")[-300:].strip()
                     return
                 if isinstance(line, Begin):
-                    self.begun, self.running, self.cells = time.monotonic(), True, []
-                    until = self.begun + self.notebooks[self.done].wall + GRACE_SECONDS
+                    self.started, self.running, self.cells = time.monotonic(), True, []
+                    deadline = self.started + self.notebooks[self.done].wall + GRACE_SECONDS
                 elif isinstance(line, CellRun):
                     self.cells.append(line)
                 else:
@@ -133,12 +136,12 @@ class _Run:
                     yield self._observation(self.done - 1, "")
 
     def unfinished(self) -> Observation:
-        """The notebook that ran when the process ended."""
+        """The notebook that was running when the process exited."""
         return self._observation(self.done, self.ended)
 
-    def _observation(self, place: int, ended: str) -> Observation:
-        seconds = time.monotonic() - self.begun
-        return Observation(self.notebooks[place].key, tuple(self.cells), seconds, ended)
+    def _observation(self, position: int, ended: str) -> Observation:
+        seconds = time.monotonic() - self.started
+        return Observation(self.notebooks[position].key, tuple(self.cells), seconds, ended)
 
 
 def _write(path: Path, notebook: Notebook) -> None:
@@ -166,23 +169,23 @@ def _write(path: Path, notebook: Notebook) -> None:
 
 
 class _Lines:
-    """What a process writes, line by line, for as long as one is ready to wait."""
+    """The lines that a process writes to a pipe, read with a deadline."""
 
     def __init__(self, descriptor: int):
-        self.descriptor, self.text = descriptor, b""
+        self.descriptor, self.buffer = descriptor, b""
         self.poll = select.poll()
         self.poll.register(descriptor, select.POLLIN)
 
-    def next(self, until: float) -> Begin | CellRun | End | None:
-        """The next line; None if the process ended, or `until` has come."""
-        while b"\n" not in self.text:
-            if not self.poll.poll(max(until - time.monotonic(), 0) * 1000):
+    def next(self, deadline: float) -> Begin | CellRun | End | None:
+        """The next line; None at the deadline or if the process has exited."""
+        while b"\n" not in self.buffer:
+            if not self.poll.poll(max(deadline - time.monotonic(), 0) * 1000):
                 return None
-            more = os.read(self.descriptor, 1 << 16)
-            if not more:
+            chunk = os.read(self.descriptor, 1 << 16)
+            if not chunk:
                 return None
-            self.text += more
-        line, _, self.text = self.text.partition(b"\n")
+            self.buffer += chunk
+        line, _, self.buffer = self.buffer.partition(b"\n")
         return read_report(line)
 
 
@@ -191,7 +194,7 @@ _stopped = threading.Event()
 
 
 def stop() -> None:
-    """Ends all runs of this process for good; their :func:`observe` raises Stopping."""
+    """Stops all runs of this process, also later ones; their :func:`observe` raises Stopping."""
     _stopped.set()
     for process in list(_running):
         process.kill()
@@ -199,7 +202,7 @@ def stop() -> None:
 
 @contextmanager
 def _process(folder: Path, forkserver: ForkServer) -> Iterator[_Lines]:
-    """A pytest process over a folder of notebooks, and what it reports."""
+    """Runs pytest over a folder of notebooks; gives the lines that it reports."""
     reader, writer = os.pipe()
     command = [
         sys.executable, "-I", "-m", "pytest", str(folder),
@@ -212,28 +215,28 @@ def _process(folder: Path, forkserver: ForkServer) -> Iterator[_Lines]:
         "PATH": os.environ.get("PATH", os.defpath),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "TMPDIR": str(folder),  # boxes go there, and with it, whatever happens to this process
+        "TMPDIR": str(folder),  # so that the homes of boxes are deleted with the folder
     }
-    with (folder / SAID).open("wb") as said:
+    with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             command,
             pass_fds=(forkserver.fileno(), writer),
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=log,
             stderr=subprocess.STDOUT,
         )
     os.close(writer)
     try:
-        with _watched(process):
+        with _killed_at_exit(process):
             yield _Lines(reader)
     finally:
         os.close(reader)
 
 
 @contextmanager
-def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Has a process ended at the end, or by :func:`stop` from another thread."""
+def _killed_at_exit(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kills a process at the end, or earlier by :func:`stop` from another thread."""
     _running.add(process)
     try:
         if _stopped.is_set():
@@ -251,20 +254,20 @@ def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 class _ForkServers:
-    """Those that wait for work: to import torch takes longer than to grade a notebook."""
+    """A pool of forkservers, because importing torch takes longer than grading a notebook."""
 
     def __init__(self) -> None:
         self.idle: list[tuple[Conditions, ForkServer]] = []
         self.lock = threading.Lock()
 
     @contextmanager
-    def one(self, conditions: Conditions) -> Iterator[ForkServer]:
-        """A forkserver for one user at a time; it goes back when all went well."""
+    def lease(self, conditions: Conditions) -> Iterator[ForkServer]:
+        """Lends a forkserver; it returns to the pool unless there was an exception."""
         with self.lock:
-            fitting = [pair for pair in self.idle if pair[0] == conditions]
-            if fitting:
-                self.idle.remove(fitting[0])
-        forkserver = fitting[0][1] if fitting else conditions.forkserver()
+            matching = [pair for pair in self.idle if pair[0] == conditions]
+            if matching:
+                self.idle.remove(matching[0])
+        forkserver = matching[0][1] if matching else conditions.forkserver()
         try:
             yield forkserver
         except BaseException:
@@ -285,7 +288,7 @@ _forkservers = _ForkServers()
 
 @contextmanager
 def warm_kernels(conditions: Conditions, number: int) -> Iterator[None]:
-    """Has forkservers import their libraries while something else goes on; ends them afterwards."""
+    """Starts forkservers, which import their libraries in the background; stops them at the end."""
     _stopped.clear()
     _forkservers.idle += [(conditions, conditions.forkserver()) for _ in range(number)]
     try:

@@ -1,4 +1,4 @@
-"""What the cells of a run did, in words and as values. Nothing here decides about an answer."""
+"""Messages and values of the cells of a run. No verdict is made here."""
 
 import json
 import re
@@ -13,43 +13,50 @@ from lecture_grader.student.values import decode
 
 __all__ = ["CALLED", "MAX_PARTS", "failure", "parts", "remarks", "values_of"]
 
-CALL_TEXT = 200  # characters of an exception's message that are told then
-MAX_STOPPED = 4  # cells that are named as having stopped
+MAX_CALL_MESSAGE = 200  # characters of the message of an exception that a probe raised
+MAX_STOPPED = 4  # stopped cells that are listed
 LONG_NUMBER = re.compile(r"\d*\.\d{3,}(?:e[+-]?\d+)?")
-PLACE = re.compile(r"\((?:\d+\.py|<[^>]*>), line (\d+)\)")  # a cell has no file
-MAX_PARTS = 200_000  # separate values of a probe: each takes some 60 bytes here; arrays are one
+LOCATION = re.compile(r"\((?:\d+\.py|<[^>]*>), line (\d+)\)")  # a cell has no file
+MAX_PARTS = 200_000  # values of a probe, about 60 bytes each; an array counts as one
 CALLED = " (when your answer was called)"
 
 
 def failure(cell: CellRun, where: str) -> tuple[str, str]:
-    """Outcome and message of a cell that failed."""
+    """Outcome and message of a failed cell.
+
+    Args:
+        cell: The cell.
+        where: Suffix of the message; "" for a student's own cell.
+    """
     if cell.outcome != "error":
         return cell.outcome, f"{cell.message}{where}"
-    message = PLACE.sub(r"(line \1)", cell.message)
-    if where:  # what a call says may show the hidden cases
-        message = LONG_NUMBER.sub("...", message)[:CALL_TEXT]
-    no_memory = cell.error == "MemoryError" or "DefaultCPUAllocator" in cell.message
-    return "memory" if no_memory else "error", f"{cell.error}: {message}{where}"
+    message = LOCATION.sub(r"(line \1)", cell.message)
+    if where:  # the message may reveal the hidden cases
+        message = LONG_NUMBER.sub("...", message)[:MAX_CALL_MESSAGE]
+    out_of_memory = cell.error == "MemoryError" or "DefaultCPUAllocator" in cell.message
+    return "memory" if out_of_memory else "error", f"{cell.error}: {message}{where}"
 
 
 def remarks(notebook: Notebook, observation: Observation) -> tuple[str, ...]:
-    """What the student should know about the run of their own cells."""
+    """Sentences for the student about the run of their own cells: stops, files."""
     sources = {cell.id: cell.source for cell in notebook.cells if is_student(cell.id)}
     ran = {cell.id for cell in observation.cells if cell.outcome != "not run"}
-    told = [
+    sentences = [
         f"The cell that begins with {_start(sources[cell.id])} stopped: "
         f"{failure(cell, '')[1][:200]}"
         for cell in observation.cells
         if cell.id in sources and cell.id in ran and cell.outcome != "ok"
     ]
-    if len(told) > MAX_STOPPED:
-        told[MAX_STOPPED:] = [f"{len(told) - MAX_STOPPED} more cells stopped."]
-    left = [source for name, source in sources.items() if name not in ran]
-    if left:
-        first = f"beginning with {_start(left[0])}"
-        which = f"{len(left)} cells, the first {first}," if len(left) > 1 else f"The cell {first}"
-        told.append(f"{which} could not run any more.")
-    return (*told, *_files(observation.cells))
+    if len(sentences) > MAX_STOPPED:
+        sentences[MAX_STOPPED:] = [f"{len(sentences) - MAX_STOPPED} more cells stopped."]
+    skipped = [source for name, source in sources.items() if name not in ran]
+    if skipped:
+        first = f"beginning with {_start(skipped[0])}"
+        which = (
+            f"{len(skipped)} cells, the first {first}," if len(skipped) > 1 else f"The cell {first}"
+        )
+        sentences.append(f"{which} could not run any more.")
+    return (*sentences, *_files(observation.cells))
 
 
 def _start(source: str) -> str:
@@ -70,7 +77,7 @@ def _files(cells: Iterable[CellRun]) -> Iterator[str]:
 
 
 def parts(cell: CellRun) -> int:
-    """How many values a text of JSON could hold at most, found without reading it."""
+    """An upper bound of the number of values in the JSON of a probe, without parsing it."""
     return sum((cell.values or "").count(sign) for sign in "[{,")
 
 
@@ -78,7 +85,7 @@ def values_of(cell: CellRun) -> list[Any]:
     """The values that a probe displayed, one for each case.
 
     Raises:
-        ValueError, RecursionError: It displayed what no probe does.
+        ValueError, RecursionError: The output does not have the form of a probe's.
     """
     if parts(cell) > MAX_PARTS:
         raise ValueError("too many values")

@@ -1,7 +1,7 @@
-"""Observations: what the cells of a notebook did, as the process that ran them reports it.
+"""Observations: what the cells of a notebook did, reported by the pytest process that ran them.
 
-A report is one line of JSON. It comes from a process of ours, but much of what it holds a student's
-code has said: types are checked when it is read, and nothing in it is believed.
+A report is a line of JSON. Much of its content comes from students' code and is untrusted; its
+types are checked when it is parsed.
 """
 
 import json
@@ -21,14 +21,14 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Begin:
-    """A notebook begins."""
+    """A notebook starts."""
 
-    notebook: str  # the folder that it lies in
+    notebook: str  # name of its folder
 
 
 @dataclass(frozen=True)
 class End:
-    """A notebook has come to its end."""
+    """A notebook has finished."""
 
     notebook: str
 
@@ -39,10 +39,10 @@ class CellRun:
 
     id: str
     outcome: str  # one of OUTCOMES
-    error: str = ""  # name of the exception's class
+    error: str = ""  # class name of the exception
     message: str = ""  # of the exception, or why the cell was stopped
-    printed: str = ""  # to stdout and stderr; nothing for a probe
-    values: str | None = None  # JSON, of a probe that displayed some
+    printed: str = ""  # stdout and stderr; "" for a probe
+    values: str | None = None  # JSON that a probe displayed
     seconds: float = 0.0  # wall time
 
 
@@ -52,10 +52,10 @@ class Observation:
 
     Attributes:
         notebook: Its key.
-        cells: Of those that were begun, in order.
+        cells: What each cell that was started did, in order.
         seconds: Wall time.
-        ended: Why it did not run to its end: "" if it did, "timeout", or "crashed" where what it
-            sent ended the process that reads it.
+        ended: Why it did not finish: "timeout", or "crashed" if its output crashed pytest; "" if
+            it did.
     """
 
     notebook: str
@@ -64,26 +64,26 @@ class Observation:
     ended: str = ""
 
     def cell(self, identity: str) -> CellRun:
-        """What a cell did; one that was never begun was not run."""
+        """What a cell did; its outcome is "not run" if it was not started."""
         found = (cell for cell in self.cells if cell.id == identity)
         return next(found, CellRun(identity, "not run"))
 
     @property
     def failure(self) -> str:
-        """Why nothing can be concluded from it: a fault of the grading itself; "" if none."""
+        """The message of a failure of the grader itself; "" if there is none."""
         return next((c.message for c in self.cells if c.outcome == "infrastructure"), "")
 
 
-def report(what: Begin | CellRun | End) -> bytes:
-    """A report as one line."""
-    return json.dumps([type(what).__name__, asdict(what)]).encode() + b"\n"
+def report(event: Begin | CellRun | End) -> bytes:
+    """Serialize a report as one line."""
+    return json.dumps([type(event).__name__, asdict(event)]).encode() + b"\n"
 
 
 def read_report(line: bytes) -> Begin | CellRun | End:
-    """What :func:`report` wrote.
+    """Parse the output of :func:`report`.
 
     Raises:
-        ReportError: It is anything else.
+        ReportError: The line is anything else.
     """
     kinds: dict[str, type[Begin | CellRun | End]] = {
         kind.__name__: kind for kind in (Begin, CellRun, End)
@@ -92,9 +92,9 @@ def read_report(line: bytes) -> Begin | CellRun | End:
         name, fields = json.loads(line)
         found = kinds[name](**fields)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ReportError(f"a line that is no report: {error!r}") from error
+        raise ReportError(f"a line is not a report: {error!r}") from error
     if not all(_fits(key, value) for key, value in asdict(found).items()):
-        raise ReportError(f"a report with a field of another type: {line[:200]!r}")
+        raise ReportError(f"a report has a field of the wrong type: {line[:200]!r}")
     return found
 
 

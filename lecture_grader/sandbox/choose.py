@@ -1,10 +1,10 @@
-"""Which sandbox to grade in: the strongest that this machine was seen to hold, or none at all.
+"""Choose a sandbox: the strongest level that passes the escape tests on this machine.
 
 ======================  ===================================================================
 ``namespaces``          mount, PID, network and user namespaces; Landlock, rlimits, seccomp
 ``bubblewrap``          the same through ``bwrap``, for machines that allow only it; slower
-``landlock``            the host's files and processes, most of them out of reach; rlimits
-``none``                rlimits only: for code that is trusted
+``landlock``            Landlock, rlimits, seccomp; files and processes are the host's
+``none``                rlimits only: for trusted code
 ======================  ===================================================================
 """
 
@@ -17,64 +17,71 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from lecture_grader.course import package_places
+from lecture_grader.course import package_paths
 from lecture_grader.sandbox import linux, seccomp
 from lecture_grader.sandbox.confine import LEVELS, Box, Limits, SandboxError
-from lecture_grader.sandbox.escape_test import promised
+from lecture_grader.sandbox.escape_test import is_promised
 
 __all__ = ["Limits", "Sandbox", "SandboxError", "choose", "measure_escapes"]
 
-PATIENCE = 90.0  # seconds for all attempts
+TIMEOUT = 90.0  # seconds for all attempts
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A level that held, and what it is made of on this machine."""
+    """A sandbox level that passed its escape tests, and the mechanisms behind it here."""
 
     level: str
     description: str  # such as "namespaces+landlock7+seccomp+rlimits+uid"
-    packages: tuple[str, ...] = ()  # folders and files of packages that are shown in it
+    packages: tuple[str, ...] = ()  # paths of the packages that are bind-mounted into it
 
     def box(self, limits: Limits) -> Box:
-        """A box in it."""
+        """A box of this level with these limits."""
         return Box(self.level, limits, packages=self.packages)
 
 
 @cache
 def choose(level: str = "auto", packages: tuple[str, ...] = ()) -> Sandbox:
-    """The sandbox of that level, after every way out it promises to close was tried in it.
+    """Return the sandbox of a level after its escape tests have passed.
 
     Args:
         level: "namespaces", "bubblewrap", "landlock" or "none"; "auto" takes the first of the
-            first two that holds, and never less.
-        packages: Names of the packages of a course, which are shown in it.
+            first two that passes, and never a weaker one.
+        packages: Names of the packages of a course, which are visible in the sandbox.
 
     Raises:
-        SandboxError: If the level does not hold here.
+        SandboxError: If an escape test of the level succeeds here.
         ValueError: If there is no such level.
     """
     if level not in ("auto", *LEVELS):
         raise ValueError(f"a sandbox is one of auto, {', '.join(LEVELS)}; got {level!r}.")
-    failures, places = [], tuple(package_places(packages))
-    for each in ("namespaces", "bubblewrap") if level == "auto" else (level,):
+    failures, paths = [], tuple(package_paths(packages))
+    for candidate in ("namespaces", "bubblewrap") if level == "auto" else (level,):
         try:
-            results = measure_escapes(each, places)
+            results = measure_escapes(candidate, paths)
         except SandboxError as error:
-            failures.append(f"{each}: {error}")
+            failures.append(f"{candidate}: {error}")
             continue
-        through = [name for name, got in results.items() if got and promised(each, name)]
-        if not through:
-            return Sandbox(each, _describe(each), places)
-        failures.append(f"{each}: a program in it could {', '.join(through)}")
+        escaped = [name for name, gain in results.items() if gain and is_promised(candidate, name)]
+        if not escaped:
+            return Sandbox(candidate, _describe(candidate), paths)
+        failures.append(f"{candidate}: a program in it could {', '.join(escaped)}")
     raise SandboxError(
-        "students' code runs only in a working sandbox, and none was found to hold on this "
-        f"machine ({'; '.join(failures)}). Allow unprivileged user namespaces, install bubblewrap, "
+        "students' code runs only in a working sandbox, and none works on this machine "
+        f"({'; '.join(failures)}). Allow unprivileged user namespaces, install bubblewrap, "
         "grade in a virtual machine, or ask for a weaker level: landlock, or none."
     )
 
 
 def measure_escapes(level: str, packages: Sequence[str]) -> dict[str, str]:
-    """Try every way out of a box of this level; what each attempt got, nothing if it failed.
+    """Run every escape test in a box of this level.
+
+    Args:
+        level: As for :func:`choose`.
+        packages: Absolute paths of the packages that are visible in the box.
+
+    Returns:
+        What each attempt obtained, by its name; "" where it failed.
 
     Raises:
         SandboxError: If the box cannot be entered.
@@ -83,24 +90,24 @@ def measure_escapes(level: str, packages: Sequence[str]) -> dict[str, str]:
         raise SandboxError(f"sandboxes need Linux; this is {sys.platform}")
     if level == "bubblewrap" and not shutil.which("bwrap"):
         raise SandboxError("there is no program bwrap")
-    # A process of its own: it forks, and this one may have threads.
+    # In a separate process: the test forks, and this process may have threads.
     python = [sys.executable, "-s", "-P", "-B", "-m", "lecture_grader.sandbox.escape_test", level]
     python += packages
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     try:
         done = subprocess.run(
-            python, env=environment, cwd="/", capture_output=True, timeout=PATIENCE, check=False
+            python, env=environment, cwd="/", capture_output=True, timeout=TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise SandboxError(f"the ways out were not tried within {PATIENCE:.0f} s") from error
+        raise SandboxError(f"the escape tests did not finish within {TIMEOUT:.0f} s") from error
     try:
-        told = json.loads(done.stdout)
+        report = json.loads(done.stdout)
     except ValueError as error:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise SandboxError(f"trying the ways out failed: {last or error}") from error
-    if told["error"]:
-        raise SandboxError(told["error"])
-    results: dict[str, str] = told["results"]
+        raise SandboxError(f"the escape tests failed to run: {last or error}") from error
+    if report["error"]:
+        raise SandboxError(report["error"])
+    results: dict[str, str] = report["results"]
     return results
 
 

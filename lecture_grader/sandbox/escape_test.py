@@ -1,7 +1,7 @@
-"""Ways out of a box, tried in a real one before any student's code is let in.
+"""Escape tests: attempts to break out of a real box, made before students' code runs in one.
 
-``python -m lecture_grader.sandbox.escape_test LEVEL`` builds a box with bait around it, lets a
-program try every way out that the level promises to close, and prints what got through as JSON.
+``python -m lecture_grader.sandbox.escape_test LEVEL`` builds a box, puts bait outside of it, runs
+a program in it that makes every attempt, and prints what each one obtained as JSON.
 """
 
 import json
@@ -19,19 +19,19 @@ from typing import Any
 from lecture_grader.sandbox import linux, mounts, seccomp
 from lecture_grader.sandbox.confine import Box, SandboxError
 from lecture_grader.sandbox.escapes import ATTEMPTS, LIMITS, Bait
-from lecture_grader.sandbox.start import enter_and_tell, start, with_home
+from lecture_grader.sandbox.start import enter_and_report, private_home, start
 
-__all__ = ["measure", "promised", "try_all"]
+__all__ = ["is_promised", "measure", "try_all"]
 
-PATIENCE = 20.0  # seconds for an answer from the box
-MAX_BAIT = 1 << 17  # bytes
+TIMEOUT = 20.0  # seconds for the program in the box
+MAX_MESSAGE = 1 << 17  # bytes, either way
 
 
-def promised(level: str, attempt: str) -> bool:
-    """Whether `level` promises, on this machine, that `attempt` fails."""
+def is_promised(level: str, attempt: str) -> bool:
+    """Whether `level` guarantees on this machine that `attempt` fails."""
     abi = linux.landlock_abi()
     if attempt == "start too many processes":
-        return level != "none" or os.geteuid() != 0  # Linux does not count root's
+        return level != "none" or os.geteuid() != 0  # root is exempt from RLIMIT_NPROC
     if attempt in ("write a large file", "take memory", "raise limits"):
         return True
     if level == "none":
@@ -47,9 +47,13 @@ def promised(level: str, attempt: str) -> bool:
 
 
 def try_all(descriptor: int) -> None:
-    """In the box: hear over a socket what to try, and say what each attempt got."""
+    """In the box: receive the bait over a socket, make every attempt, send what each obtained.
+
+    Args:
+        descriptor: The box's end of the socket, which is closed at the end.
+    """
     with socket.socket(fileno=descriptor) as outside:
-        bait = json.loads(outside.recv(MAX_BAIT))
+        bait = json.loads(outside.recv(MAX_MESSAGE))
         outside.sendall(json.dumps(_results(bait)).encode())
 
 
@@ -66,22 +70,25 @@ def _results(bait: Bait) -> dict[str, str]:
 
 
 def measure(level: str, packages: Sequence[str]) -> dict[str, str]:
-    """What each attempt got out of a box of this level: nothing where it failed.
+    """Run the escape tests in a box of this level.
 
     Args:
         level: As for :func:`~lecture_grader.sandbox.choose.choose`.
-        packages: Folders and files of packages that are shown in it.
+        packages: Absolute paths of the packages that are visible in the box.
+
+    Returns:
+        What each attempt obtained, by its name; "" where it failed.
 
     Raises:
         SandboxError: If the box cannot be entered.
-        OSError: If the program in it does not answer.
+        OSError: If the program in the box does not answer.
     """
     with ExitStack() as stack:
         outside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lv-")))
-        # Unix sockets are bound to paths of at most 107 bytes; the temporary folder may have more.
+        # A Unix socket's path has at most 107 bytes; that of the temporary folder may be longer.
         here = os.open(outside, os.O_PATH)
         stack.callback(os.close, here)
-        box = stack.enter_context(with_home(Box(level, LIMITS, packages=tuple(packages))))
+        box = stack.enter_context(private_home(Box(level, LIMITS, packages=tuple(packages))))
         neighbor = outside / "neighbor" / "answer"
         neighbor.parent.mkdir(mode=0o700)
         neighbor.write_text("another student's answer")
@@ -100,13 +107,13 @@ def measure(level: str, packages: Sequence[str]) -> dict[str, str]:
             stack.enter_context(listener).bind(addresses[name])
             if name != "udp":
                 listener.listen()
-        for place in (outside, outside / "secret", outside / "socket", neighbor):
-            place.chmod(0o777)  # only the box is to be in the way
-        # All that lies beside a package, unless it is installed among other packages. Either may be
-        # reached through a link, and by another one than Python is.
-        shown = [mounts.OWN, *packages]
-        beside = {path for place in shown for path in Path(place).parent.iterdir()}
-        beside -= {*map(Path, shown)}
+        for path in (outside, outside / "secret", outside / "socket", neighbor):
+            path.chmod(0o777)  # so that only the sandbox denies access
+        # The siblings of every package, except in site-packages. Package and Python may each be
+        # reached through a different symbolic link.
+        visible = [mounts.OWN_PACKAGE, *packages]
+        siblings = {sibling for path in visible for sibling in Path(path).parent.iterdir()}
+        siblings -= {*map(Path, visible)}
         python = [os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)]
         bait = {
             "outside": str(outside), "secret": str(outside / "secret"), "neighbor": str(neighbor),
@@ -114,10 +121,10 @@ def measure(level: str, packages: Sequence[str]) -> dict[str, str]:
             "tcp": listeners["tcp"].getsockname()[1], "udp": listeners["udp"].getsockname()[1],
             "unix": str(outside / "socket"), "abstract": addresses["abstract"],
             "beside": [
-                str(path) for path in beside
+                str(path) for path in siblings
                 if not any(_related(os.path.realpath(path), prefix) for prefix in python)
             ],
-            "places": [str(outside), "/etc", "/usr", sys.prefix, *shown],
+            "places": [str(outside), "/etc", "/usr", sys.prefix, *visible],
             "mark": f"bait-{os.getpid()}",
         }  # fmt: skip
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -127,39 +134,40 @@ def measure(level: str, packages: Sequence[str]) -> dict[str, str]:
         with theirs:
             started = start(box, partial(try_all, theirs.fileno()), command, [theirs.fileno()])
         try:
-            ours.settimeout(PATIENCE)
+            ours.settimeout(TIMEOUT)
             ours.sendall(json.dumps(bait).encode())
-            said = ours.recv(MAX_BAIT)
-            if not said:
-                raise SandboxError("a program that entered the box ended at once")
-            results: dict[str, str] = json.loads(said)
-            written = [place for place in bait["places"] if Path(place, bait["mark"]).exists()]
+            answer = ours.recv(MAX_MESSAGE)
+            if not answer:
+                raise SandboxError("the program exited as soon as it had entered the box")
+            results: dict[str, str] = json.loads(answer)
+            written = [folder for folder in bait["places"] if Path(folder, bait["mark"]).exists()]
             return results | {"write outside": ", ".join(written)}
         finally:
             with suppress(ProcessLookupError):
                 os.kill(started.pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(started.waited, 0)
-            for place in bait["places"]:
-                Path(place, bait["mark"]).unlink(missing_ok=True)
+            for folder in bait["places"]:
+                Path(folder, bait["mark"]).unlink(missing_ok=True)
 
 
 def _related(one: str, other: str) -> bool:
+    """Whether one path is, contains or is inside the other."""
     return (one + "/").startswith(other + "/") or (other + "/").startswith(one + "/")
 
 
 def main(arguments: list[str]) -> None:
-    """Measure a level, or be the program in the box that bubblewrap has made."""
+    """Test a level, or run as the program inside the box that bubblewrap made."""
     if arguments[0] == "--inside":
         descriptor = int(arguments[1])
-        enter_and_tell(int(arguments[2]), arguments[3], int(arguments[4]), keep=[descriptor])
+        enter_and_report(int(arguments[2]), arguments[3], int(arguments[4]), keep=[descriptor])
         try_all(descriptor)
         return
     try:
-        told = {"error": "", "results": measure(arguments[0], arguments[1:])}
+        report = {"error": "", "results": measure(arguments[0], arguments[1:])}
     except (SandboxError, OSError, ValueError) as error:
-        told = {"error": str(error), "results": {}}
-    print(json.dumps(told))
+        report = {"error": str(error), "results": {}}
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

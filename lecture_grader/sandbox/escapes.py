@@ -1,4 +1,4 @@
-"""Ways out of a box, and past its limits: what a program in it may try, one function each."""
+"""Attempts to escape from a box or to exceed its limits, one function each."""
 
 import os
 import resource
@@ -15,25 +15,25 @@ from lecture_grader.sandbox.confine import STACKS_MB, Limits
 __all__ = ["ATTEMPTS", "LIMITS", "Bait"]
 
 LIMITS = Limits(cpu_s=20, memory_mb=128, processes=64, open_files=64, file_mb=2, disk_mb=4)
-MOST_FILES = 1_000  # in all
-FORKS = 200  # tries: few enough to be harmless where no limit holds
+MANY_FILES = 1_000  # more than the inodes of a box
+FORKS = 200  # attempts: harmless where no rlimit applies
 
 Bait = dict[str, Any]
 ATTEMPTS: dict[str, Callable[[Bait], object]] = {}
 
 
 def _attempt(function: Callable[[Bait], object]) -> Callable[[Bait], object]:
-    """An attempt held if it raises OSError or MemoryError, or returns nothing."""
+    """Register an attempt. It failed if it raises OSError or MemoryError, or returns nothing."""
     ATTEMPTS[function.__name__.removeprefix("_").replace("_", " ")] = function
     return function
 
 
 @_attempt
 def _write_outside(bait: Bait) -> object:
-    # What this got is looked for from outside: a box may have a folder of its own by such a name.
-    for place in bait["places"]:
+    # The result is checked from outside: the box may have its own directory at the same path.
+    for folder in bait["places"]:
         with suppress(OSError):
-            Path(place, bait["mark"]).write_text("")
+            Path(folder, bait["mark"]).write_text("")
     return None
 
 
@@ -56,11 +56,11 @@ def _read_another_box(bait: Bait) -> object:
 
 @_attempt
 def _read_beside_the_package(bait: Bait) -> object:
-    got = []
-    for place in bait["beside"]:
+    contents = []
+    for path in bait["beside"]:
         with suppress(OSError):
-            got.append(os.listdir(place) if os.path.isdir(place) else Path(place).read_bytes())
-    return got
+            contents.append(os.listdir(path) if os.path.isdir(path) else Path(path).read_bytes())
+    return contents
 
 
 @_attempt
@@ -108,15 +108,15 @@ def _read_the_grader(bait: Bait) -> object:
 
 @_attempt
 def _become_root(bait: Bait) -> object:
-    held = [
+    privileges = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()
         if line.startswith(("CapEff", "CapPrm")) and int(line.split()[1], 16)
     ]
     with suppress(OSError):
         os.setresuid(0, 0, 0)
-        held.append(f"user 0 after user {os.getuid()}")
-    return held
+        privileges.append(f"user 0 after user {os.getuid()}")
+    return privileges
 
 
 @_attempt
@@ -146,9 +146,9 @@ def _start_too_many_processes(bait: Bait) -> object:
     os.close(read)
     for child in children:
         os.waitpid(child, 0)
-    # Where the user has other processes too, some of those may end meanwhile.
-    most = LIMITS.processes if bait["own files"] else FORKS - 1
-    return len(children) if len(children) > most else None
+    # Other processes of the same user count as well, and some may end meanwhile.
+    limit = LIMITS.processes if bait["own files"] else FORKS - 1
+    return len(children) if len(children) > limit else None
 
 
 @_attempt
@@ -172,16 +172,16 @@ def _fill_the_disk(bait: Bait) -> object:
 @_attempt
 def _make_too_many_files(bait: Bait) -> object:
     made = []
-    places = [bait["home"], "/dev/shm"] if bait["own files"] else [bait["home"]]
-    for place in places:
+    folders = [bait["home"], "/dev/shm"] if bait["own files"] else [bait["home"]]
+    for folder in folders:
         with suppress(OSError):
-            for number in range(MOST_FILES):
-                made.append(Path(place, f"{bait['mark']}-{number}"))
+            for number in range(MANY_FILES):
+                made.append(Path(folder, f"{bait['mark']}-{number}"))
                 os.mknod(made[-1], stat.S_IFSOCK | 0o600)
-    got = sum(path.exists() for path in made)
+    count = sum(path.exists() for path in made)
     for path in made:
         path.unlink(missing_ok=True)
-    return got if got >= MOST_FILES else None
+    return count if count >= MANY_FILES else None
 
 
 @_attempt
@@ -191,9 +191,9 @@ def _take_memory(bait: Bait) -> object:
 
 @_attempt
 def _raise_limits(bait: Bait) -> object:
-    got = []
-    for which in (resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_NOFILE):
+    raised = []
+    for number in (resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_NOFILE):
         with suppress(OSError, ValueError):
-            resource.setrlimit(which, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            got.append(which)
-    return got
+            resource.setrlimit(number, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            raised.append(number)
+    return raised

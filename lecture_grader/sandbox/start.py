@@ -1,8 +1,8 @@
-"""Starting a program in a box.
+"""Start a program in a box.
 
-:func:`start` forks a process that enters the box without ``exec``, so that what its parent has
-imported stays warm, and only then runs the program it was given. Whatever fails on the way ends the
-process: no program runs unboxed.
+:func:`start` forks a process that enters the box without ``exec``, so that it keeps the modules
+that its parent has imported, and then runs a program. The process exits on any error while it
+enters, so no program runs outside of a box.
 """
 
 import json
@@ -23,15 +23,15 @@ from typing import Any
 from lecture_grader.sandbox import linux, mounts
 from lecture_grader.sandbox.confine import INNER_ID, Box, SandboxError, enter
 
-__all__ = ["Started", "enter_and_tell", "prepare", "reap", "start", "with_home"]
+__all__ = ["Started", "enter_and_report", "prepare", "private_home", "reap", "start"]
 
-FIRST_SPARE_ID = 1_900_000_000  # above the ranges that distributions hand out
-PATIENCE = 60.0  # seconds for one step of entering; bubblewrap's imports everything in it
+FIRST_UNUSED_ID = 1_900_000_000  # above the uid ranges that distributions assign
+TIMEOUT = 60.0  # seconds for one step of entering; under bubblewrap it includes all imports
 
 
 @contextmanager
-def with_home(box: Box) -> Iterator[Box]:
-    """A box with a private home, which is made and removed where its files are the host's."""
+def private_home(box: Box) -> Iterator[Box]:
+    """Give a box a private home on the host, if it has no tmpfs of its own; removed at the end."""
     if box.has_own_files:
         yield box
         return
@@ -39,11 +39,11 @@ def with_home(box: Box) -> Iterator[Box]:
     try:
         yield replace(box, home=home)
     finally:
-        for folder, folders, _ in os.walk(home):  # what a program has closed is removed as well
-            for place in (os.path.join(folder, name) for name in folders):
+        for folder, folders, _ in os.walk(home):  # a program may have taken away permissions
+            for path in (os.path.join(folder, name) for name in folders):
                 with suppress(OSError):
-                    if not os.path.islink(place):
-                        os.chmod(place, 0o700)
+                    if not os.path.islink(path):
+                        os.chmod(path, 0o700)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -55,30 +55,32 @@ def start(
 ) -> "Started":
     """Fork a process that enters `box` and then runs `program`.
 
-    The caller becomes the reaper of all that the box leaves behind. It must have one thread, and
-    cannot start a second box: it may have left its user namespace for that of the first.
+    The caller becomes the subreaper of the box's processes. It must be single-threaded and cannot
+    start a second box, because it may have moved into the user namespace of the first.
 
     Args:
-        box: Where to.
-        program: Called in the box, in a copy of this process.
-        command: For the level "bubblewrap", which starts Python anew: its arguments after
-            ``python``; it must call :func:`enter_and_tell` with what is appended to them.
-        keep: Descriptors that the program finds open under the same numbers.
+        box: The box to enter.
+        program: Called in the box, in a fork of this process.
+        command: For the level "bubblewrap", which starts a new Python: its arguments. The
+            program must pass the arguments that are appended to :func:`enter_and_report`.
+        keep: File descriptors that stay open in the program.
 
     Raises:
-        SandboxError: If entering fails; nothing is left running then.
+        SandboxError: If the box cannot be entered; no process is left running.
     """
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    user = None if box.level == "none" else _spare_id(os.getpid())
+    user = None if box.level == "none" else _unused_id(os.getpid())
     try:
         if not box.has_own_files:
             os.chmod(box.home, 0o700)
             if user is not None:
                 os.chown(box.home, user, user)
     except OSError as error:
-        raise SandboxError(f"a home is a private folder of its own: {error!r}") from error
+        raise SandboxError(
+            f"the home of a box must be a directory of the caller's own: {error!r}"
+        ) from error
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(PATIENCE)
+    ours.settimeout(TIMEOUT)
     started = Started(0, 0)
     try:
         if box.level == "namespaces":
@@ -91,7 +93,9 @@ def start(
         ours.send(b"go")
         answer = ours.recv(4096)
         if answer != b"ready":
-            raise SandboxError(answer.decode(errors="replace") or "the process ended on its way in")
+            raise SandboxError(
+                answer.decode(errors="replace") or "the process exited while it entered"
+            )
     except (OSError, ValueError, SandboxError) as error:
         for pid in {started.pid, started.waited} - {0}:
             os.kill(pid, signal.SIGKILL)
@@ -105,14 +109,14 @@ def start(
 
 @dataclass
 class Started:
-    """A program in its box."""
+    """A program that runs in a box."""
 
-    pid: int  # of the program, as seen from here
-    waited: int  # the child of this process that ends with it, the same or its parent
+    pid: int  # of the program, in the caller's PID namespace
+    waited: int  # pid of the child to wait for: the program itself, or bwrap
 
 
 def reap() -> None:
-    """Wait for whatever has ended among the children of this process."""
+    """Reap the children of this process that have exited."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -121,7 +125,7 @@ def reap() -> None:
 
 
 def _fork(function: Callable[..., Any], *arguments: Any) -> int:
-    """Fork, call `function` in the child and end it there, whatever happens."""
+    """Fork and call `function` in the child, which exits afterwards, also on an exception."""
     child = os.fork()
     if child:
         return child
@@ -141,30 +145,33 @@ def _start_in_namespaces(
     keep: Sequence[int],
     started: Started,
 ) -> None:
-    """Leave for new namespaces and fork there: new process numbers hold for the children only.
+    """Unshare the user and PID namespaces and fork: a new PID namespace applies to children only.
 
-    This process stays outside of the box, but becomes the root, or the user, of its user namespace.
+    This process stays outside of the box, but its uid is that of root, or of the box's user, in
+    the user namespace.
     """
     mapper = prepare()
     linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWPID)
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, its:
+    ours, mappers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, mappers:
         request = json.dumps([os.getpid(), user]).encode()
-        socket.send_fds(mapper, [request], [its.fileno()])
-        its.close()
+        socket.send_fds(mapper, [request], [mappers.fileno()])
+        mappers.close()
         answer = ours.recv(4096)
     if answer != b"mapped":
-        raise SandboxError(answer.decode(errors="replace") or "nobody maps the users")
+        raise SandboxError(
+            answer.decode(errors="replace") or "the process that writes uid_map has exited"
+        )
     inner = INNER_ID if user is not None else None
     started.waited = started.pid = _fork(_enter_and_run, box, program, inner, theirs, keep)
 
 
 @cache
 def prepare() -> socket.socket:
-    """Fork a process that stays outside of all boxes and says who their users are.
+    """Fork the process that writes uid_map and gid_map of the user namespaces of boxes.
 
-    Only a process outside may do so. It is forked once, best while this process is small, and ends
-    with the last process that can ask it.
+    Only a process in the parent user namespace may write them. It is forked once, best while this
+    process is small, and exits when the last process with a copy of the socket has exited.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
@@ -180,22 +187,22 @@ def prepare() -> socket.socket:
 
 
 def _map_users(control: socket.socket) -> bool:
-    """Serve one request; whether there was one."""
+    """Serve one request; False at the end of the stream."""
     request, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
     if not request:
         return False
     with socket.socket(fileno=descriptors[0]) as caller:
         try:
             pid, user = json.loads(request)
-            me, group = os.geteuid(), os.getegid()
-            maps = [(INNER_ID, me, group)]
+            uid, gid = os.geteuid(), os.getegid()
+            maps = [(INNER_ID, uid, gid)]
             if user is not None:
-                maps = [(0, me, group), (INNER_ID, user, user)]
+                maps = [(0, uid, gid), (INNER_ID, user, user)]
             else:
                 Path(f"/proc/{pid}/setgroups").write_text("deny")
-            # One write each, as Linux demands.
-            users = "\n".join(f"{inner} {uid} 1" for inner, uid, _ in maps)
-            groups = "\n".join(f"{inner} {gid} 1" for inner, _, gid in maps)
+            # Each file takes a single write(2).
+            users = "\n".join(f"{inner} {outer} 1" for inner, outer, _ in maps)
+            groups = "\n".join(f"{inner} {outer} 1" for inner, _, outer in maps)
             Path(f"/proc/{pid}/uid_map").write_text(users)
             Path(f"/proc/{pid}/gid_map").write_text(groups)
             answer = "mapped"
@@ -215,21 +222,21 @@ def _start_in_bubblewrap(
     started: Started,
 ) -> None:
     read, write = os.pipe()
-    # Before the binds: Python's environment may itself lie below /tmp.
+    # Before the bind mounts: Python's environment may itself be below /tmp.
     binds = ["--size", str(box.limits.disk_mb << 20), "--tmpfs", "/tmp"]
-    for place in mounts.places(box.packages):
-        for parent in reversed(Path(place).parents[:-1]):  # bubblewrap makes them private
+    for path in mounts.visible_paths(box.packages):
+        for parent in reversed(Path(path).parents[:-1]):  # bubblewrap makes them private
             binds += ["--perms", "0755", "--dir", str(parent)]
-        binds += ["--ro-bind", place, place]
-    # With its own "--dev", which has terminals, bubblewrap allows no remount to an ordinary user.
+        binds += ["--ro-bind", path, path]
+    # Not "--dev", which mounts devpts: an ordinary user could then remount nothing.
     for name in mounts.DEVICES:
         binds += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for name, target in mounts.DEVICE_LINKS.items():
         binds += ["--symlink", target, f"/dev/{name}"]
     inner = [str(theirs.fileno()), box.as_json(), str(-1 if user is None else user)]
-    needed = ["SYS_ADMIN"]  # to bound the entries of /tmp
+    needed = ["SYS_ADMIN"]  # for mounts.limit_inodes
     users: list[str] = []
-    if user is not None:  # then without a user namespace, in which that user would not exist
+    if user is not None:  # without a user namespace, in which that uid would not be mapped
         needed += ["CHOWN", "SETUID", "SETGID", "SETPCAP"]
     else:
         users = ["--unshare-user", "--uid", str(INNER_ID), "--gid", str(INNER_ID)]
@@ -238,7 +245,7 @@ def _start_in_bubblewrap(
         "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", *users,
         "--die-with-parent", "--new-session", "--as-pid-1", "--info-fd", str(write), *binds,
         "--proc", "/proc",
-        "--size", str(mounts.SHARED_MB << 20), "--tmpfs", "/dev/shm",
+        "--size", str(mounts.SHM_MB << 20), "--tmpfs", "/dev/shm",
         "--chdir", "/tmp", sys.executable, *command, *inner,
     ]  # fmt: skip
     try:
@@ -252,9 +259,16 @@ def _start_in_bubblewrap(
         os.close(read)
 
 
-def enter_and_tell(channel: int, told: str, user: int, keep: Sequence[int] = ()) -> None:
-    """Enter the box from a process that was started in its namespaces by bubblewrap."""
-    enter(Box.from_json(told), None if user < 0 else user, socket.socket(fileno=channel), keep)
+def enter_and_report(channel: int, box: str, user: int, keep: Sequence[int] = ()) -> None:
+    """Enter a box from a process that bubblewrap has started in its namespaces.
+
+    Args:
+        channel: Descriptor of the socket that receives "ready" or an error message.
+        box: From :meth:`Box.as_json`.
+        user: The uid and gid to change to; a negative one keeps those of the caller.
+        keep: Other file descriptors that stay open.
+    """
+    enter(Box.from_json(box), None if user < 0 else user, socket.socket(fileno=channel), keep)
 
 
 def _enter_and_run(
@@ -268,12 +282,12 @@ def _enter_and_run(
     program()
 
 
-def _spare_id(pid: int) -> int | None:
-    """A user and group that nobody has, one per supervisor, if this process may change to it."""
+def _unused_id(pid: int) -> int | None:
+    """An unused uid and gid for a supervisor's box; None if this process cannot change to it."""
     if os.geteuid() != 0:
         return None
     for line in Path("/proc/self/uid_map").read_text().splitlines():
         first, _, count = map(int, line.split())
-        if first <= FIRST_SPARE_ID + pid < first + count:
-            return FIRST_SPARE_ID + pid
+        if first <= FIRST_UNUSED_ID + pid < first + count:
+            return FIRST_UNUSED_ID + pid
     return None

@@ -1,6 +1,6 @@
-"""The supervisor: one process beside each box that watches its memory and reports how it ended.
+"""The supervisor: a process per box that limits the box's memory and reports its exit status.
 
-It runs no code of the box. It dies with its parent, and the box dies with it.
+It runs no code of the box. It exits with its parent, and the box is killed with it.
 """
 
 import os
@@ -14,34 +14,34 @@ from typing import Any
 from lecture_grader.sandbox.confine import Box
 from lecture_grader.sandbox.start import Started, reap, start
 
-__all__ = ["guard"]
+__all__ = ["supervise"]
 
-EVERY = 0.25  # seconds between two looks
+POLL_SECONDS = 0.25  # between two checks of memory and parent
 MB = 1 << 20
 
 
-def guard(
+def supervise(
     owner: int,
     box: Box,
     program: Callable[[], Any],
     command: list[str] | None,
-    tell: Callable[[int, int], Any],
+    on_start: Callable[[int, int], Any],
     keep: Sequence[int] = (),
     listener: int = -1,
 ) -> str:
-    """Run `program` in `box` and wait for its end.
+    """Run `program` in `box` and wait until it has exited.
 
     Args:
-        owner: The parent of this process; the box ends when it does.
-        box: Where it runs.
-        program: What runs.
+        owner: The pid of this process's parent; the box is killed when it exits.
+        box: The box to enter.
+        program: Called in the box.
         command: As for :func:`~lecture_grader.sandbox.start.start`.
-        tell: Called with the program's pid, and a pidfd of it, once it is in the box.
+        on_start: Called with the program's pid and a pidfd, once it is in the box.
         keep: As for :func:`~lecture_grader.sandbox.start.start`.
-        listener: The end of a pipe to write to; the box ends when nobody can read from the other.
+        listener: The write end of a pipe; the box is killed when its read end is closed.
 
     Returns:
-        Why it ended: "exit N", "signal N" or "memory".
+        How the program ended: "exit N", "signal N" or "memory".
 
     Raises:
         SandboxError: If the box could not be entered.
@@ -49,35 +49,43 @@ def guard(
     started = start(box, program, command, keep)
     before = _anonymous(started.pid)
     pidfd = os.pidfd_open(started.pid)
-    tell(started.pid, pidfd)
+    on_start(started.pid, pidfd)
     return watch(owner, started, pidfd, before + box.limits.memory_mb * MB, listener)
 
 
-def watch(owner: int, started: Started, pidfd: int, most: int, listener: int = -1) -> str:
-    """Wait for the end of `started`.
+def watch(owner: int, started: Started, pidfd: int, max_bytes: int, listener: int = -1) -> str:
+    """Wait until a program has exited; kill its box at the limit of memory or without an owner.
 
-    It comes from here when its processes hold more than `most` bytes, or `owner` has ended, or
-    nobody listens any more.
+    Args:
+        owner: As for :func:`supervise`.
+        started: The program.
+        pidfd: Of the program.
+        max_bytes: Anonymous and shared memory that all processes of the box may have.
+        listener: As for :func:`supervise`.
+
+    Returns:
+        As :func:`supervise`.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     if listener >= 0:
-        poll.register(listener, 0)  # an error alone is told
+        poll.register(listener, 0)  # only POLLERR is reported
     reason = ""
-    while pidfd not in (happened := dict(poll.poll(EVERY * 1000))):
-        if os.getppid() != owner or happened:
+    while pidfd not in (events := dict(poll.poll(POLL_SECONDS * 1000))):
+        if os.getppid() != owner or events:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            if happened:
+            if events:
                 poll.unregister(listener)
             continue
         family = descendants(started.waited)
-        if sum(map(_anonymous, family)) > most and sum(map(_share, family)) > most:
+        # The second sum is exact, but slow to read.
+        if all(sum(map(size, family)) > max_bytes for size in (_anonymous, _proportional)):
             reason = "memory"
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     _, status = os.waitpid(started.waited, 0)
-    # Whatever the box left behind is now a child of this process.
-    while left := descendants(os.getpid())[1:]:
-        for pid in left:
+    # This subreaper has become the parent of all that the box left running.
+    while orphans := descendants(os.getpid())[1:]:
+        for pid in orphans:
             os.kill(pid, signal.SIGKILL)
         reap()
         time.sleep(0.001)
@@ -85,12 +93,12 @@ def watch(owner: int, started: Started, pidfd: int, most: int, listener: int = -
         return reason
     code = os.waitstatus_to_exitcode(status)
     if started.waited != started.pid and code > 128:
-        code = 128 - code  # bubblewrap tells a signal like a shell does
+        code = 128 - code  # bubblewrap encodes a signal as a shell does
     return f"exit {code}" if code >= 0 else f"signal {-code}"
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid` and all processes below it."""
+    """`pid` and the pids of all its descendants."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
@@ -106,17 +114,17 @@ def descendants(pid: int) -> list[int]:
 
 
 def _anonymous(pid: int) -> int:
-    """Bytes of a process that no file backs, those shared with others in full. Cheap."""
+    """Bytes of a process that no file backs; shared pages count in full. Fast."""
     return _sum(f"/proc/{pid}/status", ("RssAnon", "RssShmem", "VmSwap"))
 
 
-def _share(pid: int) -> int:
-    """The same with every page divided by the number of processes that share it."""
+def _proportional(pid: int) -> int:
+    """The same as proportional set size: a page counts by the number of processes that share it."""
     return _sum(f"/proc/{pid}/smaps_rollup", ("Pss_Anon", "Pss_Shmem", "SwapPss"))
 
 
 def _sum(path: str, names: Iterable[str]) -> int:
-    """Sum of the named lines, in bytes. A process that has ended holds nothing."""
+    """Sum of the named lines of a file in /proc, in bytes; 0 if the process has exited."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""The check that students run: their answer on known cases, with hints by named wrong answers.
+"""The self-check that students run: known cases, and hints for known wrong answers.
 
-What is known travels in the notebook as one line of text: the cases, the right values and the
-values that each named wrong answer gives. Grading asks the same question on other cases.
+The notebook contains the cases, the expected values and the values of each named wrong answer as
+one line of text. Grading uses other cases.
 """
 
 import base64
@@ -29,7 +29,7 @@ class KnownCases:
         self.wrong = [
             (hint, [decode(value) for value in values]) for hint, values in known["wrong"]
         ]
-        # Notebooks that were handed out before version 0.3 do not say it, and have tensors.
+        # Notebooks from before version 0.3 lack the entry and use tensors.
         self.tensors: bool = known.get("tensors", True)
         self.tolerance = {"rtol": known["rtol"], "atol": known["atol"]}
 
@@ -43,15 +43,15 @@ class KnownCases:
         atol: float,
         tensors: bool,
     ) -> str:
-        """Known cases as one line of text.
+        """Serialize known cases as one line of text.
 
         Args:
             cases: Keyword arguments of the probe, a dict for each case.
-            right: What the solution gives, a value for each case.
-            wrong: For each wrong answer its hint and its values.
+            right: The value of the solution for each case.
+            wrong: Hint and values of each wrong answer.
             rtol: Relative tolerance.
             atol: Absolute tolerance.
-            tensors: Whether the probe gets arrays as tensors.
+            tensors: Whether arrays reach the probe as tensors.
         """
         known = {
             "cases": [encode(case) for case in cases],
@@ -64,17 +64,17 @@ class KnownCases:
         return base64.b64encode(zlib.compress(json.dumps(known).encode(), 9)).decode("ascii")
 
     def look_for_mistakes(self, probe: Callable[..., Any]) -> None:
-        """Raises AssertionError with the hint of the wrong answer that an answer behaves like."""
+        """Raises AssertionError with its hint if an answer has the values of a wrong answer."""
         try:
             got = self._values(probe)
         except TypeError:
-            return  # not even numbers: the checks that follow say it better
+            return  # the checks that follow have better messages
         for hint, values in self.wrong:
             if self._agree(values, got) and not self._agree(self.right, got):
                 raise AssertionError(hint)
 
     def check(self, probe: Callable[..., Any]) -> None:
-        """Raises AssertionError with the first case on which an answer is wrong."""
+        """Raises AssertionError for the first case in which an answer is wrong."""
         for number, (case, right, got) in enumerate(
             zip(self.cases, self.right, self._values(probe), strict=True), 1
         ):

@@ -1,7 +1,7 @@
-"""Values on their way out of a student's kernel: encoded there, decoded and compared here.
+"""Serialize values in a student's kernel; deserialize and compare them in the grader.
 
-Only numbers, text, arrays and containers of them pass, as JSON: nothing that a kernel sends is
-ever unpickled or executed. An array travels as its type, shape and bytes.
+Numbers, strings, arrays and containers of them are encoded as JSON. Nothing that a kernel sends is
+ever unpickled or executed. An array is encoded by dtype, shape and bytes.
 """
 
 import base64
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-# A copy: a student's code may take built-ins away, and what is defined below finds them here.
+# A copy, because a student's code may delete built-ins that the functions below use.
 globals()["__builtins__"] = dict(vars(builtins))
 
 __all__ = ["decode", "difference", "encode", "tensor_maker", "to_kernel"]
@@ -23,15 +23,15 @@ __all__ = ["decode", "difference", "encode", "tensor_maker", "to_kernel"]
 DTYPES = (
     "<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1",
 )  # fmt: skip
-DEPTH = 8
-BITS = 8192  # of a whole number: Python reads no more than 4,300 digits
+DEPTH = 8  # of nested containers
+BITS = 8192  # of an integer: Python parses at most 4,300 digits
 
 
 def encode(value: Any, depth: int = 0) -> Any:
-    """Makes a value JSON: numbers, strings, None, tensors, arrays, and containers of them.
+    """Encodes numbers, strings, None, tensors, arrays and containers of them for JSON.
 
     Raises:
-        TypeError: The value holds something else, or is nested too deep; the message names what.
+        TypeError: The value has an unsupported type or is nested too deeply.
     """
     if depth > DEPTH:
         raise TypeError(f"values nested deeper than {DEPTH}, where numbers were expected")
@@ -41,17 +41,17 @@ def encode(value: Any, depth: int = 0) -> Any:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, list | tuple):  # also the shape of a tensor
+    if isinstance(value, list | tuple):  # torch.Size is a tuple
         return {"list": [encode(part, depth + 1) for part in value]}
     if isinstance(value, dict):
         if not all(type(key) is str for key in value):
             raise TypeError("a dict with keys that are no text, where all must be")
         return {"dict": {key: encode(part, depth + 1) for key, part in value.items()}}
     kind = type(value).__name__
-    if hasattr(value, "detach"):  # a tensor, without importing torch for those who need it not
+    if hasattr(value, "detach"):  # a tensor, without importing torch
         try:
             value = value.numpy(force=True)
-        except Exception as error:  # numpy has no such type or layout
+        except Exception as error:  # NumPy lacks the dtype or layout
             raise TypeError(f"a value of type {kind} that becomes no array: {error}") from error
     if isinstance(value, np.ndarray | np.generic):
         array = np.ascontiguousarray(value).reshape(np.shape(value))
@@ -67,10 +67,10 @@ def encode(value: Any, depth: int = 0) -> Any:
 
 
 def decode(payload: Any, depth: int = 0) -> Any:
-    """Undoes :func:`encode`, trusting nothing; tensors come back as NumPy arrays.
+    """Inverts :func:`encode` on untrusted data; tensors become NumPy arrays.
 
     Raises:
-        ValueError: The payload is not what :func:`encode` makes.
+        ValueError: The payload is not an output of :func:`encode`.
     """
     if depth > DEPTH:
         raise ValueError(f"values are nested deeper than {DEPTH}")
@@ -105,9 +105,9 @@ def _array(data: str, dtype: str, shape: list[Any]) -> np.ndarray:
 
 @cache
 def tensor_maker() -> Callable[[np.ndarray], Any]:
-    """``torch.from_numpy``, imported where it is needed first and kept.
+    """``torch.from_numpy``, imported on the first call and cached.
 
-    Called before a student's code runs, it stays what it was, whatever that code does to torch.
+    The first call comes before a student's code runs, which may change torch.
     """
     import torch
 
@@ -115,11 +115,11 @@ def tensor_maker() -> Callable[[np.ndarray], Any]:
 
 
 def to_kernel(case: dict[str, Any], *, tensors: bool) -> dict[str, Any]:
-    """The keyword arguments of one case as a probe gets them: copies.
+    """Copies of the keyword arguments of one case, for the probe.
 
     Args:
-        case: Decoded: its arrays are NumPy's.
-        tensors: Whether arrays become tensors of PyTorch.
+        case: A decoded case, with NumPy arrays.
+        tensors: Whether to convert arrays to tensors of PyTorch.
     """
     make = tensor_maker() if tensors else np.asarray
 
@@ -136,12 +136,17 @@ def to_kernel(case: dict[str, Any], *, tensors: bool) -> dict[str, Any]:
 
 
 def difference(expected: Any, got: Any, rtol: float, atol: float) -> str | None:
-    """None where two decoded values agree, else what differs, without naming expected numbers.
+    """How two decoded values differ, without naming expected numbers; None if they agree.
 
     Numbers and arrays agree if their shapes do and |got - expected| <= atol + rtol |expected|
-    everywhere. A float of any width and a zero-dimensional array are the same thing, but a truth
-    value is no number. Of several differences the first is told, with its place as Python's
-    indices.
+    everywhere. Floats of any width and zero-dimensional arrays are equivalent; booleans are not
+    numbers. Of several differences the first is returned, with its indices.
+
+    Args:
+        expected: The right value.
+        got: The value of an answer.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
     """
     for place, message in _differences(expected, got, rtol, atol, ""):
         return f"{message} (at {place})" if place else message
@@ -151,7 +156,7 @@ def difference(expected: Any, got: Any, rtol: float, atol: float) -> str | None:
 def _differences(
     expected: Any, got: Any, rtol: float, atol: float, place: str
 ) -> Iterator[tuple[str, str]]:
-    """Where two values differ, and how."""
+    """Yields the indices and the kind of each difference."""
     other_kind = f"{_kind(expected)} was expected, got {_kind(got)}"
     match expected, got:
         case list(), list() if len(expected) == len(got):
@@ -183,11 +188,11 @@ def _differences(
 def _difference_of_numbers(
     wanted: np.ndarray, given: np.ndarray, rtol: float, atol: float
 ) -> str | None:
-    """How two arrays of the same shape differ that both hold numbers, or both truth values."""
+    """How two arrays of the same shape differ, both of numbers or both of booleans."""
     what = "truth value" if wanted.dtype == bool else "number"
     try:
         a, b = wanted.astype(float), given.astype(float)
-    except OverflowError:  # a whole number that no float holds
+    except OverflowError:  # an integer too large for a float
         same = wanted.dtype == given.dtype and wanted.item() == given.item()
         return None if same else f"the {what} differs"
     unlike, verbs = np.isnan(b) & (not np.isnan(a).any()), ("is nan", "are nan")
@@ -203,7 +208,7 @@ def _difference_of_numbers(
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in words: different words for whatever is never equal."""
+    """The kind of a value in words, distinct for kinds that are never equal."""
     if value is None:
         return "None"
     if isinstance(value, str):
@@ -219,5 +224,5 @@ def _kind(value: Any) -> str:
 
 
 def _keys(keys: set[str]) -> str:
-    """Some keys, in words; cut short, because a submission chose them."""
+    """Some keys in words, shortened because a submission chose them."""
     return f"the key{'s' * (len(keys) > 1)} {reprlib.repr(sorted(keys))[1:-1]}"

@@ -1,7 +1,7 @@
-"""Archives: what is in a zip file, and the bytes of one file, in it or beside it.
+"""Archives: the members of a zip file, and the content of a file or of a member.
 
-Names in an archive are only names: nothing is ever unpacked to the disk. Sizes are checked as
-declared and as they are.
+Nothing is ever unpacked to the disk, so names cannot escape a directory. Both the declared and
+the actual sizes are limited.
 """
 
 import io
@@ -18,14 +18,14 @@ from typing import BinaryIO
 __all__ = ["MAX_MEMBERS", "Member", "TooLarge", "content", "members"]
 
 MAX_MEMBERS = 10_000  # files in one archive
-MAX_INNER = 60_000_000  # bytes of an archive in an archive, which is held in memory
+MAX_INNER = 60_000_000  # bytes of an archive in an archive, which is kept in memory
 DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 
 Member = tuple[int, str, int, float, bool]  # number, path, bytes, time of change, encrypted
 
 
 class TooLarge(ValueError):
-    """A file has more bytes than are read."""
+    """A file is larger than the limit."""
 
     def __init__(self, size: int, limit: int):
         super().__init__(f"the file has {size:,} bytes; at most {limit:,} are read")
@@ -33,15 +33,15 @@ class TooLarge(ValueError):
 
 
 def members(path: Path, inside: Sequence[int]) -> list[Member]:
-    """The files in an archive, folders left out.
+    """The files in an archive, without directories.
 
     Args:
-        path: Of a file on the disk.
-        inside: Empty for that file itself; else the number of the archive in it.
+        path: A file on the disk.
+        inside: Empty for that file itself; else the number of an inner archive.
 
     Raises:
-        ValueError: It is no archive, or too large.
-        OSError: It cannot be read.
+        ValueError: The file is not an archive, or has too many members.
+        OSError: The file cannot be read.
     """
     try:
         infos = _archive(path, inside).infolist()
@@ -57,43 +57,48 @@ def members(path: Path, inside: Sequence[int]) -> list[Member]:
 
 
 def content(path: Path, inside: Sequence[int], limit: int) -> bytes:
-    """The bytes of a file on the disk, of a file in that archive, or in an archive in it.
+    """The content of a file on the disk, of a member of it, or of a member of an inner archive.
+
+    Args:
+        path: A file on the disk.
+        inside: Empty for that file itself; else the numbers of the members on the way.
+        limit: Largest size in bytes.
 
     Raises:
-        TooLarge: It has more than `limit` bytes, as declared or in fact.
+        TooLarge: The declared or the actual size is above `limit`.
         ValueError: The archive is damaged or encrypted.
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     if inside:
         return _member(path, inside, limit)
-    with _opened(path) as file:
+    with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise TooLarge(size, limit)
         return file.read(limit)
 
 
-def _opened(path: Path) -> BinaryIO:
-    # Neither a link nor a pipe that took the place of the file since it was found.
-    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
+def _open(path: Path) -> BinaryIO:
+    # The file may have been replaced by a link or a FIFO since it was listed.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError("it is no regular file")
-    return os.fdopen(number, "rb")
+    return os.fdopen(descriptor, "rb")
 
 
 def _archive(path: Path, inside: Sequence[int]) -> zipfile.ZipFile:
     if inside:
         return zipfile.ZipFile(io.BytesIO(_member(path, inside, MAX_INNER)))
-    with _opened(path) as file:
-        found = os.fstat(file.fileno())
-        return _listed(path, found.st_ino, found.st_mtime_ns)
+    with _open(path) as file:
+        status = os.fstat(file.fileno())
+        return _cached(path, status.st_ino, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _listed(path: Path, *_: int) -> zipfile.ZipFile:
-    """The archive, kept open: to list that of a whole class for each student takes too long."""
-    return zipfile.ZipFile(_opened(path))
+def _cached(path: Path, *_: int) -> zipfile.ZipFile:
+    """The archive, kept open: listing that of a whole class for each student takes too long."""
+    return zipfile.ZipFile(_open(path))
 
 
 def _member(path: Path, inside: Sequence[int], limit: int) -> bytes:
@@ -116,7 +121,7 @@ def _member(path: Path, inside: Sequence[int], limit: int) -> bytes:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """The path in the archive; some programs write UTF-8 without saying so."""
+    """The path in the archive; some programs write UTF-8 without setting its flag."""
     if not info.flag_bits & 0x800:
         try:
             return info.orig_filename.encode("cp437").decode("utf8").replace("\\", "/")
@@ -126,7 +131,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _time(info: zipfile.ZipInfo) -> float:
-    """When the file was changed, in seconds since 1970: archives hold local time."""
+    """Time of modification in seconds since 1970; archives hold local time."""
     try:
         return time.mktime((*info.date_time, 0, 0, -1))
     except (ValueError, OverflowError):

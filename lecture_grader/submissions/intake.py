@@ -1,8 +1,8 @@
-"""Intake: whose each file in a folder of submissions is, and why a file is nobody's.
+"""Intake: assign each file in a folder of submissions to a student.
 
-Nothing in the folder is passed over in silence: it belongs to a student, or there is a line that
-says why it is not graded. Two students are never one row: who has another name, also by case or
-by the form of a sign, or another number in the LMS, is another student.
+Every file belongs to a student or is listed with the reason why it is not graded. Students with
+different names (also if only case or Unicode form differs) or different LMS numbers are never
+merged.
 """
 
 import re
@@ -21,7 +21,7 @@ __all__ = ["Collected", "collect"]
 MAX_FILES = 50  # notebooks of one student that are read
 # Browsers add .json or .txt to what they save.
 NOTEBOOK = re.compile(r"\.ipynb(?:\.(?:ipynb|json|txt))*$", re.IGNORECASE)
-RUBBISH = re.compile(
+JUNK = re.compile(
     r"__MACOSX|__pycache__|\._.*|\.DS_Store|\.Spotlight-.*|\.Trashes|\.fseventsd|Thumbs\.db|"
     r"desktop\.ini|~\$.*|Icon\r|\.ipynb_checkpoints|\.git|\.gitignore|\.gitattributes|\.github|"
     r"\.gitkeep|\.vscode|\.idea|\.cache|\.virtual_documents|\.?venv|node_modules|site-packages",
@@ -38,56 +38,57 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Collected:
-    """What a folder of submissions holds."""
+    """The content of a folder of submissions."""
 
     found: dict[str, HandIn]  # by student
-    not_graded: list[tuple[str, str]]  # path, why
+    not_graded: list[tuple[str, str]]  # (path, reason)
 
 
 def collect(folder: Path) -> Collected:
-    """Finds whose the notebooks in a folder are.
+    """Collects the notebooks of each student in a folder.
 
-    A student is a notebook, a folder or a zip file; what Canvas, Moodle, Gradescope and
-    Blackboard let one download is read as it comes, unpacked or not.
+    A student is a notebook, a folder or a zip file. Downloads from Canvas, Moodle, Gradescope and
+    Blackboard are read as they are, unpacked or not.
 
     Args:
-        folder: Of the submissions; or one zip file that holds them.
+        folder: The folder of submissions, or a zip file of it.
 
     Raises:
-        OSError: It cannot be read, or nothing in it is a notebook.
+        OSError: The folder cannot be read or contains no notebook.
     """
     with Reader() as reader:
         sorter = _Sorter(reader)
         root = list_folder(folder, reader)
-        sorter.container(root)
-    sorter.leftovers()
+        sorter.add_class(root)
+    sorter.note_junk()
     if not sorter.found:
-        raise OSError(_nothing(folder, sorter.not_graded))
+        raise OSError(_without_notebooks(folder, sorter.not_graded))
     return Collected(sorter.hand_ins(), sorted(sorter.not_graded))
 
 
-def _nothing(folder: Path, not_graded: list[tuple[str, str]]) -> str:
-    said = [f"{path} ({why})" for path, why in not_graded[:3]]
+def _without_notebooks(folder: Path, not_graded: list[tuple[str, str]]) -> str:
+    """The message for a folder without notebooks."""
+    listed = [f"{path} ({why})" for path, why in not_graded[:3]]
     if len(not_graded) > 3:
-        said.append(f"{len(not_graded) - 3} more")
+        listed.append(f"{len(not_graded) - 3} more")
     return (
         f"{folder} holds no notebook: expected STUDENT.ipynb, STUDENT.zip or STUDENT/*.ipynb. "
-        f"Found: {', '.join(said) or 'nothing at all'}."
+        f"Found: {', '.join(listed) or 'nothing at all'}."
     )
 
 
 @dataclass
 class _Sorter:
-    """Gives every node of the tree to a student, or says why not."""
+    """Assigns every node of the tree to a student, or notes why not."""
 
     reader: Reader
     found: dict[tuple[str, str], list[tuple[Node, Owner]]] = field(default_factory=dict)
     not_graded: list[tuple[str, str]] = field(default_factory=list)
-    rubbish: list[str] = field(default_factory=list)
+    junk: list[str] = field(default_factory=list)
 
-    def container(self, node: Node) -> None:
-        """A folder of several students."""
-        node, children = self._looked_at(node)
+    def add_class(self, node: Node) -> None:
+        """Adds a folder of several students."""
+        node, children = self._without_junk(node)
         known: Mapping[str, list[Owner]] = {
             name: [owner] for name, owner in owners(child.name for child in children).items()
         }
@@ -95,38 +96,38 @@ class _Sorter:
         for child in children:
             if child.name == GRADESCOPE_LIST:
                 continue
-            mine = known.get(child.name)
+            named = known.get(child.name)
             if child.children is None:
                 if self._is_notebook(child):
-                    for owner in mine or [Owner(NOTEBOOK.sub("", child.name))]:
-                        self._give(child, owner)
-            elif not mine and self._is_class(child, alone=len(children) == 1):
-                self.container(child)
+                    for owner in named or [Owner(NOTEBOOK.sub("", child.name))]:
+                        self._assign(child, owner)
+            elif not named and self._is_class(child, alone=len(children) == 1):
+                self.add_class(child)
             else:
                 name = child.name[:-4] if child.is_archive else child.name
-                self._student(child, mine or [Owner(name)])
+                self._add_student(child, named or [Owner(name)])
 
-    def _student(self, node: Node, mine: list[Owner]) -> None:
-        """A folder or an archive of one student, or of one group."""
-        _, children = self._looked_at(node)
+    def _add_student(self, node: Node, group: list[Owner]) -> None:
+        """Adds a folder or an archive of one student, or of one group."""
+        _, children = self._without_junk(node)
         for child in children:
             if child.children is not None:
-                self._student(child, mine)
+                self._add_student(child, group)
             elif self._is_notebook(child):
-                for owner in mine:
-                    self._give(child, owner)
+                for owner in group:
+                    self._assign(child, owner)
 
-    def _give(self, node: Node, owner: Owner) -> None:
+    def _assign(self, node: Node, owner: Owner) -> None:
         self.found.setdefault((owner.name, owner.number), []).append((node, owner))
 
-    def _looked_at(self, node: Node) -> tuple[Node, list[Node]]:
-        """The node and what is in it but for rubbish, which is noted."""
+    def _without_junk(self, node: Node) -> tuple[Node, list[Node]]:
+        """The node and its children without junk files, which are noted."""
         if node.problem:
             self.not_graded.append((node.shown or node.name, node.problem))
         children = []
         for child in node.children or []:
-            if RUBBISH.fullmatch(child.name):
-                self.rubbish.append(child.shown)
+            if JUNK.fullmatch(child.name):
+                self.junk.append(child.shown)
             elif child.name.startswith("."):
                 self.not_graded.append((child.shown, "hidden: its name begins with a dot"))
             else:
@@ -134,7 +135,7 @@ class _Sorter:
         return node, children
 
     def _is_notebook(self, node: Node) -> bool:
-        """Whether a file is read as a notebook; else why not is noted."""
+        """Whether a file is read as a notebook; if not, the reason is noted."""
         if node.problem:
             self.not_graded.append((node.shown, node.problem))
             return False
@@ -180,26 +181,26 @@ class _Sorter:
                 return submitters(listed)
         return {}
 
-    def leftovers(self) -> None:
-        """One common line for all rubbish."""
-        if self.rubbish:
-            first, *others = self.rubbish
+    def note_junk(self) -> None:
+        """Notes all junk files in one line."""
+        if self.junk:
+            first, *others = self.junk
             more = f" and {len(others)} more" if others else ""
             self.not_graded.append((f"{first}{more}", LEFTOVER))
 
     def hand_ins(self) -> dict[str, HandIn]:
-        """What each student handed in; two of one name are told apart by their numbers."""
-        times = Counter(name for name, _ in self.found)
-        taken = {name for name, number in self.found if times[name] == 1 or not number}
+        """What each student handed in; students of the same name are distinguished by number."""
+        counts = Counter(name for name, _ in self.found)
+        taken = {name for name, number in self.found if counts[name] == 1 or not number}
         found = {}
-        for (name, number), given in self.found.items():
+        for (name, number), files in self.found.items():
             student = name
-            if times[name] > 1 and number:
+            if counts[name] > 1 and number:
                 student = f"{name} ({number})"
                 while student in taken:
                     student += "'"
                 taken.add(student)
-            found[student] = self._hand_in(student, given)
+            found[student] = self._hand_in(student, files)
         return dict(sorted(found.items()))
 
     def _hand_in(self, student: str, given: list[tuple[Node, Owner]]) -> HandIn:
@@ -225,7 +226,7 @@ class _Sorter:
 
 
 def _is_ignored(node: Node) -> bool:
-    return node.name.startswith(".") or RUBBISH.fullmatch(node.name) is not None
+    return node.name.startswith(".") or JUNK.fullmatch(node.name) is not None
 
 
 def _has_notebook(node: Node) -> bool:

@@ -1,7 +1,7 @@
-"""Listing: all that lies in a folder of submissions, as one tree through folders and archives.
+"""Listing: the tree of a folder of submissions, through subfolders and archives.
 
-Links are not followed, so that no submission can name another one as its own. Nothing is opened
-here but folders; archives are looked into by a process with limits.
+Symbolic links are not followed, so that no submission can refer to another one. Only directories
+are opened here; archives are listed by a process with rlimits.
 """
 
 import os
@@ -14,9 +14,9 @@ from lecture_grader.submissions.reading import Reader, Unreadable
 
 __all__ = ["Node", "list_folder"]
 
-MAX_DEPTH = 40  # folders in folders
+MAX_DEPTH = 40  # of nested folders
 MAX_ENTRIES = 200_000
-MAX_ARCHIVES = 2  # an archive in an archive
+MAX_ARCHIVES = 2  # of nested archives
 
 
 @dataclass
@@ -29,16 +29,16 @@ class Node:
     inside: tuple[int, ...] = ()  # numbers of the members, in an archive
     modified: float = 0.0
     children: "list[Node] | None" = None  # None for a file
-    problem: str = ""  # why it cannot be looked at
+    problem: str = ""  # why it cannot be read
     children_by_name: "dict[str, Node]" = field(default_factory=dict)
 
     @property
     def is_archive(self) -> bool:
-        """Whether it is a file of which the parts could be listed."""
+        """Whether it is an archive that could be listed."""
         return self.children is not None and self.name.lower().endswith(".zip")
 
     def files(self) -> "Iterator[Node]":
-        """All files below, itself if it is one."""
+        """All files below this node, or the node itself if it is a file."""
         todo = [self]
         while todo:
             node = todo.pop()
@@ -49,13 +49,13 @@ class Node:
 
 
 class _Lister:
-    """Makes the tree; one reader looks into all archives."""
+    """Builds the tree; one reader lists all archives."""
 
     def __init__(self, reader: Reader):
-        self.reader, self.left = reader, MAX_ENTRIES
+        self.reader, self.remaining = reader, MAX_ENTRIES
 
     def folder(self, node: Node, depth: int) -> None:
-        """Fills in what is in a folder on the disk."""
+        """Lists a folder on the disk."""
         node.children = []
         if depth > MAX_DEPTH:
             node.problem = f"more than {MAX_DEPTH} folders in folders are not looked at"
@@ -73,31 +73,31 @@ class _Lister:
         for entry in found:
             child = Node(entry.name, f"{node.shown}{entry.name}", Path(entry.path))
             node.children.append(child)
-            self.left -= 1
-            if self.left < 0:
+            self.remaining -= 1
+            if self.remaining < 0:
                 child.problem = f"more than {MAX_ENTRIES:,} files and folders are not looked at"
                 return
             self._entry(child, entry, depth)
 
     def _entry(self, child: Node, entry: "os.DirEntry[str]", depth: int) -> None:
         try:
-            found = entry.stat(follow_symlinks=False)
+            status = entry.stat(follow_symlinks=False)
         except OSError as error:
             child.problem = f"it cannot be looked at: {error.strerror}"
             return
-        child.modified = found.st_mtime
-        if stat.S_ISLNK(found.st_mode):
+        child.modified = status.st_mtime
+        if stat.S_ISLNK(status.st_mode):
             child.problem = "it is a link, and links are not followed"
-        elif stat.S_ISDIR(found.st_mode):
+        elif stat.S_ISDIR(status.st_mode):
             child.shown += "/"
             self.folder(child, depth + 1)
-        elif not stat.S_ISREG(found.st_mode):
+        elif not stat.S_ISREG(status.st_mode):
             child.problem = "it is neither a file nor a folder"
         elif child.name.lower().endswith(".zip") and not child.name.startswith("."):
             self.archive(child)
 
     def archive(self, node: Node) -> None:
-        """Fills in what is in an archive."""
+        """Lists an archive."""
         if len(node.inside) >= MAX_ARCHIVES:
             node.problem = "an archive in an archive in an archive is not opened"
             return
@@ -111,38 +111,43 @@ class _Lister:
             node.problem = "the archive is empty"
         for number, name, _, modified, encrypted in listed:
             parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-            self.left -= 1
-            if len(parts) > MAX_DEPTH or self.left < 0:
+            self.remaining -= 1
+            if len(parts) > MAX_DEPTH or self.remaining < 0:
                 parts, problem = parts[-1:], "too many folders or files are not looked at"
             else:
                 problem = "it is encrypted: no password is known here" if encrypted else ""
-            place = node
+            parent = node
             for part in parts[:-1]:
-                place = self._inner_folder(place, part, node)
+                parent = self._inner_folder(parent, part, node)
             label = parts[-1] if parts else name
             child = Node(
-                label, f"{place.shown}{label}", node.path, (*node.inside, number), modified
+                label, f"{parent.shown}{label}", node.path, (*node.inside, number), modified
             )
             child.problem = problem
-            assert place.children is not None
-            place.children.append(child)
+            assert parent.children is not None
+            parent.children.append(child)
             if label.lower().endswith(".zip") and not label.startswith(".") and not problem:
                 self.archive(child)
 
-    def _inner_folder(self, place: Node, part: str, archive: Node) -> Node:
-        if part not in place.children_by_name:
-            made = Node(part, f"{place.shown}{part}/", archive.path, archive.inside, children=[])
-            place.children_by_name[part] = made
-            assert place.children is not None
-            place.children.append(made)
-        return place.children_by_name[part]
+    def _inner_folder(self, parent: Node, name: str, archive: Node) -> Node:
+        """A folder inside of an archive, made on first use."""
+        if name not in parent.children_by_name:
+            folder = Node(name, f"{parent.shown}{name}/", archive.path, archive.inside, children=[])
+            parent.children_by_name[name] = folder
+            assert parent.children is not None
+            parent.children.append(folder)
+        return parent.children_by_name[name]
 
 
 def list_folder(folder: Path, reader: Reader) -> Node:
     """The tree of a folder, or of an archive of the whole class.
 
+    Args:
+        folder: The folder or the zip file.
+        reader: Lists the archives.
+
     Raises:
-        OSError: It cannot be read.
+        OSError: The folder or the archive cannot be read.
     """
     root = Node(folder.name, "", folder)
     lister = _Lister(reader)

@@ -1,7 +1,7 @@
-"""LMS: whose a file is, by the names that learning platforms give to what they let one download.
+"""LMS: the owners of files, by the naming schemes of downloads from learning platforms.
 
-The names are facts of these programs: Moodle's and Gradescope's were found in public code, the
-others are as their source is known to give them. A name that fits none is the name of a student.
+The schemes of Moodle and Gradescope are taken from public code, the others from what is known of
+these programs. A name that matches no scheme is the name of a student.
 
 Canvas (lib/content_zipper.rb)
     ``NAME[_LATE]_USERID_ATTACHMENTID_FILE``, where FILE ends in -1, -2, ... for later attempts.
@@ -13,7 +13,7 @@ Gradescope (Export Submissions)
 Blackboard (Assignment File Download)
     ``ASSIGNMENT_LOGIN_attempt_YYYY-MM-DD-HH-MM-SS_FILE``.
 
-Where a name could be read in two ways it stands for itself.
+An ambiguous name is taken literally.
 """
 
 import re
@@ -32,18 +32,18 @@ SUFFIX = re.compile(r"(?:\.ipynb(?:\.[a-z]+)*|\.zip)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a file or folder is."""
+    """The owner of a file or folder."""
 
     name: str
-    number: str = ""  # tells two of one name apart
-    canvas_id: str = ""  # the number by which Canvas knows the user
+    number: str = ""  # distinguishes students of the same name
+    canvas_id: str = ""  # user id in Canvas
     late: bool = False
-    modified: float | None = None  # when it was handed in, where the name says so
-    group: tuple[str, ...] = ()  # others whose it is as well
+    modified: float | None = None  # when it was handed in, in seconds since 1970, if known
+    group: tuple[str, ...] = ()  # names of the other owners
 
 
 def owners(names: Iterable[str]) -> dict[str, Owner]:
-    """The owners of those of the files and folders in one folder whose names a platform gave."""
+    """The owners by file name, for the names in one folder that match a platform's scheme."""
     names = list(names)
     return _blackboard(names) | _canvas(names) | _moodle(names)
 
@@ -54,7 +54,7 @@ def _moodle(names: list[str]) -> dict[str, Owner]:
 
 
 def _canvas(names: list[str]) -> dict[str, Owner]:
-    """Names that fit, unless the numbers show that they mean something else, as a date does."""
+    """Owners by names that match Canvas's scheme, unless their numbers contradict it."""
     matches = {}
     for name in names:
         match = CANVAS.fullmatch(name)
@@ -73,23 +73,23 @@ def _canvas(names: list[str]) -> dict[str, Owner]:
 
 
 def _is_certain(match: re.Match[str]) -> bool:
-    """Whether this is no date: attachments have long numbers, and files have letters."""
+    """Whether a match cannot be a date: attachment ids are long, file names have letters."""
     return len(match["file"]) > 2 and any(map(str.isalpha, SUFFIX.sub("", match["rest"])))
 
 
 def _blackboard(names: list[str]) -> dict[str, Owner]:
-    """The login is what the names of one download do not share; both may hold an underscore."""
+    """The login follows the prefix that all names share; both may contain underscores."""
     matches = {name: match for name in names if (match := BLACKBOARD.fullmatch(name))}
     heads = {match["head"] for match in matches.values()}
-    start = _shared(heads) if len(heads) > 1 else min(heads, default="").rfind("_") + 1
+    start = _common_prefix(heads) if len(heads) > 1 else min(heads, default="").rfind("_") + 1
     return {
         name: Owner(match["head"][start:] or match["head"], modified=_time(match["time"]))
         for name, match in matches.items()
     }
 
 
-def _shared(heads: set[str]) -> int:
-    """Length of what all begin with, up to an underscore."""
+def _common_prefix(heads: set[str]) -> int:
+    """Length of the common prefix, up to its last underscore."""
     first, last = min(heads), max(heads)
     same = next(
         (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
@@ -108,18 +108,18 @@ def submitters(listed: Mapping[str, Iterable[tuple[str, str]]]) -> dict[str, lis
     """The owners of the folders of a Gradescope export; a group has several.
 
     Args:
-        listed: For every folder the names of its submitters, each with what tells apart two of
-            one name: their number or address.
+        listed: For every folder the names of its submitters, each with a number or address
+            that distinguishes submitters of the same name.
     """
     found = {}
     for folder, people in listed.items():
-        everybody = [(name, number) for name, number in people if name or number]
+        members = [(name, number) for name, number in people if name or number]
         found[folder] = [
             Owner(
                 name or number,
                 number,
-                group=tuple(other or n for other, n in everybody if (other, n) != (name, number)),
+                group=tuple(other or n for other, n in members if (other, n) != (name, number)),
             )
-            for name, number in everybody
+            for name, number in members
         ]
     return found

@@ -1,7 +1,7 @@
-"""Names: what a cell of a notebook defines, changes and needs, found in its text alone.
+"""Names: a static analysis of the names that a cell defines, changes and needs.
 
-Python's own symbol tables are not used: since 3.12 they count the variables of comprehensions as
-variables of the scope around them. Nothing here runs a cell.
+The module symtable is not used: since Python 3.12 it counts the variables of comprehensions as
+variables of the enclosing scope. Nothing here runs a cell.
 """
 
 import ast
@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lecture_grader.submissions.scopes import Comprehension, Scope, add_bindings
-from lecture_grader.submissions.syntax import UNPARSABLE, parse, written
+from lecture_grader.submissions.syntax import UNPARSABLE, parse, written_module
 
 __all__ = ["Names", "find_names"]
 
 WORDS = re.compile(r"\b[^\W\d]\w*\b")
-# What a cell that does not parse defines: a line that starts like a definition.
+# Definitions in a cell that does not parse: lines that start like one.
 DEFINITION = re.compile(
     r"^(?:(?:async\s+)?def|class|import|from\s+\S+\s+import)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE
 )
-# Methods that change their object although their value is used, and functions that change what
-# they are given.
+# Methods that change their object even if their value is used, and functions that change their
+# arguments.
 MUTATORS = {
     "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop",
     "popitem", "popleft", "remove", "reverse", "setdefault", "sort", "update",
@@ -36,23 +36,23 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 @dataclass
 class Names:
-    """What a cell does with names of the notebook: those at the top level, and modules' files.
+    """How a cell uses the names of the notebook's namespace and the modules that cells write.
 
-    A file ``m.py`` that a cell writes is the name "m.py", and ``import m`` needs it.
+    A file ``m.py`` that a cell writes has the name "m.py", and ``import m`` needs it.
     """
 
     defines: dict[str, str] = field(default_factory=dict)  # how: "def", "=", or the import
-    needs: set[str] = field(default_factory=set)  # those that it does not define before
+    needs: set[str] = field(default_factory=set)  # read before it defines them
     touches: set[str] = field(default_factory=set)  # all that it reads
-    changes: set[tuple[str, str]] = field(default_factory=set)  # (object, by which method or "")
-    calls: set[str] = field(default_factory=set)  # functions
-    later: set[tuple[str, str]] = field(default_factory=set)  # as changes, by its functions
-    anything: bool = False  # it may define any name: from m import *
+    changes: set[tuple[str, str]] = field(default_factory=set)  # (object, method or "")
+    calls: set[str] = field(default_factory=set)  # names of functions
+    later: set[tuple[str, str]] = field(default_factory=set)  # changes when its functions run
+    anything: bool = False  # it may define any name, as from m import * does
 
 
 def find_names(source: str) -> Names:
-    """The names of a cell; by regular expressions where it does not parse."""
-    file = written(source)
+    """The names of a cell; found by regular expressions if it does not parse."""
+    file = written_module(source)
     if file is not None:
         inner = find_names(file[1])
         modules = {name for name in inner.needs if name.endswith(".py")}
@@ -68,7 +68,7 @@ def find_names(source: str) -> Names:
 
 
 class _Finder(ast.NodeVisitor):
-    """Goes through a cell in the order in which it runs, bodies of functions last."""
+    """Visits a cell in order of evaluation, bodies of functions last."""
 
     def __init__(self) -> None:
         self.names = Names()
@@ -87,11 +87,11 @@ class _Finder(ast.NodeVisitor):
     # -- names
 
     def _global(self, name: str) -> bool:
-        """Whether a name means one of the notebook's here."""
-        for place, scope in enumerate(reversed(self.scopes)):
+        """Whether a name refers to the notebook's namespace in the current scope."""
+        for depth, scope in enumerate(reversed(self.scopes)):
             if name in scope.outside:
                 return True
-            if name in scope.bound and not (scope.is_class and place):
+            if name in scope.bound and not (scope.is_class and depth):
                 return False
         return True
 
@@ -212,7 +212,7 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _effect(self, call: ast.Call) -> None:
-        """A call whose value nobody takes is there for what it changes."""
+        """Records the effects of a call whose value is not used."""
         if isinstance(call.func, ast.Attribute):
             self._change(call.func, call.func.attr)
         elif isinstance(call.func, ast.Name) and call.func.id not in CHANGES_NOTHING:
@@ -226,13 +226,13 @@ class _Finder(ast.NodeVisitor):
         for default in (*arguments.defaults, *arguments.kw_defaults):
             if default is not None:
                 self.visit(default)
-        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        every += [each for each in (arguments.vararg, arguments.kwarg) if each]
-        for each in every:
+        parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        parameters += [each for each in (arguments.vararg, arguments.kwarg) if each]
+        for each in parameters:
             if each.annotation is not None:
                 self.visit(each.annotation)
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
-        scope = Scope({each.arg for each in every})
+        scope = Scope({each.arg for each in parameters})
         scope.bound |= {each.name for each in getattr(node, "type_params", [])}
         for part in body:
             add_bindings(part, scope)
@@ -274,8 +274,8 @@ class _Finder(ast.NodeVisitor):
         for each in node.generators:
             add_bindings(each.target, scope)
         self.scopes.append(scope)
-        for place, each in enumerate(node.generators):
-            for part in (*([each.iter] if place else []), *each.ifs):
+        for number, each in enumerate(node.generators):
+            for part in (*([each.iter] if number else []), *each.ifs):
                 self.visit(part)
         results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         for part in results:
@@ -288,7 +288,7 @@ class _Finder(ast.NodeVisitor):
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self.visit(node.value)
-        # It binds in the scope around all comprehensions; only at the top level that matters.
+        # It binds in the scope around all comprehensions, which matters at the top level only.
         if self._is_top_level():
             self.names.defines[node.target.id] = "="
 

@@ -1,4 +1,4 @@
-"""The file of a notebook, which is untrusted: what stands in its cells, read within limits."""
+"""Parse the untrusted file of a notebook within limits."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from lecture_grader.submissions.names import Names, find_names
 
 __all__ = ["MAX_BYTES", "Cell", "assignment_of", "cells_of", "load_notebook"]
 
-MAX_BYTES = 20_000_000  # figures in the outputs of an honest notebook stay below
+MAX_BYTES = 20_000_000  # enough for the figures in outputs
 MAX_CELLS = 2_000
-MAX_CODE = 1_000_000  # characters of all code, a picture or two as text included
-# A comment can switch nbval off for a cell, and a tag too: neither is copied.
+MAX_CODE = 1_000_000  # characters of all code, enough for embedded images
+# Comments and tags can disable nbval for a cell; they are removed.
 MARKER = re.compile(r"#[^\S\r\n]*(?:(?:nbval|pytest)\w*[^\S\r\n]*)+", re.IGNORECASE)
 SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -36,10 +36,10 @@ class Cell:
 
 
 def load_notebook(content: bytes) -> dict[str, Any]:
-    """The notebook in a file, in whichever form of Unicode it was saved.
+    """Parse a notebook in UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The content is not a notebook.
     """
     if not content.strip():
         raise ValueError("the file is empty")
@@ -65,7 +65,7 @@ def cells_of(notebook: dict[str, Any]) -> Iterator[Cell]:
     """The cells of a notebook in nbformat 3 or 4.
 
     Raises:
-        ValueError: It is not a notebook, or too large.
+        ValueError: The notebook has no cells, or too many or too long ones.
     """
     listed = notebook.get("cells")
     if listed is None and isinstance(notebook.get("worksheets"), list):  # nbformat 3
@@ -103,5 +103,5 @@ def _cell(cell: dict[str, Any]) -> Cell:
 
 
 def assignment_of(notebook: dict[str, Any]) -> str:
-    """The name of the assignment that the release wrote into the notebook, or ""."""
+    """The name of the assignment in the metadata, at most 200 characters; "" if there is none."""
     return SURROGATES.sub("\ufffd", cells.assignment_of(notebook.get("metadata")))[:200]

@@ -1,8 +1,8 @@
-"""Parsing: the process with limits in which the files of students are opened and parsed.
+"""Parsing: the process with rlimits that opens and parses the files of students.
 
-``python -I -m lecture_grader.submissions.parsing`` is told what was handed out, then one file after
-the other, and answers in JSON, each message after its length. It imports neither torch nor
-jupytext.
+``python -I -m lecture_grader.submissions.parsing`` reads the assignment and then requests from
+stdin, and writes a reply to each to stdout. Messages are JSON with a length prefix. It imports
+neither torch nor jupytext.
 """
 
 import json
@@ -21,25 +21,25 @@ from lecture_grader.submissions.submission import Submission
 __all__ = ["HEAD", "MEMORY_MB", "SECONDS"]
 
 SECONDS, MEMORY_MB = 10, 300  # for one file
-RECYCLE_MB = 150  # a process that still holds more after a file makes place for a new one
-HEAD = struct.Struct("!I")  # the length of a message
+RECYCLE_MB = 150  # a process with a larger resident set after a file is replaced
+HEAD = struct.Struct("!I")  # length prefix of a message
 FIELDS = ("digest", "cells", "answers", "problem", "assignment")
 
 
 @dataclass
 class _Worker:
-    """The process with limits: it answers one question after the other until nobody asks."""
+    """Answers requests about files."""
 
     handed_out: HandedOut | None
 
-    def answer(self, what: str, path: str, inside: list[int]) -> dict[str, Any]:
-        """What is asked about a file; what is wrong with it is said in words."""
-        if what == "members":
+    def answer(self, kind: str, path: str, inside: list[int]) -> dict[str, Any]:
+        """The reply to a request about a file; its `problem` says why the file cannot be read."""
+        if kind == "members":
             try:
                 return {"members": members(Path(path), inside)}
             except (ValueError, OSError) as error:
                 return {"problem": getattr(error, "strerror", None) or str(error)}
-        if what == "submitters":
+        if kind == "submitters":
             try:
                 return {"submitters": _submitters(content(Path(path), inside, MAX_BYTES))}
             except (ValueError, OSError) as error:
@@ -48,9 +48,9 @@ class _Worker:
         found = asdict(self._read(path, inside, self.handed_out))
         return {name: found[name] for name in FIELDS}
 
-    def _read(self, path: str, inside: list[int], asked: HandedOut) -> Submission:
+    def _read(self, path: str, inside: list[int], handed_out: HandedOut) -> Submission:
         try:
-            return read_notebook("", content(Path(path), inside, MAX_BYTES), asked)
+            return read_notebook("", content(Path(path), inside, MAX_BYTES), handed_out)
         except TooLarge as error:
             digest = digest_of(str(error.size).encode())
             return Submission("", digest, problem=f"{error}. Clear its outputs.")
@@ -64,9 +64,9 @@ def _submitters(text: bytes) -> list[tuple[str, str, str]]:
     """Folder, name and number of every submitter that a Gradescope export lists.
 
     Raises:
-        ValueError: It is no such list.
+        ValueError: The text is not such a list.
     """
-    import yaml  # few classes need it
+    import yaml  # here, because most classes do not need it
 
     try:
         listed = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -87,27 +87,28 @@ def _submitters(text: bytes) -> list[tuple[str, str, str]]:
 
 
 def _limit() -> None:
-    """Limits this process; the CPU time anew before every file."""
+    """Sets the rlimits of this process but that of CPU time."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MB << 20, MEMORY_MB << 20))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _limit_time() -> None:
+    """Sets RLIMIT_CPU so that SECONDS remain; called before every file."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime) + SECONDS + 1
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    if most == resource.RLIM_INFINITY or seconds < most:
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, most))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard == resource.RLIM_INFINITY or seconds < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
 
 
-def _held_mb() -> int:
-    """Resident memory now; the peak that getrusage tells is in part that of who started us."""
+def _resident_mb() -> int:
+    """Current resident set size in MiB; ru_maxrss of getrusage includes the parent's."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() >> 20
 
 
-def _message() -> Any:
+def _read_message() -> Any:
     head = sys.stdin.buffer.read(HEAD.size)
     if len(head) < HEAD.size:
         sys.exit()
@@ -116,20 +117,21 @@ def _message() -> Any:
 
 def _main() -> None:
     _limit()
-    told = _message()
-    if told is not None:
+    handed_out = _read_message()
+    if handed_out is not None:
         questions = tuple(
-            Question(**(each | {"checks": tuple(each["checks"])})) for each in told["questions"]
+            Question(**(each | {"checks": tuple(each["checks"])}))
+            for each in handed_out["questions"]
         )
-        told = HandedOut(told["assignment"], told["setup"], questions)
-    worker = _Worker(told)
+        handed_out = HandedOut(handed_out["assignment"], handed_out["setup"], questions)
+    worker = _Worker(handed_out)
     while True:
-        what, path, inside = _message()
+        kind, path, inside = _read_message()
         _limit_time()
-        answer = worker.answer(what, path, inside)
-        data = json.dumps(answer | {"last": _held_mb() > RECYCLE_MB}, ensure_ascii=False).encode(
-            "utf8", "surrogatepass"
-        )
+        answer = worker.answer(kind, path, inside)
+        data = json.dumps(
+            answer | {"last": _resident_mb() > RECYCLE_MB}, ensure_ascii=False
+        ).encode("utf8", "surrogatepass")
         sys.stdout.buffer.write(HEAD.pack(len(data)) + data)
         sys.stdout.buffer.flush()
 

@@ -1,4 +1,4 @@
-"""Scopes: which names a function, class or comprehension keeps to itself."""
+"""Scopes: the names that are local to a function, class or comprehension."""
 
 import ast
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 @dataclass
 class Scope:
-    """A function, class or comprehension around a name."""
+    """The scope of a function, class or comprehension."""
 
     bound: set[str]
-    outside: set[str] = field(default_factory=set)  # those declared global
+    outside: set[str] = field(default_factory=set)  # declared global
     is_class: bool = False
 
 
 def add_bindings(node: ast.AST, scope: Scope) -> None:
-    """Adds the names that a part of a function binds in it, those of inner scopes left out."""
+    """Adds the names that a part of a function binds, without those of inner scopes."""
     todo = [node]
     while todo:
         each = todo.pop()

@@ -1,7 +1,6 @@
-"""Submissions: what a student handed in, as far as it is run and graded.
+"""Submissions: the code cells and answers that a student handed in, as data.
 
-Everything here was written by a student and is only text. Nothing here reads or runs it: see
-:mod:`lecture_grader.submissions.answers` for how answers are found in it.
+:mod:`lecture_grader.submissions.answers` finds answers in a notebook.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ __all__ = [
     "source_of",
 ]
 
-# How remarks begin that a teacher should look at.
+# Beginnings of the remarks that need the teacher's attention.
 HANDED_IN_LATE, OTHER_NOTEBOOK = "Handed in late", "This is the notebook of"
 
 
@@ -26,7 +25,7 @@ HANDED_IN_LATE, OTHER_NOTEBOOK = "Handed in late", "This is the notebook of"
 class NotebookFile:
     """A file that may be a student's notebook, on the disk or in an archive."""
 
-    name: str  # its path below the folder of submissions, through archives, to be shown
+    name: str  # its path below the folder of submissions, through archives, for display
     path: Path  # of the file on the disk
     inside: tuple[int, ...]  # numbers of the members, if it is in an archive
     modified: float  # seconds since 1970
@@ -56,11 +55,11 @@ class Answer:
     """One exercise as a student answered it."""
 
     exercise: str
-    cells: tuple[int, ...]  # places in Submission.cells of all that answer it, in order
-    alone: tuple[int, ...]  # places of all that it needs by name, then of the cell that counts
+    cells: tuple[int, ...]  # indices in Submission.cells of all that answer it, in order
+    alone: tuple[int, ...]  # indices of all that it needs by name, then of the graded cell
     matched_by: str  # how it was found: "id", "tag", "source", or "" if there is none
-    unanswered: bool  # it is the stub
-    remark: str = ""  # a sentence for the student, if something about it was unusual
+    unanswered: bool  # the stub is unchanged
+    remark: str = ""  # a sentence for the student about an unusual cell
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Submission:
 
     student: str
     digest: str  # 16 hex digits of the file
-    cells: tuple[StudentCell, ...] = ()  # in order, without those that are as handed out
+    cells: tuple[StudentCell, ...] = ()  # in order, without unchanged ones
     answers: tuple[Answer, ...] = ()  # one for each exercise, unless there is a problem
     problem: str | None = None  # why the file cannot be read
     remarks: tuple[str, ...] = ()  # about the file: late, one of several, ...
@@ -78,5 +77,5 @@ class Submission:
 
 
 def source_of(submission: Submission, answer: Answer) -> str:
-    """The source of an answer and of what it needs by name, to be shown."""
-    return "\n\n".join(submission.cells[place].source for place in answer.alone)
+    """The source of an answer and of what it needs by name, for display."""
+    return "\n\n".join(submission.cells[at].source for at in answer.alone)

@@ -1,4 +1,4 @@
-"""Syntax: a cell of a notebook as a tree, also where only IPython understands it.
+"""Syntax: parse a cell of a notebook, including IPython's magics.
 
 Nothing here runs a cell.
 """
@@ -9,14 +9,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["UNPARSABLE", "parse", "written"]
+__all__ = ["UNPARSABLE", "parse", "written_module"]
 
-MAX_SOURCE = 200_000  # characters; the tree of one longer cell could fill the memory
-# Dots in a row, or brackets opened: beyond what anybody writes, and parsers take memory by them.
+MAX_SOURCE = 200_000  # characters; the tree of a longer cell could exhaust the memory
+# Chains of dots or brackets: the parser's memory grows with their depth.
 TOO_DEEP = re.compile(r"(?:\.\s*){500}|(?:[(\[{]\s*){200}")
 UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
-RUNS_PYTHON = {"debug", "lprun", "memit", "mprun", "prun", "time", "timeit"}  # magics of a line
-OTHER_LANGUAGES = {  # magics of a cell that is not Python, or that runs elsewhere
+RUNS_PYTHON = {"debug", "lprun", "memit", "mprun", "prun", "time", "timeit"}  # line magics
+OTHER_LANGUAGES = {  # cell magics whose body is not Python, or runs in another process
     "!", "HTML", "R", "SVG", "bash", "cmd", "cython", "file", "html", "javascript", "js", "latex",
     "markdown", "perl", "pypy", "python", "python2", "python3", "ruby", "script", "sh", "sql",
     "svg", "sx", "system", "writefile",
@@ -24,10 +24,10 @@ OTHER_LANGUAGES = {  # magics of a cell that is not Python, or that runs elsewhe
 
 
 def parse(source: str) -> ast.Module:
-    """The tree of a cell, without magics: those that run Python are what they run.
+    """The syntax tree of a cell; magics that run Python are replaced by their code.
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: It is no code, or too much.
+        SyntaxError, ValueError, RecursionError, MemoryError: It is not code, or too complex.
     """
     if len(source) > MAX_SOURCE or TOO_DEEP.search(source):
         raise ValueError(f"more than {MAX_SOURCE:,} characters, or nested too deeply")
@@ -36,7 +36,7 @@ def parse(source: str) -> ast.Module:
         try:
             return ast.parse(source)
         except SyntaxError:
-            # Only here, because to import IPython takes longer than to read a notebook.
+            # Here, because importing IPython takes longer than reading a notebook.
             from IPython.core.inputtransformer2 import TransformerManager
 
             tree = ast.parse(TransformerManager().transform_cell(source))
@@ -46,7 +46,7 @@ def parse(source: str) -> ast.Module:
 
 
 class _Magics(ast.NodeTransformer):
-    """Puts what a magic means for names in its place."""
+    """Replaces a magic by code with the same effect on names."""
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         magic = _magic(node.value)
@@ -68,7 +68,7 @@ class _Magics(ast.NodeTransformer):
 
 
 def _magic(call: ast.expr) -> tuple[str, str, str] | None:
-    """Name, line and text of a magic; a command for the shell and a question are magics too."""
+    """Name, line and body of a magic; shell commands and ``object?`` count as magics."""
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return None
     shell = call.func.value
@@ -83,8 +83,8 @@ def _magic(call: ast.expr) -> tuple[str, str, str] | None:
     return name, line, text
 
 
-def written(source: str) -> tuple[str, str] | None:
-    """The name of the module that a cell with ``%%writefile`` writes, and its text."""
+def written_module(source: str) -> tuple[str, str] | None:
+    """Name and source of the module that a cell with ``%%writefile`` writes; None without it."""
     head, _, text = source.lstrip().partition("\n")
     found = re.match(r"%%(?:writefile|file)\s+(?:-a\s+)?[\"']?(?:\./)?([^\s\"']+)", head)
     if found is None:
