@@ -76,6 +76,7 @@ def ran(*cells: str) -> dict:
 def asked(**changes) -> str:
     """A cell that asks a probe two cases."""
     told = {"setup": SETUP, "probe": PROBE, "answers": ["total", "other"], "planted": "",
+            "tensors": True,
             "cases": [encode({"x": 1.5}), encode({"x": 2.0})]}  # fmt: skip
     return _call("probe_answer", json.dumps(told | changes))
 
