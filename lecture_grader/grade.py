@@ -127,9 +127,9 @@ def _graded(
         # Whole notebooks after a trial; then single exercises that another run may help.
         runs = [run for task in tasks for run in grading.whole_run(task)]
         trial = [grading.trial] if runs else []
-        notebooks = observed([*trial, *(run.notebook for run in runs)])
+        notebooks = [*trial, *(run.notebook for run in runs)]
         left = []
-        for task in _judged(grading, tasks, runs, notebooks):
+        for task in _judged(grading, tasks, runs, observed(notebooks)):
             if grading.helpful(task):
                 left.append(task)
             else:
