@@ -25,6 +25,14 @@ class Program:
 
     Attributes:
         name: What is typed, such as "lecture-vae".
+
+    Examples:
+        >>> from typer import Exit
+        >>> try:
+        ...     Program("lecture-vae").refuse("no such run")  # on stderr: lecture-vae: no such run
+        ... except Exit as error:
+        ...     error.exit_code
+        2
     """
 
     name: str

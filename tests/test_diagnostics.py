@@ -1,14 +1,11 @@
 """What a trained VAE did, checked on codes whose answer is known."""
 
-import doctest
-
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 from torch.distributions import Normal, kl_divergence
 
-from lecture_vae import diagnostics
 from lecture_vae.diagnostics import (
     active_units,
     affine_vae_optimum,
@@ -157,12 +154,6 @@ def test_without_a_kl_term_an_affine_vae_has_no_optimum(w):
         ValueError, match=rf"needs a KL weight above 0, got {w}\. Without a KL term"
     ):
         affine_vae_optimum(w, torch.ones(2), 3.0)
-
-
-def test_the_examples_of_the_docstrings_are_true():
-    found = doctest.testmod(diagnostics)
-    assert found.attempted
-    assert not found.failed
 
 
 def test_two_dimensional_codes_are_their_own_plane():
