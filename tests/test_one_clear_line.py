@@ -346,15 +346,18 @@ def test_every_verb_is_in_the_tables():
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_is_what_it_was(verb):
-    result = CliRunner().invoke(app, [*([verb] if verb else []), "--help"])
+    name, program = program_of([verb])
+    result = CliRunner().invoke(program, [*([verb] if verb else []), "--help"])
     assert (result.exit_code, result.stderr) == (0, "")
-    assert f"Usage: lecture-vae {verb}" in result.stdout
+    assert f"Usage: {name} {verb}" in result.stdout
 
 
-def test_no_word_at_all_is_a_call_for_help():
-    result = CliRunner().invoke(app, [])
+@pytest.mark.parametrize("verb", ["reproduce", "release"])
+def test_no_word_at_all_is_a_call_for_help(verb):
+    name, program = program_of([verb])
+    result = CliRunner().invoke(program, [])
     assert result.exit_code == 2
-    assert "Usage: lecture-vae" in result.output and "reproduce" in result.output
+    assert f"Usage: {name}" in result.output and verb in result.output
 
 
 @pytest.mark.parametrize(
@@ -369,11 +372,13 @@ def test_no_word_at_all_is_a_call_for_help():
     ],
 )
 def test_where_nothing_can_be_written_is_said_before_the_work(here, monkeypatch, words):
-    works = ("data.load_images", "store.open_run", "grading.release.kill_matrix")
-    works += ("grading.grade.collect",)
-    for work in (f"lecture_vae.{work}" for work in works):
+    for work in (
+        "lecture_vae.data.load_images", "lecture_vae.store.open_run",
+        "lecture_grader.authoring.release.kill_matrix", "lecture_grader.grade.collect",
+    ):  # fmt: skip
         monkeypatch.setattr(work, lambda *_, **__: pytest.fail("it works"))
-    assert CliRunner().invoke(app, words).exit_code == 2
+    _, program = program_of(words)
+    assert CliRunner().invoke(program, words).exit_code == 2
 
 
 # ---------------------------------------------------------------------------- the book
