@@ -191,7 +191,7 @@ def ours(arguments: argparse.Namespace, answers: Answers, folder: Path) -> Run:
         return ", ".join(sorted({line["sandbox"] for line in lines()}))
 
     command = (
-        Path(sys.executable).with_name("lecture-vae"), "grade", arguments.assignment.resolve(),
+        Path(sys.executable).with_name("lecture-grader"), "grade", arguments.assignment.resolve(),
         submissions, "--out", out, "--jobs", str(arguments.jobs), "--sandbox", arguments.sandbox,
     )  # fmt: skip
     return Run(((command, folder),), marks, sandbox)
