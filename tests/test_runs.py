@@ -313,7 +313,7 @@ def test_a_worker_that_finds_other_images_refuses(monkeypatch):
 
 def test_fresh_trains_anew_what_workers_cannot_define_too(trainings, monkeypatch):
     monkeypatch.setattr(runs, "cores", lambda: 2)
-    monkeypatch.setattr(runs, "can_be_defined_elsewhere", lambda spec: spec.model != "conv-vae")
+    monkeypatch.setattr(runs, "is_importable", lambda spec: spec.model != "conv-vae")
     digits, config = load_images("digits"), TrainConfig(steps=2, batch_size=8, eval_every=2)
     specs = [RunSpec(name, SquaredError(), config) for name in ("linear-ae", "conv-ae", "conv-vae")]
     fetch_run("conv-vae", SquaredError(), digits, config, device="cpu")

@@ -91,7 +91,7 @@ def messages(tmp_path, monkeypatch, capsys, tiny) -> list[str]:
     said.append(raised(lambda: train(build_model(model), objective, tiny, config)))
     said += [still_picture(), edited_chapter()]
 
-    def not_allowed(level):
+    def not_allowed(level, packages):
         raise SandboxError("not allowed")
 
     monkeypatch.setattr(sandbox, "measure_escapes", not_allowed)
