@@ -51,8 +51,10 @@ def test_an_assignment_on_another_subject_is_released_and_graded_without_torch(t
     assert found["weighted-mean--weights-ignored", "weighted-mean"][0] == "wrong"
     assert found["median-gap--order-swapped", "median-gap"][0] == "wrong"
     # The student's own experiment stopped, and nothing before it: PyTorch was not there.
-    stopped = [each for each in found["no-torch", "weighted-mean"][1] if "stopped" in each]
-    assert len(stopped) == 1 and "ZeroDivisionError" in stopped[0]
+    stopped, *more = found["no-torch", "weighted-mean"][1]
+    assert "ZeroDivisionError" in stopped
+    # A busy machine may have made a second run necessary; nothing else is to be remarked.
+    assert [each for each in more if not each.startswith("Run once more alone")] == []
 
 
 @pytest.mark.parametrize("verb", ["grade", "session", "authoring.release", "reporting.gradebook"])
