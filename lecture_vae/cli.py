@@ -14,10 +14,9 @@ from lecture_vae.command_line import AsJson, Program
 PROGRAM = Program("lecture-vae")
 app = PROGRAM.app("Companion of the lecture on variational autoencoders.")
 
-Data = Annotated[
-    str, typer.Option(help="A folder in torchvision's layout, mnist, digits, or auto.")
-]
+Data = Annotated[str, typer.Option(help="A folder in torchvision's layout, mnist, digits, auto.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto for the best there is.")]
+Engine = Annotated[str, typer.Option(help="native (C kernels, on a CPU), torch, or auto.")]
 Imports = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,6 +86,7 @@ def train(
     ] = None,
     data: Data = "auto",
     device: Device = "auto",
+    engine: Engine = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again if it is stored.")] = False,
     imports: Imports = None,
     as_json: AsJson = False,
@@ -100,6 +100,7 @@ def train(
     from lecture_vae.runs import fetch_run
     from lecture_vae.store import StoreError
 
+    PROGRAM.show_log("lecture_vae")
     _import(imports)
     if model not in MODELS:
         PROGRAM.refuse(
@@ -107,7 +108,7 @@ def train(
             "--import FILE.py brings yours."
         )
     given = {"steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr}
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen: Any = {name: value for name, value in given.items() if value is not None}
     options = {"kl_weight": kl_weight, "samples": samples}
     try:
         minimized = _objective(objective or default_objective(model), likelihood, variance, options)
@@ -117,8 +118,9 @@ def train(
     images = _load(data)
     try:
         run = fetch_run(
-            model, minimized, images, config, device=device, fresh=fresh, start_from=start_from
-        )
+            model, minimized, images, config, device=device, engine=engine, fresh=fresh,
+            start_from=start_from,
+        )  # fmt: skip
     except (ValueError, TypeError, RuntimeError, FloatingPointError, StoreError) as error:
         PROGRAM.refuse(error)
     figures = report(run, images)
@@ -127,9 +129,7 @@ def train(
     else:
         typer.echo(f"run {figures.pop('key')}")
         for name, value in figures.items():
-            typer.echo(
-                f"{name:20} {value:.6g}" if isinstance(value, float) else f"{name:20} {value}"
-            )
+            typer.echo(f"{name:20} {format(value, '.6g') if isinstance(value, float) else value}")
 
 
 def _objective(
@@ -174,6 +174,7 @@ def reproduce(
     full: Annotated[bool, typer.Option("--full", help="The original's number of steps.")] = False,
     data: Data = "auto",
     device: Device = "auto",
+    engine: Engine = "auto",
     out: Annotated[Path, typer.Option(help="Folder for reproduction.json (with --full).")] = Path(
         "results"
     ),
@@ -186,13 +187,14 @@ def reproduce(
     from lecture_vae.reproduction import table, write_results
     from lecture_vae.store import StoreError
 
+    PROGRAM.show_log("lecture_vae")
     _import(imports)
     if full:
         PROGRAM.check_out(out)
         os.environ["LECTURE_VAE_BUDGET"] = "full"
     images = _load(data)
     try:
-        results = reproduce_lecture(images, device=device)
+        results = reproduce_lecture(images, device=device, engine=engine)
     except (ValueError, RuntimeError, FloatingPointError, StoreError) as error:
         PROGRAM.refuse(error)
     typer.echo(table(results))

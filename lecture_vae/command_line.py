@@ -1,5 +1,6 @@
 """What command lines share: whatever is wrong with a call is told in one line, with status 2."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Program:
         """
         typer.echo(f"{self.name}: {' '.join(str(message).splitlines())}", err=True)
         raise typer.Exit(2)
+
+    def show_log(self, package: str) -> None:
+        """Prints what a package logs, such as which engine trains, on stderr."""
+        logging.basicConfig(format=f"{self.name}: %(message)s")
+        logging.getLogger(package).setLevel(logging.INFO)
 
     def check_out(self, folder: Path) -> None:
         """Refuses before the work what could not be written after it.

@@ -10,8 +10,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lecture_vae.distributions import Posterior
-from lecture_vae.losses import Objective
+from lecture_vae.losses import Objective, Terms
 from lecture_vae.models import Model
+from lecture_vae.native.plan import Plan
 from lecture_vae.randomness import evaluation_noise
 
 __all__ = ["TRAINED", "Evaluation", "evaluate"]
@@ -42,6 +43,7 @@ def evaluate(
     *,
     seed: int | None = 0,
     step: int = TRAINED,
+    plan: Plan | None = None,
 ) -> Evaluation:
     """The terms and the loss of ``images`` as one batch, in eval mode; the mode is restored.
 
@@ -51,6 +53,7 @@ def evaluate(
         images: N gray images in [0, 1], on any device.
         seed: Of the noise, the same in every call. None means no noise: z = mu.
         step: The training step, for an objective with a warm-up; by default the warm-up is over.
+        plan: Of this model and objective, to compute the terms in native kernels.
 
     Returns:
         Each term in its own unit, the loss in the objective's.
@@ -62,44 +65,55 @@ def evaluate(
         >>> abs(loss - squared_error(x, x_hat).mean().item()) < 1e-3
         True
     """
-    on = next(model.parameters()).device
     shape = (len(images), objective.samples, *model.noise_shape)
     eps = torch.zeros(shape) if seed is None else evaluation_noise(shape, seed)
     was_training = model.training
     model.eval()
-    per_image: dict[str, list[Tensor]] = {}
-    codes = []
     with torch.inference_mode():
-        images = objective.inputs(images, 0 if seed is None else seed, 0)
-        for x, e in zip(images.split(EVALUATION_BATCH), eps.split(EVALUATION_BATCH), strict=True):
-            x = x.to(on)
-            with _listen_to_encoder(model) as said:
-                for name, values in objective.terms(model, x, e.to(on)).items():
-                    per_image.setdefault(name, []).append(values.cpu())
-            q = next((q for images_, q in said if images_ is x), None) or model.encode(x)
-            codes.append(q.code.cpu())
-        terms = {name: torch.cat(values).double() for name, values in per_image.items()}
+        if plan is None:
+            images = objective.inputs(images, 0 if seed is None else seed, 0)
+            per_image, code = _in_torch(model, objective, images, eps)
+        else:
+            per_image, code = plan.evaluate(images, eps)
+        terms = {name: values.double() for name, values in per_image.items()}
         loss = objective.loss(terms, step).item()
     model.train(was_training)
     means = {name: (values.sum() / len(values)).item() for name, values in terms.items()}
-    return Evaluation(means, loss, torch.cat(codes))
+    return Evaluation(means, loss, code)
+
+
+def _in_torch(
+    model: Model, objective: Objective, images: Tensor, eps: Tensor
+) -> tuple[Terms, Tensor]:
+    """The terms and the codes of all images, on the CPU."""
+    on = next(model.parameters()).device
+    terms: dict[str, list[Tensor]] = {}
+    codes = []
+    for x, e in zip(images.split(EVALUATION_BATCH), eps.split(EVALUATION_BATCH), strict=True):
+        x = x.to(on)
+        with _recorded_posteriors(model) as recorded:
+            for name, values in objective.terms(model, x, e.to(on)).items():
+                terms.setdefault(name, []).append(values.cpu())
+        q = next((q for images_, q in recorded if images_ is x), None) or model.encode(x)
+        codes.append(q.code.cpu())
+    return {name: torch.cat(values) for name, values in terms.items()}, torch.cat(codes)
 
 
 @contextmanager
-def _listen_to_encoder(model: Model) -> Iterator[list[tuple[Tensor, Posterior]]]:
+def _recorded_posteriors(model: Model) -> Iterator[list[tuple[Tensor, Posterior]]]:
     """Record the encoder's inputs and outputs while an objective calls the model.
 
     Encoding again to get the codes would make an evaluation a third slower.
     """
-    said: list[tuple[Tensor, Posterior]] = []
+    recorded: list[tuple[Tensor, Posterior]] = []
     encode = model.encode
 
-    def encode_aloud(x: Tensor) -> Posterior:
-        said.append((x, encode(x)))
-        return said[-1][1]
+    def encode_and_record(x: Tensor) -> Posterior:
+        recorded.append((x, encode(x)))
+        return recorded[-1][1]
 
-    model.encode = encode_aloud  # type: ignore[method-assign]
+    model.encode = encode_and_record  # type: ignore[method-assign]
     try:
-        yield said
+        yield recorded
     finally:
         del model.encode

@@ -5,6 +5,7 @@ AutoEncoders"). :func:`register` adds a model of yours.
 """
 
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 import torch
@@ -170,7 +171,7 @@ class ConvVAE(VAE):
         )
 
 
-class _Constant(nn.Module):
+class Constant(nn.Module):
     """A learned vector, the same for every image of a batch."""
 
     def __init__(self, size: int):
@@ -201,7 +202,7 @@ class AffineVAE(VAE):
         super().__init__(
             trunk=nn.Flatten(),
             to_mu=nn.Linear(PIXELS, latent_dim),
-            to_log_var=_Constant(latent_dim),
+            to_log_var=Constant(latent_dim),
             decoder=nn.Sequential(nn.Linear(latent_dim, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE))),
             latent_shape=(latent_dim,),
         )
@@ -252,6 +253,9 @@ register("conv-vae", ConvVAE)
 register("affine-vae", AffineVAE)
 
 
+_DRAWING = RLock()  # a model may build another one
+
+
 def build_model(name: str, *, seed: int = 0, **keywords: Any) -> Model:
     """Build a model with weights drawn from ``seed``; torch's global generator is not changed.
 
@@ -275,7 +279,8 @@ def build_model(name: str, *, seed: int = 0, **keywords: Any) -> Model:
             f"there is no model {name!r}; the models are {', '.join(MODELS)}. Is the file that "
             "registers it not imported yet (on the command line: --import FILE.py)?"
         )
-    with torch.random.fork_rng(devices=[]):
+    # Layers draw from torch's one global generator, which another thread may be seeding as well.
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[name](**keywords)
     wanted = ("encode", "decode", "latent_shape", "noise_shape")

@@ -1,10 +1,11 @@
 """Recipe: everything that determines the weights of a run, and the key that is its hash.
 
 A recipe names the model and its keywords, the objective, the
-:class:`~lecture_vae.training.TrainConfig`, the data, the type of device, torch's version, the run
-that a warm start begins with, and fingerprints of the code: of the model's classes, of the
-objective, and of the training loop with its random numbers. Adding a model changes no key; changing
-a layer changes the keys of its model only.
+:class:`~lecture_vae.training.TrainConfig`, the data, the type of device, the engine, torch's
+version, the run that a warm start begins with, and fingerprints of the code: of the model's
+classes, of the objective, and of the training loop with its random numbers. A native engine is
+named with its vector instructions, which decide how sums are rounded, and with a fingerprint of its
+kernels. Adding a model changes no key; changing a layer changes the keys of its model only.
 
 A recipe holds names and plain values, never code. A run that cannot be described in this way cannot
 be stored, and is rejected before it is trained.
@@ -14,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,15 +23,20 @@ from torch import nn
 
 from lecture_vae.data import ImageData
 from lecture_vae.history import History
-from lecture_vae.likelihoods import LIKELIHOODS
-from lecture_vae.losses import OBJECTIVES, Objective
-from lecture_vae.models import Model
-from lecture_vae.networks import MODELS, build_model
+from lecture_vae.likelihoods import LIKELIHOODS, BernoulliPixels, GaussianPixels
+from lecture_vae.losses import OBJECTIVES, NegativeELBO, Objective, SquaredError
+from lecture_vae.models import VAE, Autoencoder, Model
+from lecture_vae.native.build import kernel_sources
+from lecture_vae.native.engine import plan_for
+from lecture_vae.native.modules import network_of
+from lecture_vae.native.plan import Plan
+from lecture_vae.networks import MODELS, Constant, build_model
 from lecture_vae.registry import Registry
 from lecture_vae.source import SourceError, code_fingerprint
+from lecture_vae.storage import cache_folder, write_atomically
 from lecture_vae.training import TrainConfig, pick_device, progress_bar, train
 
-__all__ = ["NotStorableError", "RunSpec", "describe", "key_of", "spec_of"]
+__all__ = ["NotStorableError", "RunSpec", "describe", "key_of", "spec_of", "with_engine"]
 
 FORMAT = 2  # of a recipe; increment when an old reader would misread a new one
 PLAIN_TYPES = (bool, int, float, str, type(None))
@@ -75,7 +82,7 @@ class RunSpec:
 
 
 def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, Any]:
-    """The recipe of a run, as a dictionary for JSON.
+    """The recipe of a run that PyTorch trains, as a dictionary for JSON.
 
     Args:
         spec: What to train.
@@ -116,9 +123,27 @@ def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, 
         "start_from": spec.start_from,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "device": pick_device(device).type,
+        "engine": "torch",
         "torch": torch.__version__.split("+")[0],
         "code": code,
     }
+
+
+def with_engine(recipe: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """The recipe of the same run by another engine.
+
+    Args:
+        recipe: What :func:`describe` returned.
+        engine: One of :func:`~lecture_vae.native.engine.engine_names`.
+
+    Examples:
+        >>> spec = RunSpec("linear-ae", SquaredError(), TrainConfig())
+        >>> recipe = describe(spec, load_images("digits"), device="cpu")
+        >>> key_of(with_engine(recipe, "native-avx2")) == key_of(recipe)
+        False
+    """
+    native = {} if engine == "torch" else {"native": _native_code()}
+    return {**recipe, "engine": engine, "code": {**recipe["code"], **native}}
 
 
 def key_of(recipe: Mapping[str, Any]) -> str:
@@ -167,9 +192,18 @@ def _model_code(name: str, model: Model) -> str:
 
 def _training_code() -> str:
     """Fingerprint of the training loop, of the evaluation and of the random numbers."""
-    return code_fingerprint(
-        train, build_model, without=(pick_device, progress_bar, History, TrainConfig, nn.Module)
-    )
+    others = (pick_device, progress_bar, plan_for, Plan, History, TrainConfig, nn.Module)
+    return code_fingerprint(train, build_model, without=others)
+
+
+@cache
+def _native_code() -> str:
+    """Fingerprint of the native kernels and of what calls them."""
+    # What the kernels implement is in the fingerprints of model and objective.
+    others: list[Any] = [nn.Module, Model, Autoencoder, VAE, Constant, Objective, SquaredError]
+    others += [NegativeELBO, GaussianPixels, BernoulliPixels, cache_folder, write_atomically]
+    own = code_fingerprint(Plan, network_of, without=others)
+    return hashlib.sha256(f"{own} {kernel_sources()}".encode()).hexdigest()[:16]
 
 
 def _not_storable(why: str) -> NotStorableError:

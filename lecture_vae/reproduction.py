@@ -118,11 +118,12 @@ def report(run: Run, data: ImageData) -> dict[str, Any]:
         "test_kl": last.get("test_kl", noiseless.get("kl")),
         "seconds": run.seconds,
         "objective": OBJECTIVES.name_of(objective) or type(objective).__name__,
+        "engine": run.engine,
         "key": run.key,
     }
 
 
-def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
+def reproduce(data: ImageData, *, device: str = "auto", engine: str = "auto") -> dict[str, Any]:
     """Train or load the lecture's five runs at the present budget, the linear ones with 3 seeds.
 
     Returns:
@@ -141,9 +142,8 @@ def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
     }
     # The convolutional models, last in the list, take longest: start with them.
     order = list(reversed(specs))
-    runs = dict(
-        zip(order, fetch_runs([specs[name] for name in order], data, device=device), strict=True)
-    )
+    fetched = fetch_runs([specs[name] for name in order], data, device=device, engine=engine)
+    runs = dict(zip(order, fetched, strict=True))
     reports = {name: report(runs[name], data) for name in specs}
     return {
         "runs": {
@@ -161,7 +161,8 @@ def reproduce(data: ImageData, *, device: str = "auto") -> dict[str, Any]:
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {runs[order[0]].device}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {runs[order[0]].device}, "
+        f"{runs[order[0]].engine}",
     }
 
 

@@ -1,8 +1,10 @@
-"""Side by side: several runs are trained in parallel, each in a worker process.
+"""Side by side: several runs are trained in parallel.
 
-A worker is a new Python process that reads its job, one line of JSON with names and plain values,
-from standard input: nothing is pickled, and the caller's script is not run again. It exits at the
-end of its input, so that it does not outlive its parent, even if the parent is killed.
+Runs in native kernels are trained in threads. Runs in PyTorch are trained in worker processes,
+because Python's interpreter lock lets only one thread at a time run. A worker is a new process. It
+reads its job, one line of JSON with names and plain values, from standard input: nothing is
+pickled, and the caller's script is not run again. It exits at the end of its input, so that it does
+not outlive its parent, even if the parent is killed.
 """
 
 import json
@@ -11,24 +13,27 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event, Thread
 from time import sleep
 from typing import Any, NamedTuple
 
-from lecture_vae.data import DataError, ImageData
+from lecture_vae.cluster import run_tasks
+from lecture_vae.data import DataError, ImageData, load_images
+from lecture_vae.fetching import Store, fetch
 from lecture_vae.likelihoods import LIKELIHOODS
 from lecture_vae.losses import OBJECTIVES
 from lecture_vae.networks import MODELS
-from lecture_vae.recipe import NotStorableError, RunSpec, key_of
-from lecture_vae.registry import Registry
-from lecture_vae.store import StoreError
+from lecture_vae.recipe import NotStorableError, RunSpec, describe, key_of, spec_of
+from lecture_vae.registry import Registry, import_definitions
+from lecture_vae.store import Run, StoreError
 from lecture_vae.training import progress_bar
 
-__all__ = ["exit_at_end_of_input", "is_importable", "train_side_by_side"]
+__all__ = ["fetch_in_threads", "is_importable", "train_side_by_side"]
 
 POLL_SECONDS = 0.05
 TERMINATE_SECONDS = 5.0  # from SIGTERM to SIGKILL
 PROGRAM = "import json, sys; job = json.loads(sys.stdin.readline()); sys.path[:] = job['path']; "
-PROGRAM += "from lecture_vae.runs import work; work(job)"
+PROGRAM += "from lecture_vae.side_by_side import work; work(job)"
 EXCEPTIONS = (  # that a worker reports by name
     DataError,
     FloatingPointError,
@@ -77,6 +82,37 @@ def _imports(spec: RunSpec) -> list[str]:
                 name = os.path.abspath(file)
             imports.append(name)
     return sorted(set(imports))
+
+
+def fetch_in_threads(
+    specs: Sequence[RunSpec], data: ImageData, store: Store, workers: int, *, fresh: bool
+) -> None:
+    """Train runs into the store in threads of this process, the longest first.
+
+    Args:
+        specs: What to train; native kernels must be able to.
+        data: Shared by all threads.
+        store: As for :func:`~lecture_vae.store.store_folder`.
+        workers: Number of threads.
+        fresh: Train again, and replace what is stored.
+
+    Raises:
+        Exception: That of the first run that failed; the others have been trained.
+    """
+    stopped = Event()
+    failures = []
+
+    def fetch_one(spec: RunSpec) -> list[Run]:
+        return [fetch(spec, data, "cpu", "native", fresh, store, stopped)]
+
+    longest_first = sorted(specs, key=lambda spec: -spec.config.steps * spec.config.batch_size)
+    with progress_bar(len(specs), unit="run") as bar:
+        for _, result in run_tasks(fetch_one, longest_first, jobs=workers, stop=stopped.set):
+            bar.update()
+            if isinstance(result, Exception):
+                failures.append(result)
+    if failures:
+        raise failures[0]
 
 
 def train_side_by_side(
@@ -182,7 +218,33 @@ def _end(process: "subprocess.Popen[str]") -> None:
             stream.close()
 
 
-def exit_at_end_of_input() -> None:
+def work(job: dict[str, Any]) -> None:
+    """Train or load the run of a job: the main function of a worker process.
+
+    An exception is printed as one line of JSON, and the process exits with status 1.
+    """
+    Thread(target=_exit_at_end_of_input, daemon=True).start()
+    try:
+        for definitions in job["imports"]:
+            import_definitions(definitions)
+        data = load_images(job["data"]["source"])
+        if data.fingerprint != job["data"]["fingerprint"]:
+            raise StoreError(
+                f"{job['data']['source']} now holds other images than when training was requested."
+            )
+        spec = spec_of(job["recipe"])
+        if key_of(describe(spec, data, "cpu")) != job["key"]:
+            raise StoreError(
+                "the code that decides the weights was changed while runs were trained. "
+                "Start again."
+            )
+        fetch(spec, data, "cpu", "torch", job["fresh"], job["store"])
+    except Exception as error:
+        print(json.dumps({"kind": type(error).__name__, "message": str(error)}), flush=True)
+        sys.exit(1)
+
+
+def _exit_at_end_of_input() -> None:
     """Read standard input to its end, then exit this process with status 1.
 
     So a worker ends if its parent is killed.

@@ -67,6 +67,7 @@ class Run:
     data: str  # name of the data set
     fingerprint: str  # of the data set
     device: str  # type of the device it was trained on
+    engine: str  # "torch", or "native-" and the vector instructions: avx512, avx2, neon
     model: Model  # on the CPU, in eval mode
     history: History
     code: Shaped[Tensor, "N d"]  # of the test set, flattened; rounded to float16
@@ -188,6 +189,7 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         data=recipe["data"]["name"],
         fingerprint=recipe["data"]["fingerprint"],
         device=recipe["device"],
+        engine=recipe.get("engine", "torch"),  # that of all runs before version 0.3
         model=model,
         history=History(head["history"], list(codes["latents"].numpy()), head["seconds"]),
         code=code.float() if code.is_floating_point() else code,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import isfinite
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from lecture_vae.evaluation import evaluate
 from lecture_vae.history import Checkpoint, History, storable_codes
 from lecture_vae.losses import Objective
 from lecture_vae.models import Model
+from lecture_vae.native.engine import plan_for
+from lecture_vae.native.plan import Plan
 from lecture_vae.randomness import batches, noise
 
 __all__ = [
@@ -77,6 +80,7 @@ def train(
     config: TrainConfig,
     *,
     device: str = "auto",
+    engine: str = "auto",
     resume: Checkpoint | None = None,
     on_evaluate: Callable[[Checkpoint], None] | None = None,
 ) -> History:
@@ -90,7 +94,10 @@ def train(
         data: Training and test images; they are moved to the device once.
         config: Steps, batch size, step size, evaluations, seed.
         device: As for :func:`pick_device`. On a CPU one thread is used.
-        resume: Where to continue. The result is bit for bit that of an uninterrupted training.
+        engine: ``"torch"``, ``"native"`` (kernels in C, on a CPU) or ``"auto"``: as for
+            :func:`~lecture_vae.native.engine.plan_for`.
+        resume: Where to continue. With the same engine the result is bit for bit that of an
+            uninterrupted training.
         on_evaluate: Called after each evaluation.
 
     Returns:
@@ -98,7 +105,8 @@ def train(
 
     Raises:
         FloatingPointError: If a loss is not finite; the message names step, term, likely causes.
-        ValueError: If there is no such device.
+        ValueError: If there is no such device or engine; a
+            :class:`~lecture_vae.native.build.NotNativeError` if native is asked for in vain.
 
     Examples:
         >>> data, config = load_images("digits"), TrainConfig(steps=4, eval_every=2)
@@ -112,7 +120,9 @@ def train(
     """
     on = pick_device(device)
     model.to(on)
-    train_images, test_images = data.train.images.to(on), data.test.images.to(on)
+    train_images, test_images = (
+        split.images.to(on).contiguous() for split in (data.train, data.test)
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
     history = History()
     if resume is not None:
@@ -123,26 +133,33 @@ def train(
     indices = batches(len(train_images), config.batch_size, config.seed, start=done)
     shape = (config.batch_size, objective.samples, *model.noise_shape)
     epsilons = noise(shape, config.seed, start=done)
+    plan = plan_for(model, objective, config.batch_size, on, engine)
 
-    with _one_thread(on), progress_bar(config.steps, unit="step", initial=done) as bar:
+    with _one_thread(on, plan), progress_bar(config.steps, unit="step", initial=done) as bar:
         for stop in _evaluation_steps(config, after=history.steps):
             clock = time.perf_counter()
             model.train()
-            log = []  # terms and loss of each step
-            for step in range(done + 1, stop + 1):
-                x = objective.inputs(train_images[next(indices).to(on)], config.seed, step)
-                terms = objective.terms(model, x, next(epsilons).to(on))
-                loss = objective.loss(terms, step)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                means = [values.detach().sum() / len(values) for values in terms.values()]
-                log.append(torch.stack([*means, loss.detach()]))
-            row = _means(log, names=[*terms, "loss"], first=done + 1) if log else {}
-            test = evaluate(model, objective, test_images, seed=config.seed, step=stop)
+            log: list[Tensor] = []  # terms and loss of each step
+            if plan is not None:
+                names = [*plan.terms, "loss"]
+                table = plan.steps(train_images, indices, epsilons, stop - done, optimizer)
+                log = list(table)
+            else:
+                for step in range(done + 1, stop + 1):
+                    x = objective.inputs(train_images[next(indices).to(on)], config.seed, step)
+                    terms = objective.terms(model, x, next(epsilons).to(on))
+                    loss = objective.loss(terms, step)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    names = [*terms, "loss"]
+                    means = [values.detach().sum() / len(values) for values in terms.values()]
+                    log.append(torch.stack([*means, loss.detach()]))
+            row = _means(log, names, first=done + 1) if log else {}
+            test = evaluate(model, objective, test_images, seed=config.seed, step=stop, plan=plan)
             test_row = {f"test_{name}": value for name, value in test.terms.items()}
             history.rows.append({"step": stop, **row, **test_row, "test_loss": test.loss})
-            history.latents.append(_kept_codes(test.code))
+            history.latents.append(_first_codes(test.code))
             history.seconds += time.perf_counter() - clock
             bar.update(stop - done)
             bar.set_postfix(test_loss=f"{test.loss:.2f}")
@@ -202,22 +219,26 @@ def _means(log: list[Tensor], names: list[str], first: int) -> dict[str, float]:
     return {f"train_{name}": value for name, value in zip(names, means, strict=True)}
 
 
-def _kept_codes(code: Tensor) -> np.ndarray:
+def _first_codes(code: Tensor) -> np.ndarray:
     flat = storable_codes(code)
     kept = max(1, LATENT_BYTES // (flat.element_size() * flat.shape[1]))
     return flat[:kept].numpy()
 
 
 @contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
+def _one_thread(device: torch.device, plan: Plan | None) -> Iterator[None]:
     """Use one thread on a CPU.
 
     A second thread saves little time on matrices this small; training two runs in parallel saves
-    half. And with one thread, sums are rounded in the same way on every number of cores.
+    half. And with one thread, sums are rounded in the same way on every number of cores. Native
+    kernels use one thread anyway; and several trainings in threads of one process must not change
+    a setting that they share.
     """
+    if device.type != "cpu" or plan is not None:
+        yield
+        return
     before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -226,6 +247,8 @@ def _one_thread(device: torch.device) -> Iterator[None]:
 
 def progress_bar(total: int, *, unit: str, initial: int = 0) -> Any:
     """A tqdm progress bar; disabled if the environment variable CI or TQDM_DISABLE is set.
+
+    It is disabled outside of the main thread too: several bars would overwrite each other.
 
     Args:
         total: Units of the whole work.
@@ -242,4 +265,5 @@ def progress_bar(total: int, *, unit: str, initial: int = 0) -> Any:
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     quiet = bool(os.environ.get("CI") or os.environ.get("TQDM_DISABLE"))
+    quiet |= current_thread() is not main_thread()
     return tqdm(total=total, initial=initial, unit=unit, disable=quiet)
