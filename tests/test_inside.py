@@ -161,6 +161,20 @@ def test_files_that_were_written_are_named(tmp_path):
     assert json.loads(found["shown"][0][MIME])["files"] == ["table.csv"]
 
 
+def test_folders_that_lead_to_mounts_are_not_called_written(tmp_path):
+    (tmp_path / "a course" / "packages").mkdir(parents=True)
+    mounts = tmp_path / ".mounts"
+    escaped = str(tmp_path / "a course" / "packages").replace(" ", "\\040")
+    mounts.write_text(f"none / tmpfs rw 0 0\nnone {escaped} tmpfs ro 0 0\n")
+    setup = (
+        f"import os; os.environ['HOME'] = {str(tmp_path)!r}; os.chdir({str(tmp_path)!r})\n"
+        f"import lecture_grader.student.probe as probe; probe.MOUNTS = {str(mounts)!r}"
+    )
+    cell = "import os; os.mkdir('own'); total = float"
+    found = ran(setup, cell, asked())
+    assert json.loads(found["shown"][0][MIME])["files"] == ["own"]
+
+
 # ---------------------------------------------------------------------------- statements
 
 RIGHT = "def total(x):\n    return 2 * x\n"

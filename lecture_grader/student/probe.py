@@ -24,6 +24,7 @@ __all__ = ["MIME", "probe_answer", "run_statements"]
 
 MIME = "application/vnd.lecture-vae.values+json"
 MAX_FILES = 20  # names in a report
+MOUNTS = "/proc/self/mounts"
 TIMING = ("time", "timeit", "prun", "capture")  # cell magics whose body is the cell
 MAX_PIECES = 60  # pieces of text that are joined to one statement if a cell does not parse
 
@@ -74,9 +75,20 @@ def probe_answer(request: str) -> None:
 def _written_files() -> Iterator[str]:
     """Names of the files and folders that the student's cells wrote to the working directory."""
     home = os.environ.get("HOME", "")
+    mounted = set(_mounted(home))
     for name in os.listdir(home) if os.path.isdir(home) else ():
-        if not name.startswith(".") and name != "__pycache__":
+        if not name.startswith(".") and name != "__pycache__" and name not in mounted:
             yield name.encode(errors="replace").decode()[:100]
+
+
+def _mounted(home: str) -> Iterator[str]:
+    """Names in the working directory that lead to mounts: of packages installed below it."""
+    with suppress(OSError), open(MOUNTS, encoding="utf-8", errors="replace") as mounts:
+        for line in mounts:
+            escaped = line.split(" ")[1]  # proc(5): octal for spaces
+            place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped)
+            if place.startswith(f"{home}/"):
+                yield place.removeprefix(f"{home}/").partition("/")[0]
 
 
 def run_statements(source: str) -> None:
