@@ -252,7 +252,8 @@ def listed():
 
 def refused(spec, data, monkeypatch):
     """The message, seen to come before anything is trained."""
-    monkeypatch.setattr("lecture_vae.fetching.train", lambda *_, **__: pytest.fail("it was trained"))
+    trained = "lecture_vae.fetching.train"
+    monkeypatch.setattr(trained, lambda *_, **__: pytest.fail("it was trained"))
     with pytest.raises(NotStorableError, match="pass store=None") as caught:
         fetch_run(spec.model, spec.objective, data, spec.config, device="cpu", **spec.keywords)
     return str(caught.value)

@@ -256,7 +256,7 @@ def test_the_files_of_a_run_have_the_rights_that_the_umask_gives(tiny, umask, ri
 
 def test_a_complete_run_is_read_without_a_lock_and_without_the_right_to_write(run, tiny):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lecture_vae.fetching.hold_lock", lambda _: pytest.fail("it asked for the lock"))
+        patch.setattr("lecture_vae.fetching.hold_lock", lambda _: pytest.fail("it asked for it"))
         patch.setattr(Path, "mkdir", lambda *_, **__: pytest.fail("it made a folder"))
         again = fetch_run("conv-vae", NegativeELBO(0.8), tiny, CONFIG, device="cpu")
     assert again.key == run.key

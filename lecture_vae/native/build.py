@@ -135,8 +135,9 @@ def _compile(command: list[str], library: Path) -> None:
                 timeout=COMPILE_SECONDS,
             )
         except subprocess.CalledProcessError as error:
-            said = error.stderr.strip().splitlines() or [f"status {error.returncode}"]
-            raise NotNativeError(f"the C compiler {command[0]} failed: {said[0]}") from error
+            lines = error.stderr.strip().splitlines() or [f"status {error.returncode}"]
+            said = next((line for line in lines if "error" in line), lines[0])
+            raise NotNativeError(f"the C compiler {command[0]} failed: {said}") from error
         except subprocess.TimeoutExpired as error:
             raise NotNativeError(f"the C compiler {command[0]} did not end") from error
 

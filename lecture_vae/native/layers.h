@@ -52,6 +52,7 @@ static void normalize(const Layer *l, const Node *n, const float *scale, const f
   double count = (double)n->height * width;
   for (int c = 0; c < n->channels; c++) {
     float mean = l->running_mean[c], variance = l->running_var[c];
+    float rest = 0; /* of the mean, in a second float: where it is much larger than the deviations */
     if (mode == TRAIN) {
       double sum = 0, squares = 0;
       for (int y = 0; y < n->height; y++) {
@@ -59,11 +60,11 @@ static void normalize(const Layer *l, const Node *n, const float *scale, const f
         for (int i = 0; i < width; i += VL) s += AT(at(h, c, y, 0) + i);
         sum += total(s);
       }
-      mean = (float)(sum / count);
+      mean = (float)(sum / count), rest = (float)(sum / count - mean);
       for (int y = 0; y < n->height; y++) {
         v q = {0};
         for (int i = 0; i < width; i += VL) {
-          v e = AT(at(h, c, y, 0) + i) - mean;
+          v e = AT(at(h, c, y, 0) + i) - mean - rest;
           q += e * e;
         }
         squares += total(q);
@@ -76,7 +77,7 @@ static void normalize(const Layer *l, const Node *n, const float *scale, const f
     for (int y = 0; y < n->height; y++) {
       float *p = at(h, c, y, 0), *o = at(a, c, y, 0);
       for (int i = 0; i < width; i += VL) {
-        v e = (AT(p + i) - mean) * inverse;
+        v e = (AT(p + i) - mean - rest) * inverse;
         AT(p + i) = e, AT(o + i) = activate(l->activation, w * e + b);
       }
     }

@@ -5,17 +5,22 @@
 
 enum { KC = 64 }; /* rows of X that stay in the first cache */
 
-/* a tile of C, `mr` rows of `nv` vectors: its sums stay in registers */
+/* a tile of C, `mr` rows of `nv` vectors: its sums stay in registers. Each block of K is summed from
+ * zero, which loses fewer digits than one long sum. */
 INLINE void block(int mr, int nv, int kc, const float *a, ptrdiff_t rs, ptrdiff_t cs, const float *x,
                   ptrdiff_t ldx, float *c, ptrdiff_t ldc, int add) {
   v sum[6][4];
   for (int m = 0; m < mr; m++)
-    for (int n = 0; n < nv; n++) sum[m][n] = add ? AT(c + m * ldc + VL * n) : (v){0};
+    for (int n = 0; n < nv; n++) sum[m][n] = (v){0};
   for (int k = 0; k < kc; k++)
     for (int m = 0; m < mr; m++)
       for (int n = 0; n < nv; n++) sum[m][n] += a[m * rs + k * cs] * AT(x + k * ldx + VL * n);
   for (int m = 0; m < mr; m++)
-    for (int n = 0; n < nv; n++) AT(c + m * ldc + VL * n) = sum[m][n];
+    for (int n = 0; n < nv; n++) {
+      float *p = c + m * ldc + VL * n;
+      if (add) sum[m][n] += AT(p);
+      AT(p) = sum[m][n];
+    }
 }
 INLINE void panel(int nv, int M, int K, const float *a, ptrdiff_t rs, ptrdiff_t cs, const float *x,
                   ptrdiff_t ldx, float *c, ptrdiff_t ldc) {
