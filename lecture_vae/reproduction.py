@@ -161,8 +161,8 @@ def reproduce(data: ImageData, *, device: str = "auto", engine: str = "auto") ->
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {runs[order[0]].device}, "
-        f"{runs[order[0]].engine}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {runs[order[0]].device}",
+        "engine": runs[order[0]].engine,
     }
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from lecture_vae.budgets import FULL_STEPS, lecture_config
 from lecture_vae.losses import NegativeELBO, SquaredError
-from lecture_vae.recipe import RunSpec, describe, key_of
+from lecture_vae.recipe import RunSpec, describe, key_of, with_engine
 from lecture_vae.reproduction import LECTURE, report, reproduce, table, write_results
 from lecture_vae.runs import fetch_run
 from lecture_vae.training import TrainConfig
@@ -90,7 +90,7 @@ def test_the_recorded_runs_are_of_the_code_that_stands_here(record, tiny, monkey
     monkeypatch.setenv("LECTURE_VAE_BUDGET", "full")
     original = LECTURE[key]
     spec = RunSpec(original.model, original.objective, lecture_config(original.model))
-    recipe = describe(spec, tiny, "cpu") | {
+    recipe = with_engine(describe(spec, tiny, "cpu"), record["engine"]) | {
         "torch": record["versions"]["torch"].split("+")[0],
         "data": {name: record["data"][name] for name in ("name", "fingerprint")},
     }

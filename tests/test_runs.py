@@ -23,6 +23,12 @@ from lecture_vae.training import TrainConfig
 CONFIG = TrainConfig(steps=6, batch_size=8, eval_every=2)
 
 
+@pytest.fixture(autouse=True)
+def in_pytorch(monkeypatch):
+    """Runs in worker processes and their interruptions; test_native.py has those in threads."""
+    monkeypatch.setenv("LECTURE_VAE_ENGINE", "torch")
+
+
 @pytest.fixture
 def trainings(monkeypatch):
     """Counts how often something is trained in this process."""
@@ -33,7 +39,7 @@ def trainings(monkeypatch):
         calls.append(keywords.get("resume"))
         return original(*args, **keywords)
 
-    monkeypatch.setattr(runs, "train", counted)
+    monkeypatch.setattr("lecture_vae.fetching.train", counted)
     return calls
 
 

@@ -49,7 +49,7 @@ def test_the_objective_that_calls_the_model_changes_no_bit(digits, name):
     objective = SquaredError() if kl_weight is None else NegativeELBO(kl_weight)
     losses, weights = as_in_0_1(name, kl_weight, digits.train.images)
     model = build_model(name, seed=CONFIG.seed)
-    history = train(model, objective, digits, CONFIG, device="cpu")
+    history = train(model, objective, digits, CONFIG, device="cpu", engine="torch")
     for key, value in model.state_dict().items():
         assert torch.equal(value, weights[key]), key
     means = [sum(losses[:20]) / 20, sum(losses[20:]) / 20]
@@ -62,7 +62,7 @@ def test_the_history_is_the_recorded_one(digits, name):
     kl_weight = RECORD[name]["kl_weight"]
     objective = SquaredError() if kl_weight is None else NegativeELBO(kl_weight)
     model = build_model(name, seed=CONFIG.seed)
-    history = train(model, objective, digits, CONFIG, device="cpu")
+    history = train(model, objective, digits, CONFIG, device="cpu", engine="torch")
     assert len(history.rows) == len(RECORD[name]["rows"]) == 3
     for row, recorded in zip(history.rows, RECORD[name]["rows"], strict=True):
         assert row == pytest.approx(recorded, rel=2e-5)

@@ -184,7 +184,7 @@ class Plan:
             nodes,
             self._weights,
             *(self._room(n) for n in (PIXELS * batch, largest, spare, max(inputs) * batch)),
-            *(self._room(latents * batch + 1) for _ in range(4)),
+            *(self._room(max(1, latents * batch)) for _ in range(4)),
             len(network.layers),
             network.encoder_layers,
             len(self.parameters),
