@@ -31,7 +31,7 @@ typedef struct {
 } Plan;
 
 /* max(x, 0); NaN stays NaN, so that it reaches the loss and is reported */
-INLINE v relu(v x) { return select(x <= 0, (v){0}, x); }
+INLINE v relu(v x) { return choose(x <= 0, (v){0}, x); }
 INLINE v activate(int kind, v x) {
   if (kind == RELU) return relu(x);
   if (kind == SIGMOID) return sigmoid(x);
@@ -39,7 +39,7 @@ INLINE v activate(int kind, v x) {
 }
 /* from the output a and its gradient d, the gradient of the input */
 INLINE v activation_gradient(int kind, v a, v d) {
-  if (kind == RELU) return select(a > 0, d, (v){0});
+  if (kind == RELU) return choose(a > 0, d, (v){0});
   if (kind == SIGMOID) return d * a * (1 - a);
   return d;
 }

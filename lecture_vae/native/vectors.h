@@ -32,7 +32,7 @@ typedef uint32_t bits __attribute__((vector_size(4 * VL), aligned(4), may_alias)
 #define ROW(i) for (int i = 0; i < B; i += VL)
 
 INLINE v all(float x) { return x - (v){0}; }
-INLINE v select(mask where, v a, v b) { return (v)((where & (mask)a) | (~where & (mask)b)); }
+INLINE v choose(mask where, v a, v b) { return (v)((where & (mask)a) | (~where & (mask)b)); }
 INLINE v absolute(v x) { return (v)((mask)x & 0x7fffffff); }
 INLINE float total(v a) {
   float t = 0;
@@ -46,8 +46,8 @@ INLINE float total(v a) {
 typedef struct { v power, rest; } Exp;
 INLINE Exp reduced_exp(v x) {
   const v magic = all(12582912.0f);
-  x = select(x < -87.3f, all(-87.3f), x);
-  x = select(x > 88.3f, all(88.3f), x);
+  x = choose(x < -87.3f, all(-87.3f), x);
+  x = choose(x > 88.3f, all(88.3f), x);
   v shifted = x * 1.44269504088896341f + magic, n = shifted - magic;
   v r = x - n * 0.693359375f + n * 2.12194440e-4f, p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f, p = p * r + 4.1665795894e-2f, p = p * r + 1.6666665459e-1f;
@@ -56,12 +56,12 @@ INLINE Exp reduced_exp(v x) {
 }
 INLINE v exp_(v x) {
   Exp e = reduced_exp(x);
-  return select(x > 88.7f, all(INFINITY), e.power * e.rest + e.power);
+  return choose(x > 88.7f, all(INFINITY), e.power * e.rest + e.power);
 }
 /* e^x - 1 without cancellation near 0 */
 INLINE v expm1_(v x) {
   Exp e = reduced_exp(x);
-  return select(x > 88.7f, all(INFINITY), e.power * e.rest + (e.power - 1));
+  return choose(x > 88.7f, all(INFINITY), e.power * e.rest + (e.power - 1));
 }
 /* log(1 + y) for 0 <= y <= 1: 2 artanh(s) with s = y / (2 + y) <= 1/3, relative error below 2e-8
  * before rounding */
