@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lecture_vae import runs
+from lecture_vae import fetching, runs
 from lecture_vae.budgets import budget, lecture_config
 from lecture_vae.data import load_images
 from lecture_vae.losses import NegativeELBO, SquaredError
@@ -33,13 +33,13 @@ def in_pytorch(monkeypatch):
 def trainings(monkeypatch):
     """Counts how often something is trained in this process."""
     calls = []
-    original = runs.train
+    original = fetching.train
 
     def counted(*args, **keywords):
         calls.append(keywords.get("resume"))
         return original(*args, **keywords)
 
-    monkeypatch.setattr("lecture_vae.fetching.train", counted)
+    monkeypatch.setattr(fetching, "train", counted)
     return calls
 
 
@@ -69,7 +69,7 @@ def test_fresh_trains_again_to_the_same_weights(tiny, trainings):
 def test_an_interrupted_run_goes_on_from_its_last_evaluation(tiny, trainings, monkeypatch):
     plain = fetch_run("conv-vae", NegativeELBO(), tiny, CONFIG)
     monkeypatch.setenv("LECTURE_VAE_RUNS", str(store_folder().parent / "second"))
-    original = runs.save_checkpoint
+    original = fetching.save_checkpoint
 
     def stop_at_step_4(path, state):
         original(path, state)
@@ -77,7 +77,7 @@ def test_an_interrupted_run_goes_on_from_its_last_evaluation(tiny, trainings, mo
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save_checkpoint", stop_at_step_4)
+        patch.setattr(fetching, "save_checkpoint", stop_at_step_4)
         with pytest.raises(KeyboardInterrupt):
             fetch_run("conv-vae", NegativeELBO(), tiny, CONFIG)
     assert not list(store_folder().glob("*/run.json"))
@@ -194,7 +194,7 @@ def test_a_store_that_cannot_be_written_is_an_error_that_says_so(tiny, tmp_path,
 
 
 def test_a_full_disk_keeps_the_last_evaluation(tiny, trainings, monkeypatch):
-    original = runs.save_checkpoint
+    original = fetching.save_checkpoint
 
     def full(path, state):
         if state.history.steps[-1] == 4:
@@ -202,7 +202,7 @@ def test_a_full_disk_keeps_the_last_evaluation(tiny, trainings, monkeypatch):
         original(path, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save_checkpoint", full)
+        patch.setattr(fetching, "save_checkpoint", full)
         with pytest.raises(StoreError, match="No space left on device"):
             fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
     fetch_run("linear-ae", SquaredError(), tiny, CONFIG)
