@@ -7,21 +7,41 @@ stores the results.
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from math import ceil, inf
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 __all__ = ["check_scheduler", "cores", "run_tasks"]
 
+CGROUP = Path("/sys/fs/cgroup")
+
 
 def cores() -> int:
-    """The number of cores that this process may use: its CPU affinity where the system has one.
+    """The number of cores that this process may use: its CPU affinity, and the quota of its cgroup.
 
     Examples:
         >>> cores() >= 1
         True
     """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    found = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, ceil(min(found, _quota())))
+
+
+def _quota() -> float:
+    """Cores' worth of time that the control group of a container grants; infinity without one.
+
+    A container sees its own group as the root: of cgroup v2, cpu.max; of v1, two files.
+    """
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((CGROUP / name).read_text() for name in names).split()
+            if quota not in ("max", "-1"):
+                return float(quota) / float(period)
+    return inf
 
 
 def check_scheduler(address: str) -> None:

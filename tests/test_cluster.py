@@ -61,6 +61,28 @@ def test_cores_are_those_that_this_process_may_use():
     assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "odd\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
+    ],
+    ids=str,
+)
+def test_a_container_uses_no_more_cores_than_its_quota(files, wanted, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("lecture_vae.cluster.CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert cores() == wanted
+
+
 def test_a_scheduler_that_is_not_there_is_an_error():
     with pytest.raises(OSError, match=r"127\.0\.0\.1:1"):
         list(run_tasks(double, [1], scheduler="tcp://127.0.0.1:1"))

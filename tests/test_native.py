@@ -445,7 +445,7 @@ def test_the_engine_is_chosen_by_name(caplog, monkeypatch):
     monkeypatch.setenv("LECTURE_VAE_ENGINE", "")
     with caplog.at_level(logging.INFO, logger="lecture_vae"):
         engine.plan_for(model, NegativeIWAE(), 64, cpu)
-    assert "training in PyTorch: there is no kernel for the objective" in caplog.text
+    assert "LinearVAE is trained in PyTorch: there is no kernel for the objective" in caplog.text
     with pytest.raises(NotNativeError, match="on a CPU, not on meta"):
         engine.plan_for(model, NegativeELBO(), 64, torch.device("meta"), "native")
 
@@ -474,7 +474,7 @@ def test_without_a_compiler_the_loop_trains_and_a_line_says_how_to_get_one(caplo
     with caplog.at_level(logging.INFO, logger="lecture_vae"):
         config = TrainConfig(steps=2)
         run = fetch_run("linear-ae", SquaredError(), DIGITS, config, device="cpu", store=None)
-    assert run.engine == "torch" and "training in PyTorch: there is no C compiler" in caplog.text
+    assert run.engine == "torch" and "is trained in PyTorch: there is no C compiler" in caplog.text
 
 
 @pytest.mark.usefixtures("empty_cache")

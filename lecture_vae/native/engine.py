@@ -53,10 +53,10 @@ def plan_for(
     except NotNativeError as error:
         if wanted == "native":
             raise NotNativeError(f"native training is not possible: {error}.") from error
-        log.info("training in PyTorch: %s", error)
+        log.info("%s is trained in PyTorch: %s", type(model).__name__, error)
         return None
     if wanted == "auto":
-        log.info("training in native kernels (%s)", plan.engine)
+        log.info("%s is trained in native kernels (%s)", type(model).__name__, plan.engine)
     return plan
 
 
