@@ -26,14 +26,19 @@ from lecture_vae.history import History
 from lecture_vae.likelihoods import LIKELIHOODS, BernoulliPixels, GaussianPixels
 from lecture_vae.losses import OBJECTIVES, NegativeELBO, Objective, SquaredError
 from lecture_vae.models import VAE, Autoencoder, Model
-from lecture_vae.native.build import kernel_sources
+from lecture_vae.native.build import (
+    FAMILIES,
+    FLAGS,
+    kernel_sources,
+    load_kernels,
+    vector_family,
+)
 from lecture_vae.native.engine import plan_for
 from lecture_vae.native.modules import network_of
 from lecture_vae.native.plan import Plan
 from lecture_vae.networks import MODELS, Constant, build_model
 from lecture_vae.registry import Registry
 from lecture_vae.source import SourceError, code_fingerprint
-from lecture_vae.storage import cache_folder, write_atomically
 from lecture_vae.training import TrainConfig, pick_device, progress_bar, train
 
 __all__ = ["NotStorableError", "RunSpec", "describe", "key_of", "spec_of", "with_engine"]
@@ -201,9 +206,10 @@ def _native_code() -> str:
     """Fingerprint of the native kernels and of what calls them."""
     # What the kernels implement is in the fingerprints of model and objective.
     others: list[Any] = [nn.Module, Model, Autoencoder, VAE, Constant, Objective, SquaredError]
-    others += [NegativeELBO, GaussianPixels, BernoulliPixels, cache_folder, write_atomically]
+    others += [NegativeELBO, GaussianPixels, BernoulliPixels, load_kernels, vector_family]
     own = code_fingerprint(Plan, network_of, without=others)
-    return hashlib.sha256(f"{own} {kernel_sources()}".encode()).hexdigest()[:16]
+    text = f"{own} {kernel_sources()} {FLAGS} {FAMILIES}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _not_storable(why: str) -> NotStorableError:

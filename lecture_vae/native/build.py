@@ -20,7 +20,10 @@ import torch
 
 from lecture_vae.storage import cache_folder, write_atomically
 
-__all__ = ["SOURCES", "NotNativeError", "kernel_sources", "load_kernels", "vector_family"]
+__all__ = [
+    "FAMILIES", "FLAGS", "SOURCES", "NotNativeError", "compile_command", "compiler", "kernel_sources",
+    "load_kernels", "vector_family",
+]  # fmt: skip
 
 SOURCES = ("vectors.h", "products.h", "layers.h", "kernels.c")
 FLAGS = (
@@ -91,9 +94,8 @@ def load_kernels(batch_size: int) -> ctypes.CDLL:
     family = vector_family()
     if family is None or os.name != "posix":
         raise NotNativeError("this processor or system has none of AVX2, AVX-512, NEON")
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    command = [*compiler, *FLAGS.split(), *FAMILIES[family].split(), f"-DBATCH={batch_size}"]
-    made_of = json.dumps([kernel_sources(), command, _version(compiler)])
+    command = compile_command(family, batch_size)
+    made_of = json.dumps([kernel_sources(), command, _version(compiler())])
     key = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     folder = cache_folder()
     if folder is None:
@@ -109,6 +111,26 @@ def load_kernels(batch_size: int) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise NotNativeError(f"the compiled kernels cannot be kept or loaded: {error}") from error
+
+
+def compiler() -> list[str]:
+    """The C compiler with its options: what the environment variable CC says, or else ``cc``.
+
+    Examples:
+        >>> len(compiler()) >= 1
+        True
+    """
+    return shlex.split(os.environ.get("CC") or "cc")
+
+
+def compile_command(family: str, batch_size: int) -> list[str]:
+    """The compiler and its flags for a shared library with a family's vector instructions.
+
+    Examples:
+        >>> "-mavx2" in compile_command("avx2", 64)
+        True
+    """
+    return [*compiler(), *FLAGS.split(), *FAMILIES[family].split(), f"-DBATCH={batch_size}"]
 
 
 def _version(compiler: list[str]) -> str:
