@@ -3,24 +3,58 @@
 Same shapes, same threads, forward and both backward products, through the fastest way that torch
 has on this machine for each one. torch's own choice is not always that: on a CPU it sends products
 of 32-bit numbers to MKL, and oneDNN may be faster.
+
+Below it lies the arithmetic limit of the core: the same number of multiplications and additions at
+the rate of multiply-adds that never leave the registers.
 """
 
+import ctypes
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from itertools import product as pairs
+from pathlib import Path as PathOnDisk
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
 from lecture_vae import build_model
+from lecture_vae.native.build import NotNativeError, compile_command, vector_family
 
-__all__ = ["Floor", "convolution_floor", "linear_floor"]
+__all__ = ["Floor", "arithmetic_peak", "convolution_floor", "linear_floor"]
 
 Path = Callable[[], object]
 
 REPEATS = 10  # calls timed together
+
+
+def arithmetic_peak(rounds: int = 1_000_000, tries: int = 20) -> float:
+    """Multiplications and additions per second of one core in its registers (`peak.c`).
+
+    Raises:
+        NotNativeError: There are no vector instructions.
+        CalledProcessError: The compiler fails.
+    """
+    family = vector_family()
+    if family is None:
+        raise NotNativeError("there are no vector instructions")
+    with (
+        resources.as_file(resources.files("lecture_vae.native")) as kernels,
+        TemporaryDirectory(prefix="benchmark-") as folder,
+    ):
+        library = f"{folder}/peak.so"
+        source = str(PathOnDisk(__file__).with_name("peak.c"))
+        command = [*compile_command(family, 64), f"-I{kernels}", "-o", library, source]
+        subprocess.run(command, check=True)
+        peak = ctypes.CDLL(library)
+    best = min(
+        _thread_seconds(lambda: peak.multiply_adds(ctypes.c_int64(rounds))) for _ in range(tries)
+    )
+    return peak.operations() * rounds / best
 
 
 @dataclass(frozen=True)
@@ -164,6 +198,12 @@ def _fastest(found: dict[str, dict[str, Path]], flop: float, tries: int = 9) -> 
             own = next(iter(paths))
             usual[name] = own, paths[own], best[own]
     return Floor(chosen, usual, flop)
+
+
+def _thread_seconds(call: Path) -> float:
+    started = time.thread_time()
+    call()
+    return time.thread_time() - started
 
 
 def _cpu_seconds(call: Path) -> float:

@@ -1,7 +1,8 @@
-"""How far is a training step of `train` from the matrix products alone, and what takes the rest?
+"""How far is a training step of `train` from the limit of the core, and what takes the rest?
 
-For the linear and the convolutional VAE: `train` as it is, variants of its loop with one idea each
-(`step_variants.py`), and the floor (`floors.py`), side by side in alternating order on one thread.
+For the linear and the convolutional VAE: `train` in native kernels and in PyTorch, variants of its
+loop with one idea each (`step_variants.py`), and the floor (`floors.py`), side by side in
+alternating order on one thread; and the arithmetic limit of the core.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from floors import Floor, convolution_floor, linear_floor
+from floors import Floor, arithmetic_peak, convolution_floor, linear_floor
 from step_variants import VARIANTS, Setup, Steps
 from timing import (
     alternate,
@@ -35,7 +36,8 @@ FLOORS: dict[str, Callable[[], Floor]] = {
     "linear-vae": linear_floor,
     "conv-vae": convolution_floor,
 }
-OURS, FLOOR, USUAL = "train", "floor", "the products through torch's own choice"
+OURS, LOOP, FLOOR = "train", "train in PyTorch", "floor"
+USUAL = "the products through torch's own choice"
 COMPARED = 100  # steps whose losses are compared bit for bit
 PROFILED = 200  # steps
 
@@ -81,11 +83,14 @@ def measure(name: str, data: ImageData, arguments: argparse.Namespace) -> dict[s
     floor = FLOORS[name]()
     facts, running = prepare(Setup(name, data, config), arguments.variants)
 
-    def ours() -> None:
-        train(build_model(name), objective_of(name), data, config, device="cpu")
+    def ours(engine: str) -> None:
+        train(build_model(name), objective_of(name), data, config, device="cpu", engine=engine)
 
+    peak = arithmetic_peak()
     wall, cpu = {}, {}
-    calls: dict[str, Callable[[], object]] = {OURS: ours}
+    calls: dict[str, Callable[[], object]] = {
+        OURS: lambda: ours("native"), LOOP: lambda: ours("torch")
+    }  # fmt: skip
     calls |= {variant: lambda run=run: run(steps) for variant, run in running.items()}
     calls |= {USUAL: lambda: floor.run_usual(steps), FLOOR: lambda: floor.run(steps)}
     pairs = alternate({key: lambda c=call: _both(c, steps) for key, call in calls.items()},
@@ -99,6 +104,8 @@ def measure(name: str, data: ImageData, arguments: argparse.Namespace) -> dict[s
         "median_cpu_ms_per_step": medians(cpu),
         "variants": facts,
         "flop_per_step": floor.flop,
+        "peak_flop_per_s": peak,
+        "limit_ms_per_step": 1e3 * floor.flop / peak,
         "floor": {
             product: {
                 "path": path,
@@ -145,7 +152,7 @@ def _both(call: Callable[[], object], steps: int) -> tuple[float, float]:
 
 
 def breakdown(name: str, data: ImageData) -> dict[str, float]:
-    """Microseconds per step of ``train``, by what the operators do; the rest is Python.
+    """Microseconds per step of ``train`` in PyTorch, by what the operators do; the rest is Python.
 
     The profiler adds about a microsecond to each of some hundred small operators, so small things
     look a little larger than they are, and the rest a little smaller.
@@ -153,7 +160,7 @@ def breakdown(name: str, data: ImageData) -> dict[str, float]:
     config = TrainConfig(steps=PROFILED, eval_every=PROFILED)
 
     def run() -> None:
-        train(build_model(name), objective_of(name), data, config, device="cpu")
+        train(build_model(name), objective_of(name), data, config, device="cpu", engine="torch")
 
     run()
     whole = min(_both(run, PROFILED)[0] for _ in range(3)) * 1e3
@@ -203,7 +210,12 @@ def report(name: str, result: dict[str, Any]) -> str:
     gflops = result["flop_per_step"] / 1e6 / median[FLOOR]
     parts = ", ".join(f"{kind} {value:.0f}" for kind, value in
                       result["profile_us_per_step"].items())  # fmt: skip
-    lines += [f"floor: {gflops:.0f} GFLOP/s", f"train, us per step: {parts}", ""]
+    limit = result["limit_ms_per_step"]
+    lines += [
+        f"floor: {gflops:.0f} GFLOP/s; limit: {result['peak_flop_per_s'] / 1e9:.0f} GFLOP/s, "
+        f"{limit:.2f} ms, of which train takes {median[OURS] / limit:.2f} times as long",
+        f"train in PyTorch, us per step: {parts}", "",
+    ]  # fmt: skip
     return "\n".join(lines)
 
 

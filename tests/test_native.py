@@ -30,6 +30,7 @@ from lecture_vae import (
     fetch_run,
     fetch_runs,
     load_images,
+    recipe,
     train,
 )
 from lecture_vae.history import Checkpoint
@@ -603,3 +604,21 @@ def test_an_interrupt_ends_the_threads_at_their_next_evaluation(tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         fetch_in_threads(specs, DIGITS, tmp_path, 2, fresh=False)
     assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+def test_a_change_of_the_kernels_changes_the_keys_of_native_runs_alone(monkeypatch):
+    spec = RunSpec("linear-vae", NegativeELBO(), CONFIG)
+
+    def keys() -> list[str]:
+        recipe._native_code.cache_clear()
+        found = recipe.describe(spec, DIGITS, "cpu")
+        names = ["torch", "native-avx2", "native-avx512"]
+        return [recipe.key_of(recipe.with_engine(found, name)) for name in names]
+
+    before = keys()
+    assert len(set(before)) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "kernel_sources", lambda: {"kernels.c": "other"})
+        after = keys()
+    assert after[0] == before[0] and not {*after[1:]} & {*before}
+    assert keys() == before

@@ -21,8 +21,8 @@ import torch
 from lecture_vae.storage import cache_folder, write_atomically
 
 __all__ = [
-    "FAMILIES", "FLAGS", "SOURCES", "NotNativeError", "compile_command", "compiler", "kernel_sources",
-    "load_kernels", "vector_family",
+    "FAMILIES", "FLAGS", "SOURCES", "NotNativeError", "compile_command", "compiler",
+    "kernel_sources", "load_kernels", "vector_family",
 ]  # fmt: skip
 
 SOURCES = ("vectors.h", "products.h", "layers.h", "kernels.c")
