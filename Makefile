@@ -23,9 +23,10 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
 	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
-	$(BIN)/python -m pytest -m site
+	$(BIN)/python -m pytest -m "site and not nightly"
 
-nightly: $(READY)  ## the tests that take minutes each
+nightly: $(READY)  ## the tests that take minutes each, and the pages that `make test` leaves out
+	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest -m nightly
 
 # Without the tests that ask for the site, the chapters or much time, but with a whole grading. Old
