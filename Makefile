@@ -23,9 +23,10 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
 	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
-	$(BIN)/python -m pytest -m site
+	$(BIN)/python -m pytest -m "site and not nightly"
 
-nightly: $(READY)  ## the tests that take minutes each
+nightly: $(READY)  ## the tests that take minutes each, and the pages that `make test` leaves out
+	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest -m nightly
 
 # Without the tests that ask for the site, the chapters or much time, but with a whole grading. Old
@@ -33,7 +34,7 @@ nightly: $(READY)  ## the tests that take minutes each
 # torch that they were trained with.
 lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml allows
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
-	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python \
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python \
 	  --resolution lowest-direct --editable '.[book,cluster,dev,grading]'
 	$(OLDEST) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
@@ -60,13 +61,15 @@ format: $(READY)  ## let ruff mend and format the code
 clean:  ## remove what was built (not the environment, not the stored runs)
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache
 
+# Libraries are compiled once, here: where Python may write no byte code, as in many containers and
+# in every sandbox, each new process would compile torch again, for ten seconds.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
-	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
-	  --editable '.[book,cluster,dev,grading]'
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python \
+	  --constraint constraints.txt --editable '.[book,cluster,dev,grading]'
 	@touch $(READY)
 
 # Lighthouse and axe, for the tests of the pages; where they cannot be had, these tests are skipped.

@@ -1,13 +1,16 @@
 """Honest notebooks with odd habits get full marks: whatever a student calls a thing, wherever it
-stands, whatever was tried before. The whole corpus is graded in one run.
+stands, whatever was tried before. They are graded in one run by day and in one at night.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,27 @@ from lecture_grader.reporting.result import Result
 
 HERE = [name for name, each in ODD.items() if each.runs_here]
 
+# Of those that differ in one word, or in the place of what was tried, some are graded by day.
+BY_DAY = {
+    "helper-called-": ("report", "json", "display", "exit", "In", "mean"),
+    "attempt-in-a-copy-": ("syntax-error", "raises"),
+    "magic-in-a-cell-": ("autoreload", "cd"),
+    "habit-in-the-answer-": ("patched-tensors", "stdout-none"),
+}
+
+
+def at_night(name: str) -> bool:
+    """Whether a notebook is one of many that differ little, and not their sample."""
+    return any(
+        name.startswith(kind) and name.removeprefix(kind) not in samples
+        for kind, samples in BY_DAY.items()
+    )
+
+
+ODD_BY_TIME = [
+    pytest.param(name, marks=pytest.mark.nightly if at_night(name) else ()) for name in ODD
+]
+
 
 @pytest.fixture(scope="session")
 def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,7 +57,7 @@ def submissions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Graded:
-    """A run over all notebooks."""
+    """A run over the notebooks of the day, or those of the night."""
 
     out: Path
     results: list[Result]
@@ -44,17 +68,29 @@ class Graded:
 
 
 @pytest.fixture(scope="session")
-def graded(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> Graded:
-    """The whole corpus, graded in one run with two jobs."""
+def graded(submissions: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Graded]:
+    """Grades what is graded together with a notebook, in one run with two jobs."""
     strongest()
-    out = tmp_path_factory.mktemp("out")
-    return Graded(out, grade(SOURCE, submissions, out, jobs=2, timeout=10))
+
+    @cache
+    def run(night: bool) -> Graded:
+        folder, out = tmp_path_factory.mktemp("odd"), tmp_path_factory.mktemp("out")
+        for name in ODD:
+            if at_night(name) == night:
+                shutil.copy(submissions / f"{name}.ipynb", folder)
+        return Graded(out, grade(SOURCE, folder, out, jobs=2, timeout=5))
+
+    return lambda name: run(at_night(name))
+
+
+def test_those_by_day_are_there():
+    assert {kind + each for kind, samples in BY_DAY.items() for each in samples} <= ODD.keys()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", ODD_BY_TIME)
 def test_an_odd_notebook_gets_its_marks(graded, name):
-    results = graded.of(name)
+    results = graded(name).of(name)
     said = {line.exercise: (line.outcome, line.message) for line in results}
     assert said.keys() == CORRECT.keys()
     assert all(said[each][0] in allowed for each, allowed in ODD[name].outcomes.items()), said
@@ -74,7 +110,9 @@ def test_an_odd_notebook_gets_its_marks(graded, name):
     ],
 )
 def test_what_was_odd_is_said_on_the_page(graded, name, words):
-    page = graded.out / "feedback" / feedback_names(ODD)[name]
+    run = graded(name)
+    students = {line.student for line in run.results}
+    page = run.out / "feedback" / feedback_names(students)[name]
     assert re.search(rf"\b{words}\b", page.read_text(encoding="utf8"), re.IGNORECASE)
 
 
