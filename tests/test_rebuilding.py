@@ -15,9 +15,10 @@ from lecture_grader import grade, session
 from lecture_grader.authoring.check import HiddenCheck
 from lecture_grader.extracts import handed_out, rebuilding
 from lecture_grader.reporting.result import Provenance
+from lecture_grader.running import batch
 from lecture_grader.running.batch import observe, observe_on_worker
 from lecture_grader.running.notebook import BY_NAME, UP_TO
-from lecture_grader.sandbox.choose import Limits
+from lecture_grader.sandbox.choose import Limits, Sandbox
 from lecture_grader.session import Grading
 from lecture_grader.student.values import encode
 from lecture_grader.submissions.answers import read_notebook
@@ -230,6 +231,9 @@ def test_what_needs_no_run_is_decided_at_once(grading):
     broken = replace(submission(Notebook.solved()), problem="no notebook")
     assert decided(broken) == (dict.fromkeys(names, Verdict("unreadable", "no notebook")), [])
     assert decided(submission(Notebook())) == (dict.fromkeys(names, Verdict("unanswered")), [])
+    solved = submission(Notebook.solved())
+    stubs = tuple(replace(each, unanswered=True) for each in solved.answers)
+    assert decided(replace(solved, answers=stubs))[1] == []
     notebook = Notebook.solved()
     notebook.remove("softmax-answer")
     others = [name for name in names if name != "softmax"]
@@ -282,6 +286,12 @@ def test_kernels_have_what_the_course_says(tmp_path):
     assert found.conditions.sandbox.paths == (str(Path(json.__file__).parent),)
     assert found.conditions.preload == ("csv", "zlib", "colorsys")
     assert found.conditions.environment == (("DATA", "small"),)
+
+
+def test_a_forkserver_gets_all_conditions(monkeypatch):
+    monkeypatch.setattr(batch, "ForkServer", lambda *given: given)
+    given = (Sandbox("none", "rlimits"), Limits(memory_mb=7), ("csv",), (("DATA", "small"),))
+    assert batch.Conditions(*given).forkserver() == given
 
 
 @pytest.mark.parametrize("scheduler", [None, "tcp://127.0.0.1:1"])
