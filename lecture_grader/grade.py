@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lecture_grader.reporting.gradebook import write_gradebook
 from lecture_grader.reporting.result import Result
-from lecture_grader.running.batch import observe, stop, warm_kernels
+from lecture_grader.running.batch import observe, observe_on_worker, stop, warm_kernels
 from lecture_grader.running.notebook import Notebook
 from lecture_grader.running.observation import Observation
 from lecture_grader.sandbox.choose import SandboxError
@@ -168,10 +168,12 @@ def _observed(
     # The same number of batches for each job, so that all finish at about the same time.
     count = jobs * -(-len(notebooks) // (jobs * BATCH))
     batches = [notebooks[at::count] for at in range(min(count, len(notebooks)))]
-    observe_here = partial(observe, conditions=grading.conditions)
+    observe_batch = partial(
+        observe_on_worker if scheduler else observe, conditions=grading.conditions
+    )
     pending = {notebook.key for notebook in notebooks}
     held_back: list[tuple[str, Observation | None]] = []
-    observations = run_tasks(observe_here, batches, jobs=jobs, scheduler=scheduler, stop=stop)
+    observations = run_tasks(observe_batch, batches, jobs=jobs, scheduler=scheduler, stop=stop)
     with closing(observations):
         for batch, found in observations:
             if isinstance(found, Exception):  # its notebooks stay pending

@@ -43,7 +43,7 @@ class Grading:
 
     Attributes:
         assignment: The exercises.
-        conditions: Sandbox level, limits and packages of the kernels.
+        conditions: Sandbox and limits of the kernels, and how they start.
         wall: Seconds of wall time for all runs of one submission.
 
     Raises:
@@ -69,9 +69,8 @@ class Grading:
         self.wall = wall or WALL_SECONDS + WALL_SECONDS_PER_CPU_SECOND * cpu
         chosen = choose(sandbox, self.course.packages)
         self.conditions = Conditions(
-            chosen.level,
+            chosen,
             Limits(memory_mb=memory_mb),
-            self.course.packages,
             self.course.preload,
             self.course.environment,
         )

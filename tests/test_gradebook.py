@@ -668,3 +668,8 @@ def test_a_failed_write_leaves_the_last_gradebook(tmp_path, monkeypatch):
     monkeypatch.undo()
     after = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.*")}
     assert after == before
+
+
+def test_a_letter_of_the_summary_says_the_points_reached_and_possible(tmp_path):
+    summary = write(tmp_path, [replace(RESULT, **WRONG)])["summary.html"].decode()
+    assert "Discrete KL: wrong, 0 of 3 points" in summary

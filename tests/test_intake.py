@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import struct
+import time
 import zipfile
 from pathlib import Path
 
@@ -557,3 +558,19 @@ def test_modes_of_files_do_not_matter(tmp_path):
     (tmp_path / "ada.ipynb").chmod(0o755)
     assert stat.S_IMODE(Path(tmp_path, "ada.ipynb").stat().st_mode) == 0o755
     assert list(collect(tmp_path).found) == ["ada"]
+
+
+def test_two_files_of_one_person_in_canvas_are_one_students():
+    found = owners(["anna_12_3451_a.ipynb", "anna_12_3462_b.ipynb"])
+    assert {(each.name, each.number, each.canvas_id) for each in found.values()} == {
+        ("anna", "12", "12")
+    }
+
+
+def test_a_date_in_a_name_is_no_number_of_canvas():
+    assert owners(["anna_2026_11_final.ipynb"]) == {}
+
+
+def test_blackboard_says_when_a_file_was_handed_in():
+    (found,) = owners(["Sheet_anna_attempt_2026-11-05-10-30-07_x.ipynb"]).values()
+    assert (found.name, found.modified) == ("anna", time.mktime((2026, 11, 5, 10, 30, 7, 0, 0, -1)))

@@ -8,7 +8,7 @@ import pytest
 from lecture_grader.submissions import names as module
 from lecture_grader.submissions.names import find_names
 from lecture_grader.submissions.needs import given_names, needed
-from lecture_grader.submissions.syntax import parse
+from lecture_grader.submissions.syntax import MAX_SOURCE, parse
 
 SETUP = "import math\n\nimport numpy as np\nimport torch"
 GIVEN = given_names(find_names(SETUP))
@@ -235,3 +235,22 @@ def test_what_parses_is_taken_as_it_stands():
         ast.parse("x = '''\n%time\n!ls\n'''")
     )
     assert ast.dump(parse("%matplotlib inline\n!ls\nx = 1")) == ast.dump(ast.parse("x = 1"))
+
+
+def test_a_cell_of_the_largest_size_is_parsed_and_a_larger_one_is_not():
+    assert parse("#" * MAX_SOURCE).body == []
+    with pytest.raises(ValueError, match="more than 200,000 characters"):
+        parse("#" * (MAX_SOURCE + 1))
+
+
+@pytest.mark.parametrize(
+    "deep", ["from " + ". " * 500 + "import a", "( " * 200, "[" * 200, "{" * 200]
+)
+def test_a_cell_that_is_nested_too_deeply_is_refused_before_the_parser(deep):
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse(deep)
+
+
+def test_a_magic_with_options_is_no_code():
+    assert parse("%timeit -n 3 total(x)").body == []
+    assert ast.unparse(parse("%timeit total(x)")) == "total(x)"

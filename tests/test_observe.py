@@ -1,6 +1,8 @@
 """Notebooks that end the process that runs them, hang or never begin cost their own time only."""
 
+import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -11,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from lecture_grader.running import batch as observing
-from lecture_grader.running.batch import Conditions, Stopping, observe, stop
+from lecture_grader.running.batch import Conditions, Stopping, observe, observe_on_worker, stop
 from lecture_grader.running.notebook import Cell, Notebook
-from lecture_grader.sandbox.choose import Limits
+from lecture_grader.sandbox import choose as choosing
+from lecture_grader.sandbox.choose import Limits, Sandbox, SandboxError, choose
 
-CONDITIONS = Conditions("none", Limits())
+CONDITIONS = Conditions(Sandbox("none", "rlimits"), Limits())
 
 # In place of pytest: each notebook says by its first cell how the process shall behave.
 FAKE = """
@@ -154,3 +157,47 @@ def test_no_folder_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ran(notebook("a"), notebook("b", "dies"))
     assert [path.name for path in Path(tmp_path).glob("lv-*")] == []
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The levels whose escape tests ran; those in `open` let a program out."""
+
+    class Measured(list[str]):
+        open = ()
+
+        def __call__(self, level, _paths):
+            self.append(level)
+            return {"udp": "3"} if level in self.open else {}
+
+    told = Measured()
+    monkeypatch.setattr(choosing, "measure_escapes", told)
+    choose.cache_clear()
+    yield told
+    choose.cache_clear()
+
+
+def test_a_chosen_sandbox_is_tested_once_here_and_again_on_a_worker(measured):
+    conditions = pickle.loads(pickle.dumps(Conditions(choose("auto"), Limits())))
+    assert [found.notebook for found in observe([notebook("a")], conditions)] == ["a"]
+    assert measured == ["namespaces"]
+    choose.cache_clear()  # as in the process of a worker
+    assert [found.notebook for found in observe_on_worker([notebook("a")], conditions)] == ["a"]
+    assert measured == ["namespaces"] * 2
+
+
+def test_a_worker_on_which_the_chosen_level_does_not_hold_runs_nothing(measured):
+    conditions = Conditions(
+        Sandbox("namespaces", "as elsewhere", ("json",), ("/far/json",)), Limits()
+    )
+    measured.open = ("namespaces",)  # and bubblewrap would hold
+    with pytest.raises(SandboxError, match="namespaces: a program in it could udp"):
+        list(observe_on_worker([notebook("a")], conditions))
+    assert measured == ["namespaces"]
+
+
+def test_a_worker_has_its_own_paths_of_the_packages(measured):
+    far = Sandbox("namespaces", "as elsewhere", ("json",), ("/far/json",))
+    here = choosing.choose_on_worker(far)
+    assert here.box(Limits()).packages == (str(Path(json.__file__).parent),)
+    assert here.packages == far.packages

@@ -1,14 +1,24 @@
 """Which cells are run for a submission, in which order, and what may help after the first run."""
 
 import ast
+import copy
 import json
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from submissions import SOURCE, Notebook, assignment
 
+from lecture_grader import grade, session
 from lecture_grader.authoring.check import HiddenCheck
 from lecture_grader.extracts import handed_out, rebuilding
+from lecture_grader.reporting.result import Provenance
+from lecture_grader.running import batch
+from lecture_grader.running.batch import observe, observe_on_worker
 from lecture_grader.running.notebook import BY_NAME, UP_TO
+from lecture_grader.sandbox.choose import Limits, Sandbox
 from lecture_grader.session import Grading
 from lecture_grader.student.values import encode
 from lecture_grader.submissions.answers import read_notebook
@@ -72,8 +82,20 @@ def test_right_values_are_in_no_cell(odd):
         assert [encode(case) for case in check.cases] in [each["cases"] for each in asked]
         for value in check.right:
             assert not [each for each in asked if json.dumps(encode(value)) in json.dumps(each)]
-    solutions = [each.solution for each in assignment().exercises]
-    assert not [call for call in calls for each in solutions if json.dumps(each)[1:-1] in call]
+    code = [each[part] for each in asked for part in ("setup", "probe", "planted")]
+    code.append(next(cell.source for cell in whole.cells if cell.id == "setup"))
+    secret = [part for each in assignment().exercises for part in (each.solution, each.hidden)]
+    assert not [text for text in code for each in secret if each in text]
+
+
+def test_asserts_that_take_as_long_as_the_answer_are_not_run():
+    judged = {
+        name: SimpleNamespace(cases=check.cases, judged=name == "softmax")
+        for name, check in CHECKS.items()
+    }
+    asserts = {each.exercise: each.asserts for each in rebuilding(assignment(), judged).probes}
+    public = {each.name: each.check for each in assignment().exercises}
+    assert asserts == public | {"softmax": None}
 
 
 def test_cells_that_are_as_handed_out_are_not_run():
@@ -154,6 +176,136 @@ def test_the_canary_is_one_that_is_run(grading):
     notebook = Notebook(softmax="def softmax(logits, temperature):\n    return logits")
     (run,) = grading.whole_run(grading.task(submission(notebook)))
     assert run.canary == "softmax"
+
+
+# ---------------------------------------------------------------------------- the task
+
+
+KEYED = {
+    "student": "ben", "digest": "0" * 16, "problem": "no notebook", "remarks": ("Late.",),
+    "id": "12",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", KEYED)
+def test_another_submission_has_another_key(grading, field):
+    first = submission(Notebook.solved())
+    assert grading.task(first).key == grading.task(submission(Notebook.solved())).key
+    assert grading.task(replace(first, **{field: KEYED[field]})).key != grading.task(first).key
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda it: {"timeout": 3.0},
+        lambda it: {"wall": 33.0},
+        lambda it: {"conditions": replace(it.conditions, limits=Limits(memory_mb=7))},
+        lambda it: {"course": replace(it.course, environment=(("DATA", "small"),))},
+        *(
+            lambda it, name=each.name: {"provenance": replace(it.provenance, **{name: "other"})}
+            for each in fields(Provenance)
+        ),
+    ],
+)
+def test_what_decides_the_verdicts_is_part_of_the_key(grading, changed):
+    other = copy.copy(grading)
+    vars(other).update(changed(grading))
+    theirs = submission(Notebook.solved())
+    assert other.task(theirs).key != grading.task(theirs).key
+
+
+def test_the_key_holds_the_code_of_the_grader_and_of_the_course(grading, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "code_of", lambda packages: f"code of {packages}")
+    (tmp_path / "course.toml").write_text('packages = ["json"]', encoding="utf8")
+    source = shutil.copy(SOURCE, tmp_path)
+    found = Grading(Path(source), tmp_path / "out", sandbox="none")
+    assert found.provenance.checks == "code of ('json',)"
+
+
+def test_what_needs_no_run_is_decided_at_once(grading):
+    def decided(theirs):
+        task = grading.task(theirs)
+        return task.verdicts, [name for run in grading.whole_run(task) for name in run.exercises]
+
+    names = [each.name for each in assignment().exercises]
+    broken = replace(submission(Notebook.solved()), problem="no notebook")
+    assert decided(broken) == (dict.fromkeys(names, Verdict("unreadable", "no notebook")), [])
+    assert decided(submission(Notebook())) == (dict.fromkeys(names, Verdict("unanswered")), [])
+    solved = submission(Notebook.solved())
+    stubs = tuple(replace(each, unanswered=True) for each in solved.answers)
+    assert decided(replace(solved, answers=stubs))[1] == []
+    notebook = Notebook.solved()
+    notebook.remove("softmax-answer")
+    others = [name for name in names if name != "softmax"]
+    assert decided(submission(notebook)) == ({"softmax": Verdict("missing")}, others)
+
+
+def test_a_second_run_has_the_canary_of_its_own_exercise(grading):
+    task = grading.task(submission(Notebook.solved()))
+    task.verdicts |= {each.name: Verdict("error") for each in assignment().exercises}
+    runs = grading.single_runs(task)
+    assert [run.exercises for run in runs] == [(run.canary,) for run in runs]
+
+
+def test_what_was_right_stays_right_and_every_run_uses_time(grading):
+    task = grading.task(submission(Notebook.solved()))
+    for outcome in ("wrong", "correct", "error"):
+        task.add({"softmax": Verdict(outcome)}, 2.0)
+    assert (task.verdicts["softmax"].outcome, task.used) == ("correct", 6.0)
+
+
+def test_a_run_is_judged_by_the_notebook_that_was_run(grading, monkeypatch):
+    judged = []
+
+    def record(answer, check, notebook, observation):
+        judged.append((answer.exercise, notebook))
+        return Verdict("infrastructure")
+
+    monkeypatch.setattr(session, "verdict", record)
+    (run,) = grading.whole_run(grading.task(submission(Notebook.solved())))
+    grading.judge(run, None)
+    assert [name for name, _ in judged] == [each.name for each in assignment().exercises]
+    assert all(notebook is run.notebook for _, notebook in judged)
+
+
+# ---------------------------------------------------------------------------- the conditions
+
+
+def test_kernels_have_what_the_course_says(tmp_path):
+    (tmp_path / "course.toml").write_text(
+        'packages = ["json"]\npreload = ["csv"]\n'
+        '[preload_where]\n"import zlib" = ["zlib"]\n"torch" = ["colorsys"]\n"bz2" = ["bz2"]\n'
+        '[environment]\nDATA = "small"\n',
+        encoding="utf8",
+    )
+    found = Grading(Path(shutil.copy(SOURCE, tmp_path)), tmp_path / "out", sandbox="none")
+    notebook = Notebook()
+    notebook.add("import zlib")
+    found.warm_for([submission(notebook)])  # that torch is needed, the solutions say
+    assert found.conditions.sandbox.packages == ("json",)
+    assert found.conditions.sandbox.paths == (str(Path(json.__file__).parent),)
+    assert found.conditions.preload == ("csv", "zlib", "colorsys")
+    assert found.conditions.environment == (("DATA", "small"),)
+
+
+def test_a_forkserver_gets_all_conditions(monkeypatch):
+    monkeypatch.setattr(batch, "ForkServer", lambda *given: given)
+    given = (Sandbox("none", "rlimits"), Limits(memory_mb=7), ("csv",), (("DATA", "small"),))
+    assert batch.Conditions(*given).forkserver() == given
+
+
+@pytest.mark.parametrize("scheduler", [None, "tcp://127.0.0.1:1"])
+def test_a_scheduler_has_the_sandbox_tested_on_its_workers(grading, monkeypatch, scheduler):
+    called = []
+
+    def record(function, tasks, **_):
+        called.append((function.func, function.keywords))
+        yield from ()
+
+    monkeypatch.setattr(grade, "run_tasks", record)
+    assert list(grade._observed(grading, [], jobs=1, scheduler=scheduler)) == []
+    expected = observe_on_worker if scheduler else observe
+    assert called == [(expected, {"conditions": grading.conditions})]
 
 
 def test_a_wall_limit_can_be_given(tmp_path):

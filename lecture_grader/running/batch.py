@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from lecture_grader.cells import METADATA
 from lecture_grader.kernels.forkserver import ForkServer
 from lecture_grader.running.notebook import Notebook
 from lecture_grader.running.observation import Begin, CellRun, End, Observation, read_report
-from lecture_grader.sandbox.choose import Limits, choose
+from lecture_grader.sandbox.choose import Limits, Sandbox, choose_on_worker
 
-__all__ = ["Conditions", "Stopping", "observe", "stop", "warm_kernels"]
+__all__ = ["Conditions", "Stopping", "observe", "observe_on_worker", "stop", "warm_kernels"]
 
 START_SECONDS = 240.0  # for pytest and the libraries of its kernels
 GRACE_SECONDS = 4.0  # between the end of a notebook's wall time and the kill of pytest
@@ -37,18 +37,16 @@ class Stopping(Exception):
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of a run: the sandbox level, limits and packages of its kernel."""
+    """The conditions of a run: the sandbox of its kernel, its limits, and how it starts."""
 
-    sandbox: str
+    sandbox: Sandbox
     limits: Limits
-    packages: tuple[str, ...] = ()  # names of packages that are visible in the box
     preload: tuple[str, ...] = ()  # modules that are imported before the fork
     environment: tuple[tuple[str, str], ...] = ()  # (variable, value)
 
     def forkserver(self) -> ForkServer:
         """Start a forkserver of kernels with these conditions."""
-        sandbox = choose(self.sandbox, self.packages)
-        return ForkServer(sandbox, self.limits, self.preload, self.environment)
+        return ForkServer(self.sandbox, self.limits, self.preload, self.environment)
 
 
 def observe(notebooks: Sequence[Notebook], conditions: Conditions) -> Iterator[Observation]:
@@ -96,6 +94,11 @@ def observe(notebooks: Sequence[Notebook], conditions: Conditions) -> Iterator[O
             retries = retries[1:]
     if failed:
         raise RuntimeError(f"{failed} of {len(notebooks)} notebooks did not run to the end")
+
+
+def observe_on_worker(batch: Sequence[Notebook], conditions: Conditions) -> Iterator[Observation]:
+    """As :func:`observe`, in a process that did not choose the sandbox: it is tested here first."""
+    yield from observe(batch, replace(conditions, sandbox=choose_on_worker(conditions.sandbox)))
 
 
 class _Run:
@@ -150,9 +153,7 @@ def _write(path: Path, notebook: Notebook) -> None:
             "cell_type": "code",
             "id": cell.id,
             "metadata": {
-                METADATA: {
-                    "timeout": cell.timeout, "probes": cell.probes, "wall": notebook.wall,
-                }
+                METADATA: {"timeout": cell.timeout, "probes": cell.probes, "wall": notebook.wall}
             },
             "source": cell.code,
             "execution_count": None,

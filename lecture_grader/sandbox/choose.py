@@ -22,7 +22,7 @@ from lecture_grader.sandbox import linux, seccomp
 from lecture_grader.sandbox.confine import LEVELS, Box, Limits, SandboxError
 from lecture_grader.sandbox.escape_test import is_promised
 
-__all__ = ["Limits", "Sandbox", "SandboxError", "choose", "measure_escapes"]
+__all__ = ["Limits", "Sandbox", "SandboxError", "choose", "choose_on_worker", "measure_escapes"]
 
 TIMEOUT = 90.0  # seconds for all attempts
 
@@ -33,11 +33,12 @@ class Sandbox:
 
     level: str
     description: str  # such as "namespaces+landlock7+seccomp+rlimits+uid"
-    packages: tuple[str, ...] = ()  # paths of the packages that are bind-mounted into it
+    packages: tuple[str, ...] = ()  # names of the packages of a course that are visible in it
+    paths: tuple[str, ...] = ()  # of these packages on this machine
 
     def box(self, limits: Limits) -> Box:
         """A box of this level with these limits."""
-        return Box(self.level, limits, packages=self.packages)
+        return Box(self.level, limits, packages=self.paths)
 
 
 @cache
@@ -64,13 +65,28 @@ def choose(level: str = "auto", packages: tuple[str, ...] = ()) -> Sandbox:
             continue
         escaped = [name for name, gain in results.items() if gain and is_promised(candidate, name)]
         if not escaped:
-            return Sandbox(candidate, _describe(candidate), paths)
+            return Sandbox(candidate, _describe(candidate), packages, paths)
         failures.append(f"{candidate}: a program in it could {', '.join(escaped)}")
     raise SandboxError(
         "students' code runs only in a working sandbox, and none works on this machine "
         f"({'; '.join(failures)}). Allow unprivileged user namespaces, install bubblewrap, "
         "grade in a virtual machine, or ask for a weaker level: landlock, or none."
     )
+
+
+def choose_on_worker(chosen: Sandbox) -> Sandbox:
+    """The same sandbox on the machine of a worker, after its escape tests have passed there.
+
+    What was chosen elsewhere says nothing about this kernel, and the packages have other paths.
+
+    Args:
+        chosen: The sandbox that another machine chose; its level and packages are used.
+
+    Raises:
+        SandboxError: If an escape test of the level succeeds here.
+        CourseError: If a package is not installed here.
+    """
+    return choose(chosen.level, chosen.packages)
 
 
 def measure_escapes(level: str, packages: Sequence[str]) -> dict[str, str]:

@@ -56,6 +56,8 @@ def collect(folder: Path) -> Collected:
     Raises:
         OSError: The folder cannot be read or contains no notebook.
     """
+    # Not the reader of the notebooks, which needs the assignment: a wrong folder is refused before
+    # the assignment is read and the sandbox is tested. Only an archive starts this process.
     with Reader() as reader:
         sorter = _Sorter(reader)
         root = list_folder(folder, reader)
