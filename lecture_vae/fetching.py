@@ -26,6 +26,7 @@ from lecture_vae.history import Checkpoint, History, storable_codes
 from lecture_vae.lock import hold_lock
 from lecture_vae.models import Model
 from lecture_vae.native.engine import engine_names, plan_for
+from lecture_vae.native.plan import Plan
 from lecture_vae.networks import build_model
 from lecture_vae.recipe import RunSpec, describe, key_of, with_engine
 from lecture_vae.store import Run, StoreError, open_run, save_run, store_folder
@@ -104,6 +105,7 @@ def fetch(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with hold_lock(folder):
             if fresh:
+                (folder / "run.json").unlink(missing_ok=True)  # first: the run is incomplete now
                 shutil.rmtree(folder, ignore_errors=True)
             if not _is_complete(folder):  # another process may have trained it meanwhile
                 _train_into(folder, spec, recipe, data, store, stopped)
@@ -176,7 +178,7 @@ def _train_into(
         resume=load_checkpoint(checkpoint) if checkpoint.exists() else None,
         on_evaluate=keep,
     )
-    save_run(folder, recipe, model, history, _code(model, spec, data))
+    save_run(folder, recipe, model, history, _code(model, spec, data, recipe["engine"]))
     checkpoint.unlink(missing_ok=True)
 
 
@@ -185,7 +187,7 @@ def _train_without_store(spec: RunSpec, data: ImageData, device: str, engine: st
     size, on = spec.config.batch_size, pick_device(device)
     plan = plan_for(model, spec.objective, size, on, engine)
     history: History = train(model, spec.objective, data, spec.config, device=device, engine=engine)
-    code = storable_codes(_code(model, spec, data))
+    code = storable_codes(_code(model, spec, data, "torch" if plan is None else plan.engine))
     return Run(
         key="",
         spec=spec,
@@ -201,6 +203,8 @@ def _train_without_store(spec: RunSpec, data: ImageData, device: str, engine: st
     )
 
 
-def _code(model: Model, spec: RunSpec, data: ImageData) -> torch.Tensor:
+def _code(model: Model, spec: RunSpec, data: ImageData, engine: str) -> torch.Tensor:
+    objective, config = spec.objective, spec.config
+    plan = None if engine == "torch" else Plan(model, objective, config.batch_size)
     # No noise affects codes, but an objective may draw its inputs: those of the last evaluation.
-    return evaluate(model, spec.objective, data.test.images, seed=spec.config.seed).code
+    return evaluate(model, objective, data.test.images, seed=config.seed, plan=plan).code

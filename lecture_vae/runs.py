@@ -6,7 +6,7 @@ of a run is defined in :mod:`lecture_vae.recipe`, its files in :mod:`lecture_vae
 one run in :mod:`lecture_vae.fetching`, and training in parallel in :mod:`lecture_vae.side_by_side`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lecture_vae.cluster import cores
@@ -15,7 +15,7 @@ from lecture_vae.fetching import Store, fetch, recipe_of, stored_folder, with_fu
 from lecture_vae.losses import Objective
 from lecture_vae.recipe import RunSpec, key_of
 from lecture_vae.side_by_side import fetch_in_threads, is_importable, train_side_by_side
-from lecture_vae.store import Run, store_folder
+from lecture_vae.store import Run, open_run, store_folder
 from lecture_vae.training import TrainConfig, pick_device
 
 __all__ = ["fetch_run", "fetch_runs"]
@@ -110,7 +110,7 @@ def fetch_runs(
         >>> [run.spec.objective.kl_weight for run in runs]
         [1.0, 100.0]
     """
-    specs, done = list(specs), list[RunSpec]()
+    specs, done = list(specs), list[tuple[RunSpec, dict[str, Any]]]()
     if store is not None and pick_device(device).type == "cpu" and cores() > 1:
         folder = store_folder(store)
         specs = [with_full_key(spec, store) for spec in specs]
@@ -119,16 +119,29 @@ def fetch_runs(
             if fresh or stored_folder(spec, data, device, engine, folder) is None:
                 recipe = recipe_of(spec, data, device, engine)
                 missing[key_of(recipe)] = (spec, recipe)
-        threads = [spec for spec, recipe in missing.values() if recipe["engine"] != "torch"]
+        # A warm start waits for the run that it begins with.
+        ready = [pair for pair in missing.values() if pair[0].start_from not in missing]
+        threads = [pair for pair in ready if pair[1]["engine"] != "torch"]
+        workers = [p for p in ready if p[1]["engine"] == "torch" and is_importable(p[0])]
         if len(threads) > 1:
-            fetch_in_threads(threads, data, store, cores(), fresh=fresh)
+            fetch_in_threads([spec for spec, _ in threads], data, store, cores(), fresh=fresh)
             done += threads
-        workers = [
-            (spec, recipe)
-            for spec, recipe in missing.values()
-            if recipe["engine"] == "torch" and is_importable(spec)
-        ]
         if len(workers) > 1:
             train_side_by_side(workers, data, folder, cores(), fresh=fresh)
-            done += [spec for spec, _ in workers]
-    return [fetch(spec, data, device, engine, fresh and spec not in done, store) for spec in specs]
+            done += workers
+    return [_fetch_unless_done(spec, done, data, device, engine, fresh, store) for spec in specs]
+
+
+def _fetch_unless_done(
+    spec: RunSpec,
+    done: Sequence[tuple[RunSpec, dict[str, Any]]],
+    data: ImageData,
+    device: str,
+    engine: str,
+    fresh: bool,
+    store: Store,
+) -> Run:
+    for other, recipe in done:
+        if other == spec:  # the one that was trained, not a stored one of another engine
+            return open_run(key_of(recipe), store="auto" if store is None else store)
+    return fetch(spec, data, device, engine, fresh, store)

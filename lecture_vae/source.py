@@ -1,9 +1,10 @@
 """Source: a fingerprint of the code of functions and classes.
 
 The code of a function or class is its source text, and that of every function, class and constant
-it refers to, in this package or in the user's own modules. Comments, docstrings and blank lines are
-ignored. Of an installed library only the version counts; the versions of torch, torchvision and
-numpy and the standard library are ignored, since a recipe names torch's version itself.
+it refers to, also in a dictionary or a list, in this package or in the user's own modules.
+Comments, docstrings and blank lines are ignored. Of an installed library only the version counts;
+the versions of torch, torchvision and numpy and the standard library are ignored, since a recipe
+names torch's version itself.
 """
 
 import ast
@@ -89,6 +90,9 @@ def code_fingerprint(*things: Any, without: Collection[Any] = ()) -> str:
                 found.add(library)
         elif (constant := _constant(thing)) is not None:
             found.add(f"{name.rpartition('.')[2]} = {constant}")
+        elif type(thing) in (dict, list, tuple):  # a table of functions
+            items = thing.items() if isinstance(thing, dict) else enumerate(thing)
+            waiting += [(f"{name}[{key}]", value) for key, value in items]
         elif is_dataclass(thing):  # an instance, such as a global likelihood
             waiting.append((name, type(thing)))
             waiting += [(f"{name}.{each}", value) for each, value in vars(thing).items()]

@@ -257,13 +257,15 @@ def progress_bar(total: int, *, unit: str, initial: int = 0) -> Any:
 
     Examples:
         >>> with progress_bar(100, unit="step", initial=40) as bar:
-        ...     bar.total
-        100
+        ...     bar.update(60)
     """
+    quiet = bool(os.environ.get("CI") or os.environ.get("TQDM_DISABLE"))
+    if quiet or current_thread() is not main_thread():
+        from tqdm import tqdm
+
+        return tqdm(disable=True)
     with warnings.catch_warnings():
         # Without ipywidgets tqdm.auto warns and shows a text bar.
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
-    quiet = bool(os.environ.get("CI") or os.environ.get("TQDM_DISABLE"))
-    quiet |= current_thread() is not main_thread()
-    return tqdm(total=total, initial=initial, unit=unit, disable=quiet)
+    return tqdm(total=total, initial=initial, unit=unit)

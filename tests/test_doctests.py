@@ -31,6 +31,7 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.REPORT_NDIFF
 WITHOUT_EXAMPLE = {
     "load_mnist": "downloads MNIST",
     "load_kernels": "needs a C compiler",
+    "check_structures": "needs a C compiler",
     "fetch_in_threads": "needs a C compiler",
     "train_side_by_side": "starts processes, each of which imports torch",
     "reproduce": "trains the lecture's runs, for minutes",

@@ -17,10 +17,10 @@ OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 CORE = [
     "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
     "losses", "randomness", "native.build", "native.network", "native.modules", "native.structures",
-    "native.plan", "native.engine", "evaluation", "history", "training", "budgets", "cluster",
-    "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side", "runs",
-    "diagnostics", "reproduction", "drawing", "plots", "grids", "video", "animation", "live",
-    "command_line", "cli",
+    "native.checks", "native.plan", "native.engine", "evaluation", "history", "training", "budgets",
+    "cluster", "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side",
+    "runs", "diagnostics", "reproduction", "drawing", "plots", "grids", "video", "animation",
+    "live", "command_line", "cli",
 ]  # fmt: skip
 
 # Rooms of the grader in reading order, their modules, and what a room may import beside itself: of

@@ -35,8 +35,9 @@ from lecture_vae import (
 )
 from lecture_vae.history import Checkpoint
 from lecture_vae.models import Model
-from lecture_vae.native import build, engine
+from lecture_vae.native import build, engine, modules
 from lecture_vae.native.build import NotNativeError, load_kernels, vector_family
+from lecture_vae.native.checks import check_batches
 from lecture_vae.native.plan import Plan
 from lecture_vae.randomness import batches, noise
 from lecture_vae.side_by_side import fetch_in_threads
@@ -381,6 +382,26 @@ def hooked() -> Model:
     return model
 
 
+def clipped() -> Model:
+    model = build_model("linear-ae")
+    next(model.parameters()).register_hook(lambda grad: grad.clamp(-1, 1))
+    return model
+
+
+def own_forward() -> Model:
+    model = build_model("linear-ae")
+    model.encoder[1].forward = lambda x: x
+    return model
+
+
+def made_of_heads(to_mu: nn.Module, *, nested: bool = False) -> Model:
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(1024, 8))
+    decoder = [nn.Linear(2, 1024), nn.Sigmoid()]
+    first = [nn.Sequential(*decoder)] if nested else decoder
+    to_images = nn.Sequential(*first, nn.Unflatten(1, (1, 32, 32)))
+    return VAE(trunk, to_mu, nn.Linear(8, 2), to_images, (2,))
+
+
 def tied() -> Model:
     model = build_model("linear-ae")
     model.decoder[0].weight = nn.Parameter(model.encoder[-1].weight.T.contiguous())
@@ -407,6 +428,15 @@ REFUSED = {
     ),
     "a method": (lambda: small(kind=OwnDecode), SquaredError(), 64, "OwnDecode has a method"),
     "a hook": (hooked, SquaredError(), 64, "hook on Linear"),
+    "a hook on a parameter": (clipped, SquaredError(), 64, "hook on a parameter"),
+    "a method of a layer": (own_forward, SquaredError(), 64, "Linear has a method forward"),
+    "in place, where others read": (
+        lambda: made_of_heads(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(8, 2))),
+        NegativeELBO(), 64, "inplace=True",
+    ),
+    "a sigmoid inside": (
+        lambda: made_of_heads(nn.Linear(8, 2), nested=True), OBJECTIVES[-1], 64, "in a sigmoid",
+    ),
     "a frozen parameter": (frozen, SquaredError(), 64, "frozen"),
     "a shared parameter": (tied, SquaredError(), 64, "share"),
     "double": (lambda: build_model("linear-ae").double(), SquaredError(), 64, "float32"),
@@ -425,6 +455,35 @@ def test_what_has_no_kernel_is_named(what):
     with pytest.raises(NotNativeError, match=f"native training is not possible: .*{said}"):
         engine.plan_for(build_it(), objective, size, cpu, "native")
     assert engine.plan_for(build_it(), objective, size, cpu, "auto") is None
+
+
+@needs_compiler
+def test_a_moment_that_decays_to_nothing_does_not_slow_the_steps_and_changes_no_setting():
+    # Where gradients have become zero Adam's moments decay through numbers below 1e-38, which a
+    # processor is slow with: they count as zero, in the kernels alone.
+    model = build_model("linear-ae")
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
+    plan = Plan(model.train(), SquaredError(), 64)
+    images = torch.zeros(64, 1, 32, 32)  # the first weights have no gradient
+    order, eps = iter([torch.arange(64)] * 3), iter([torch.zeros(64, 1)] * 3)
+    plan.steps(images, order, eps, 1, optimizer)
+    moments = optimizer.state[next(model.parameters())]
+    moments["exp_avg"].fill_(1e-39)
+    plan.steps(images, order, eps, 1, optimizer)
+    if vector_family() != "neon":
+        assert moments["exp_avg"].count_nonzero() == 0
+    assert torch.tensor(1e-39).mul(0.5).item() > 0  # here they are numbers still
+
+
+def test_what_batches_hold_is_checked_before_an_address_is_used():
+    index, eps = torch.zeros(2, 16, dtype=torch.long), torch.zeros(2, 16, 1, 3)
+    check_batches(index, eps, 1, (2, 16), 3)
+    for wrong in (index + 1, index - 1, index.int(), index[:1]):
+        with pytest.raises(ValueError, match="a batch names 16 of 1 images"):
+            check_batches(wrong, eps, 1, (2, 16), 3)
+    for wrong in (eps.double(), eps[:, :, :, :2]):
+        with pytest.raises(ValueError, match=r"the noise of a batch is float32 \[16, 1, 3\]"):
+            check_batches(index, wrong, 1, (2, 16), 3)
 
 
 def test_the_kernels_read_no_images_of_another_shape_or_type():
@@ -579,6 +638,26 @@ def test_runs_go_side_by_side_in_threads_with_the_numbers_of_one_alone(tmp_path,
 
 
 @needs_compiler
+def test_fresh_runs_are_those_that_were_trained_now_and_a_warm_start_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr("lecture_vae.runs.cores", lambda: 2)
+    monkeypatch.delenv("LECTURE_VAE_ENGINE", raising=False)
+    specs = [RunSpec("linear-vae", NegativeELBO(w), CONFIG) for w in (1.0, 2.0)]
+    old = fetch_runs(specs, DIGITS, device="cpu", engine="native", store=tmp_path)
+    monkeypatch.setenv("CC", "no-such-compiler")  # now on a machine without one
+    load_kernels.cache_clear()
+    new = fetch_runs(specs, DIGITS, device="cpu", store=tmp_path, fresh=True)
+    load_kernels.cache_clear()
+    assert [run.engine for run in new] == ["torch", "torch"]
+    assert not {run.key for run in old} & {run.key for run in new}
+    monkeypatch.delenv("CC")
+    warm = RunSpec("linear-vae", NegativeELBO(4.0), CONFIG, start_from=old[0].key)
+    both = fetch_runs(
+        [warm, *specs], DIGITS, device="cpu", engine="native", store=tmp_path, fresh=True
+    )
+    assert [run.spec.objective.kl_weight for run in both] == [4.0, 1.0, 2.0]
+
+
+@needs_compiler
 def test_an_interrupt_ends_the_threads_at_their_next_evaluation(tmp_path, monkeypatch):
     reached = threading.Event()
 
@@ -617,8 +696,12 @@ def test_a_change_of_the_kernels_changes_the_keys_of_native_runs_alone(monkeypat
 
     before = keys()
     assert len(set(before)) == 3
-    with monkeypatch.context() as patch:
-        patch.setattr(recipe, "kernel_sources", lambda: {"kernels.c": "other"})
-        after = keys()
-    assert after[0] == before[0] and not {*after[1:]} & {*before}
+    for thing, other in (
+        (recipe, ("kernel_sources", lambda: {"kernels.c": "other"})),
+        (modules, ("_padding", lambda module: ((0, 0), (0, 0)))),  # reached by a table alone
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(thing, *other)
+            after = keys()
+        assert after[0] == before[0] and not {*after[1:]} & {*before}
     assert keys() == before

@@ -24,7 +24,8 @@ typedef struct {
   Node *node;
   Weights *weights;
   float *rows, *packed, *spare, *turned; /* images as rows; room for weights, a map, rows of a layer */
-  float *eps, *noise, *sigma, *kl;       /* of the latents: [image][latent], then batch innermost */
+  float *eps;                            /* noise of an evaluation, [image][latent] */
+  float *noise, *sigma, *expm1;          /* [latent][image]; expm1: exp(log_var) - 1 */
   int32_t layers, encoder_layers, n_weights, images, mu, log_var, z, out, latents;
   int32_t bernoulli; /* else Gaussian pixels */
   float distortion_weight, kl_weight;

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from lecture_vae.models import SIDE, VAE, Autoencoder
 from lecture_vae.native.build import NotNativeError
@@ -51,10 +52,8 @@ def network_of(model: Autoencoder | VAE, *, logits: bool) -> Network:
     else:
         network.z = network.mu = network.separate(_append(network, model.encoder, images), 0)
     network.encoder_layers = len(network.layers)
-    layers = _flat(model.decoder)
-    if logits:
-        layers = _without_sigmoid(layers)
-    out = _append(network, nn.Sequential(*layers), network.z)
+    decoder = _without_sigmoid(model.decoder) if logits else model.decoder
+    out = _append(network, decoder, network.z)
     network.out = network.separate(out, network.encoder_layers)
     if network.nodes[network.out].shape != (1, SIDE, SIDE):
         raise NotNativeError(f"the decoder gives images of shape {network.nodes[out].shape}")
@@ -97,7 +96,10 @@ def _norm(network: Network, module: nn.BatchNorm2d, source: int, first: int) -> 
 
 
 def _activation(network: Network, module: nn.Module, source: int, first: int) -> int:
+    layers = len(network.layers)
     layer = _extended(network, source, first)
+    if getattr(module, "inplace", False) and len(network.layers) > layers:
+        raise _no_kernel(module)  # it would change what other layers read
     layer.activation = Activation.RELU if isinstance(module, nn.ReLU) else Activation.SIGMOID
     return layer.target
 
@@ -138,6 +140,8 @@ def _convolution(network: Network, module: nn.Conv2d, source: int, first: int) -
     kernel, stride = module.kernel_size, module.stride
     sides = zip(size, before, after, kernel, stride, strict=True)
     coarse = [(n + p + q - k) // s + 1 for n, p, q, k, s in sides]
+    if min(coarse) < 1:
+        raise _no_kernel(module)
     target = network.convolution(Affine.CONVOLUTION, module, source, coarse, before)
     # How far the windows reach beyond the map, before and after it.
     sides = zip(size, coarse, kernel, stride, before, strict=True)
@@ -153,6 +157,8 @@ def _transposed(network: Network, module: nn.ConvTranspose2d, source: int, first
     kernel, stride, more = module.kernel_size, module.stride, module.output_padding
     sides = zip(size, kernel, stride, padding, more, strict=True)
     fine = [(n - 1) * s - 2 * p + k + m for n, k, s, p, m in sides]
+    if min(fine) < 1:
+        raise _no_kernel(module)
     target = network.convolution(Affine.TRANSPOSED, module, source, fine, padding)
     network.nodes[target].border = max(padding)
     return target
@@ -198,6 +204,8 @@ def parameters_of(network: Network, model: nn.Module) -> list[nn.Parameter]:
     for each in found:
         if not isinstance(each, nn.Parameter) or not each.requires_grad:
             raise NotNativeError("a parameter is frozen")
+        if each._backward_hooks or each._post_accumulate_grad_hooks:
+            raise NotNativeError("there is a hook on a parameter")
         if each.dtype != torch.float32 or each.device.type != "cpu" or not each.is_contiguous():
             raise NotNativeError("a parameter is not in float32, contiguous, on the CPU")
     ids = {id(each) for each in found}
@@ -211,9 +219,14 @@ def _check(model: Autoencoder | VAE) -> None:
     for name in methods:
         if name in vars(model) or getattr(kind, name, None) is not getattr(known, name):
             raise NotNativeError(f"{kind.__name__} has a method {name} of its own")
+    if _has_any_global_hook():
+        raise NotNativeError("there is a hook on all modules")
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     for module in model.modules():
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        if any(getattr(module, name) for name in hooks):
             raise NotNativeError(f"there is a hook on {module}")
+        if "forward" in vars(module):
+            raise NotNativeError(f"{type(module).__name__} has a method forward of its own")
 
 
 def _flat(module: nn.Module) -> list[nn.Module]:
@@ -223,13 +236,15 @@ def _flat(module: nn.Module) -> list[nn.Module]:
     return [module]
 
 
-def _without_sigmoid(layers: list[nn.Module]) -> list[nn.Module]:
+def _without_sigmoid(decoder: nn.Module) -> nn.Module:
+    """As ``decode_logits`` leaves it out: the decoder's own last layer but for a reshape."""
+    layers = list(decoder) if type(decoder) is nn.Sequential else []
     end = len(layers)
     while end and isinstance(layers[end - 1], nn.Flatten | nn.Unflatten):
         end -= 1
     if not end or type(layers[end - 1]) is not nn.Sigmoid:
         raise NotNativeError("Bernoulli pixels need a decoder that ends in a sigmoid")
-    return layers[: end - 1] + layers[end:]
+    return nn.Sequential(*layers[: end - 1], *layers[end:])
 
 
 def _padding(module: nn.Conv2d) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -6,7 +6,7 @@ stay where they are, in the model and in the optimizer: the kernels get their ad
 
 import ctypes
 from collections.abc import Iterator
-from ctypes import c_int32, c_int64, c_void_p
+from ctypes import c_int32, c_int64
 from itertools import islice
 from math import prod
 from typing import Any
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from lecture_vae.distributions import Latents, PerImage
 from lecture_vae.likelihoods import BernoulliPixels, GaussianPixels
 from lecture_vae.losses import NegativeELBO, Objective, SquaredError
-from lecture_vae.models import PIXELS, SIDE, VAE, Autoencoder, Model
+from lecture_vae.models import PIXELS, VAE, Autoencoder, Model
 from lecture_vae.native.build import NotNativeError, load_kernels, vector_family
+from lecture_vae.native.checks import address, check_batches, check_images, check_structures
 from lecture_vae.native.modules import network_of, parameters_of
 from lecture_vae.native.network import Affine, Layer, Network
 from lecture_vae.native.structures import (
@@ -67,6 +68,7 @@ class Plan:
         self.network = network_of(model, logits=is_bernoulli)
         self.parameters = parameters_of(self.network, model)
         self.kernels = load_kernels(batch_size)
+        check_structures(self.kernels)
         self.engine = f"native-{vector_family()}"
         self.terms = [likelihood.term, *(["kl"] if isinstance(objective, NegativeELBO) else [])]
         self.batch_size = batch_size
@@ -96,25 +98,27 @@ class Plan:
         Raises:
             ValueError: If the images have another shape or type.
         """
-        _check(images)
+        check_images(images)
         group = optimizer.param_groups[0]
         adam = AdamStruct(group["lr"], *group["betas"], group["eps"])
         states = [_moments(optimizer, parameter) for parameter in self.parameters]
         self._bind(states)
+        latents = self._plan.latents
         done, log = int(states[0]["step"]), torch.empty(count, 2, dtype=torch.float32)
         for start in range(0, count, CHUNK):
             here = min(CHUNK, count - start)
             index = torch.stack(list(islice(indices, here)))
             eps = torch.stack(list(islice(epsilons, here)))
+            check_batches(index, eps, len(images), (here, self.batch_size), latents)
             self.kernels.train_steps(
                 ctypes.byref(self._plan),
                 c_int64(here),
-                _address(images),
-                _address(index),
-                _address(eps),
+                address(images),
+                address(index),
+                address(eps),
                 adam,
                 c_int64(done + start),
-                _address(log[start:]),
+                address(log[start:]),
             )
         for state in states:
             state["step"] += count
@@ -137,16 +141,18 @@ class Plan:
         Raises:
             ValueError: If the images have another shape or type.
         """
-        _check(images)
+        check_images(images)
         self._bind()
         count, shape = len(images), self.network.nodes[self.network.mu].shape
         sizes = (count,), (count,), (count, *shape)
         distortion, kl, code = (torch.empty(size, dtype=torch.float32) for size in sizes)
-        eps = eps.contiguous()
+        eps = eps.to(torch.float32).contiguous()
+        if eps.numel() < count * self._plan.latents:
+            raise ValueError(f"eps needs one number for every image and latent, got {eps.shape}.")
         self.kernels.evaluate_images(
             ctypes.byref(self._plan),
             c_int64(count),
-            *(_address(t) for t in (images, eps, distortion, kl, code)),
+            *(address(t) for t in (images, eps, distortion, kl, code)),
         )
         return dict(zip(self.terms, (distortion, kl), strict=False)), code
 
@@ -174,8 +180,9 @@ class Plan:
         for made, parameter in zip(self._weights, self.parameters, strict=True):
             made.size = parameter.numel()
             made.gradient = self._room(parameter.numel())
-        largest = max(parameter.numel() for parameter in self.parameters)
+        largest = max((parameter.numel() for parameter in self.parameters), default=1)
         inputs = [layer.weight.shape[1] for layer in network.layers if layer.weight is not None]
+        widest = max(inputs, default=1)
         has_noise = network.log_var is not None
         latents = prod(network.nodes[network.mu].shape) if has_noise else 0
         self._nodes = nodes
@@ -183,7 +190,7 @@ class Plan:
             self._layers,
             nodes,
             self._weights,
-            *(self._room(n) for n in (PIXELS * batch, largest, spare, max(inputs) * batch)),
+            *(self._room(n) for n in (PIXELS * batch, largest, spare, widest * batch)),
             *(self._room(max(1, latents * batch)) for _ in range(4)),
             len(network.layers),
             network.encoder_layers,
@@ -274,19 +281,3 @@ def _moments(optimizer: torch.optim.Adam, parameter: nn.Parameter) -> dict[str, 
         state["exp_avg"] = torch.zeros_like(parameter)
         state["exp_avg_sq"] = torch.zeros_like(parameter)
     return state
-
-
-def _check(images: Tensor) -> None:
-    """Addresses do not know a shape: what the kernels read must be what they expect."""
-    if images.shape[1:] != (1, SIDE, SIDE) or images.dtype != torch.float32:
-        raise ValueError(
-            f"the models read images of shape [N, 1, {SIDE}, {SIDE}] in float32, got "
-            f"{tuple(images.shape)} in {str(images.dtype).removeprefix('torch.')}."
-        )
-    if not images.is_contiguous():
-        raise ValueError("the kernels read contiguous images; call contiguous() once before.")
-
-
-def _address(tensor: Tensor) -> c_void_p:
-    assert tensor.is_contiguous() and tensor.device.type == "cpu"
-    return c_void_p(tensor.data_ptr())

@@ -65,7 +65,7 @@ class PlanStruct(ctypes.Structure):
         ("weights", POINTER(WeightsStruct)),
     ]
     _fields_ += [(n, c_void_p) for n in ("rows", "packed", "spare", "turned")]
-    _fields_ += [(n, c_void_p) for n in ("eps", "noise", "sigma", "kl")]
+    _fields_ += [(n, c_void_p) for n in ("eps", "noise", "sigma", "expm1")]
     _fields_ += [(n, c_int32) for n in ("layers", "encoder_layers", "n_weights", "images")]
     _fields_ += [(n, c_int32) for n in ("mu", "log_var", "z", "out", "latents", "bernoulli")]
     _fields_ += [(n, c_float) for n in ("distortion_weight", "kl_weight")]
