@@ -29,7 +29,7 @@ def test_a_vae_is_reported_in_the_originals_unit_and_in_the_common_one(tiny):
     figures, last = report(run, tiny), run.history.rows[-1]
     assert list(figures) == [
         "model", "steps", "kl_weight", "seed", "data", "train_loss", "test_loss",
-        "test_reconstruction", "test_kl", "seconds", "objective", "key",
+        "test_reconstruction", "test_kl", "seconds", "objective", "engine", "key",
     ]  # fmt: skip
     assert figures["test_loss"] == pytest.approx(last["test_squared_error"] + 3 * last["test_kl"])
     assert figures["train_loss"] == last["train_loss"]
