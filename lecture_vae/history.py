@@ -24,6 +24,9 @@ class History:
     An entry of ``latents`` is [M, d]: the codes of the first M test images, flattened; float16, or
     int32 for integer codes. M is limited by 64 KiB per evaluation.
 
+    ``code`` holds the codes of the whole test set at the last evaluation, [N, ...]; None if another
+    process made it.
+
     Examples:
         >>> history = History([{"step": 0, "test_loss": 200.0}, {"step": 9, "test_loss": 50.0}])
         >>> history.steps
@@ -37,6 +40,7 @@ class History:
     rows: list[dict[str, float | int]] = field(default_factory=list)
     latents: list[np.ndarray] = field(default_factory=list)
     seconds: float = 0.0  # spent training and evaluating
+    code: Tensor | None = field(default=None, repr=False, compare=False)  # see below
 
     @property
     def steps(self) -> list[int]:

@@ -86,13 +86,16 @@ class RunSpec:
     start_from: str | None = None
 
 
-def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, Any]:
+def describe(
+    spec: RunSpec, data: ImageData, device: str = "auto", *, model: Model | None = None
+) -> dict[str, Any]:
     """The recipe of a run that PyTorch trains, as a dictionary for JSON.
 
     Args:
         spec: What to train.
         data: Its name and fingerprint are part of the recipe.
         device: As for :func:`~lecture_vae.training.pick_device`.
+        model: That of the spec, with any weights; None builds it.
 
     Raises:
         NotStorableError: If the run cannot be described by names and plain values.
@@ -106,7 +109,8 @@ def describe(spec: RunSpec, data: ImageData, device: str = "auto") -> dict[str, 
     """
     for name, value in spec.keywords.items():
         _check_plain(value, f"the keyword {name} of the model")
-    model = build_model(spec.model, **spec.keywords)
+    if model is None:
+        model = build_model(spec.model, **spec.keywords)
     objective = _named(spec.objective, OBJECTIVES, "register_objective")
     try:
         code = {

@@ -6,12 +6,12 @@ of a run is defined in :mod:`lecture_vae.recipe`, its files in :mod:`lecture_vae
 one run in :mod:`lecture_vae.fetching`, and training in parallel in :mod:`lecture_vae.side_by_side`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from lecture_vae.cluster import cores
 from lecture_vae.data import ImageData
-from lecture_vae.fetching import Store, fetch, recipe_of, stored_folder, with_full_key
+from lecture_vae.fetching import Request, Store
 from lecture_vae.losses import Objective
 from lecture_vae.recipe import RunSpec, key_of
 from lecture_vae.side_by_side import fetch_in_threads, is_importable, train_side_by_side
@@ -69,7 +69,7 @@ def fetch_run(
         ([0, 1, 2], torch.Size([359, 3]))
     """
     spec = RunSpec(model, objective, config, keywords, start_from)
-    return fetch(spec, data, device, engine, fresh, store)
+    return Request(spec, data, device, engine, store).fetch(fresh=fresh)
 
 
 def fetch_runs(
@@ -110,38 +110,29 @@ def fetch_runs(
         >>> [run.spec.objective.kl_weight for run in runs]
         [1.0, 100.0]
     """
-    specs, done = list(specs), list[tuple[RunSpec, dict[str, Any]]]()
-    if store is not None and pick_device(device).type == "cpu" and cores() > 1:
-        folder = store_folder(store)
-        specs = [with_full_key(spec, store) for spec in specs]
-        missing: dict[str, tuple[RunSpec, dict[str, Any]]] = {}
-        for spec in specs:
-            if fresh or stored_folder(spec, data, device, engine, folder) is None:
-                recipe = recipe_of(spec, data, device, engine)
-                missing[key_of(recipe)] = (spec, recipe)
-        # A warm start waits for the run that it begins with.
-        ready = [pair for pair in missing.values() if pair[0].start_from not in missing]
-        threads = [pair for pair in ready if pair[1]["engine"] != "torch"]
-        workers = [p for p in ready if p[1]["engine"] == "torch" and is_importable(p[0])]
-        if len(threads) > 1:
-            fetch_in_threads([spec for spec, _ in threads], data, store, cores(), fresh=fresh)
-            done += threads
-        if len(workers) > 1:
-            train_side_by_side(workers, data, folder, cores(), fresh=fresh)
-            done += workers
-    return [_fetch_unless_done(spec, done, data, device, engine, fresh, store) for spec in specs]
-
-
-def _fetch_unless_done(
-    spec: RunSpec,
-    done: Sequence[tuple[RunSpec, dict[str, Any]]],
-    data: ImageData,
-    device: str,
-    engine: str,
-    fresh: bool,
-    store: Store,
-) -> Run:
-    for other, recipe in done:
-        if other == spec:  # the one that was trained, not a stored one of another engine
-            return open_run(key_of(recipe), store="auto" if store is None else store)
-    return fetch(spec, data, device, engine, fresh, store)
+    requests = [Request(spec, data, device, engine, store) for spec in specs]
+    if store is None or pick_device(device).type != "cpu" or cores() == 1:
+        return [request.fetch(fresh=fresh) for request in requests]
+    # The keys of what is to be trained; two requests may have one.
+    keys = {
+        request: key_of(request.recipe) for request in requests if fresh or request.stored() is None
+    }
+    missing = {key: request for request, key in keys.items()}
+    # A warm start waits for the run that it begins with.
+    ready = {key: r for key, r in missing.items() if r.spec.start_from not in missing}
+    threads = {key: r for key, r in ready.items() if r.plan is not None}
+    workers = {key: r for key, r in ready.items() if r.plan is None and is_importable(r.spec)}
+    trained = set[str]()
+    if len(threads) > 1:
+        fetch_in_threads([*threads.values()], cores(), fresh=fresh)
+        trained |= threads.keys()
+    if len(workers) > 1:
+        train_side_by_side([*workers.values()], cores(), fresh=fresh)
+        trained |= workers.keys()
+    return [
+        # What was trained now, not a stored run of another engine.
+        open_run(keys[request], store=store_folder(store))
+        if keys.get(request) in trained
+        else request.fetch(fresh=fresh)
+        for request in requests
+    ]

@@ -18,12 +18,12 @@ from time import sleep
 from typing import Any, NamedTuple
 
 from lecture_vae.cluster import run_tasks
-from lecture_vae.data import DataError, ImageData, load_images
-from lecture_vae.fetching import Store, fetch
+from lecture_vae.data import DataError, load_images
+from lecture_vae.fetching import Request
 from lecture_vae.likelihoods import LIKELIHOODS
 from lecture_vae.losses import OBJECTIVES
 from lecture_vae.networks import MODELS
-from lecture_vae.recipe import NotStorableError, RunSpec, describe, key_of, spec_of
+from lecture_vae.recipe import NotStorableError, RunSpec, key_of, spec_of
 from lecture_vae.registry import Registry, import_definitions
 from lecture_vae.store import Run, StoreError
 from lecture_vae.training import progress_bar
@@ -84,15 +84,11 @@ def _imports(spec: RunSpec) -> list[str]:
     return sorted(set(imports))
 
 
-def fetch_in_threads(
-    specs: Sequence[RunSpec], data: ImageData, store: Store, workers: int, *, fresh: bool
-) -> None:
+def fetch_in_threads(requests: Sequence[Request], workers: int, *, fresh: bool) -> None:
     """Train runs into the store in threads of this process, the longest first.
 
     Args:
-        specs: What to train; native kernels must be able to.
-        data: Shared by all threads.
-        store: As for :func:`~lecture_vae.store.store_folder`.
+        requests: Runs that native kernels can train.
         workers: Number of threads.
         fresh: Train again, and replace what is stored.
 
@@ -102,12 +98,15 @@ def fetch_in_threads(
     stopped = Event()
     failures = []
 
-    def fetch_one(spec: RunSpec) -> list[Run]:
-        return [fetch(spec, data, "cpu", "native", fresh, store, stopped)]
+    def fetch(request: Request) -> list[Run]:
+        return [request.fetch(fresh=fresh, stopped=stopped)]
 
-    longest_first = sorted(specs, key=lambda spec: -spec.config.steps * spec.config.batch_size)
-    with progress_bar(len(specs), unit="run") as bar:
-        for _, result in run_tasks(fetch_one, longest_first, jobs=workers, stop=stopped.set):
+    def work_of(request: Request) -> int:
+        return request.spec.config.steps * request.spec.config.batch_size
+
+    longest_first = sorted(requests, key=work_of, reverse=True)
+    with progress_bar(len(requests), unit="run") as bar:
+        for _, result in run_tasks(fetch, longest_first, jobs=workers, stop=stopped.set):
             bar.update()
             if isinstance(result, Exception):
                 failures.append(result)
@@ -115,20 +114,12 @@ def fetch_in_threads(
         raise failures[0]
 
 
-def train_side_by_side(
-    runs: Sequence[tuple[RunSpec, dict[str, Any]]],
-    data: ImageData,
-    store: Path,
-    workers: int,
-    *,
-    fresh: bool,
-) -> None:
+def train_side_by_side(requests: Sequence[Request], workers: int, *, fresh: bool) -> None:
     """Train runs into the store in worker processes; return when all have ended.
 
     Args:
-        runs: Each spec with its recipe.
-        data: Workers load ``data.source`` and compare the fingerprints.
-        store: The folder of the store.
+        requests: Runs that PyTorch trains. Workers load the source of their data again, and compare
+            the fingerprints.
         workers: Number of processes at a time.
         fresh: Train again, and replace what is stored.
 
@@ -136,12 +127,12 @@ def train_side_by_side(
         Exception: The exception of the first run that failed; the others have been trained.
         RuntimeError: If a worker was killed, or failed with another exception.
     """
-    waiting, running, failures = list(runs), list[_Worker](), list[Exception]()
+    waiting, running, failures = list(requests), list[_Worker](), list[Exception]()
     try:
-        with progress_bar(len(runs), unit="run") as bar:
+        with progress_bar(len(requests), unit="run") as bar:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    running.append(_start(*waiting.pop(0), data, store, fresh))
+                    running.append(_start(waiting.pop(0), fresh))
                 sleep(POLL_SECONDS)
                 for worker in [w for w in running if w.process.poll() is not None]:
                     running.remove(worker)
@@ -157,17 +148,15 @@ def train_side_by_side(
         raise failures[0]
 
 
-def _start(
-    spec: RunSpec, recipe: dict[str, Any], data: ImageData, store: Path, fresh: bool
-) -> _Worker:
-    key = key_of(recipe)
+def _start(request: Request, fresh: bool) -> _Worker:
+    key, data = key_of(request.recipe), request.data
     job = {
         "key": key,
-        "recipe": recipe,
-        "imports": _imports(spec),
+        "recipe": request.recipe,
+        "imports": _imports(request.spec),
         "path": [os.path.abspath(entry) for entry in sys.path],
         "data": {"source": data.source, "fingerprint": data.fingerprint},
-        "store": str(store),
+        "store": str(request.store),
         "fresh": fresh,
     }
     process = subprocess.Popen(
@@ -232,13 +221,13 @@ def work(job: dict[str, Any]) -> None:
             raise StoreError(
                 f"{job['data']['source']} now holds other images than when training was requested."
             )
-        spec = spec_of(job["recipe"])
-        if key_of(describe(spec, data, "cpu")) != job["key"]:
+        request = Request(spec_of(job["recipe"]), data, "cpu", "torch", job["store"])
+        if key_of(request.recipe) != job["key"]:
             raise StoreError(
                 "the code that decides the weights was changed while runs were trained. "
                 "Start again."
             )
-        fetch(spec, data, "cpu", "torch", job["fresh"], job["store"])
+        request.fetch(fresh=job["fresh"])
     except Exception as error:
         print(json.dumps({"kind": type(error).__name__, "message": str(error)}), flush=True)
         sys.exit(1)

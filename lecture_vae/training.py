@@ -80,7 +80,7 @@ def train(
     config: TrainConfig,
     *,
     device: str = "auto",
-    engine: str = "auto",
+    engine: str | Plan = "auto",
     resume: Checkpoint | None = None,
     on_evaluate: Callable[[Checkpoint], None] | None = None,
 ) -> History:
@@ -95,7 +95,7 @@ def train(
         config: Steps, batch size, step size, evaluations, seed.
         device: As for :func:`pick_device`. On a CPU one thread is used.
         engine: ``"torch"``, ``"native"`` (kernels in C, on a CPU) or ``"auto"``: as for
-            :func:`~lecture_vae.native.engine.plan_for`.
+            :func:`~lecture_vae.native.engine.plan_for`, or what that returned for this model.
         resume: Where to continue. With the same engine the result is bit for bit that of an
             uninterrupted training.
         on_evaluate: Called after each evaluation.
@@ -133,7 +133,11 @@ def train(
     indices = batches(len(train_images), config.batch_size, config.seed, start=done)
     shape = (config.batch_size, objective.samples, *model.noise_shape)
     epsilons = noise(shape, config.seed, start=done)
-    plan = plan_for(model, objective, config.batch_size, on, engine)
+    plan: Plan | None
+    if isinstance(engine, str):
+        plan = plan_for(model, objective, config.batch_size, on, engine)
+    else:
+        plan = engine
 
     with _one_thread(on, plan), progress_bar(config.steps, unit="step", initial=done) as bar:
         for stop in _evaluation_steps(config, after=history.steps):
@@ -160,6 +164,7 @@ def train(
             test_row = {f"test_{name}": value for name, value in test.terms.items()}
             history.rows.append({"step": stop, **row, **test_row, "test_loss": test.loss})
             history.latents.append(_first_codes(test.code))
+            history.code = test.code
             history.seconds += time.perf_counter() - clock
             bar.update(stop - done)
             bar.set_postfix(test_loss=f"{test.loss:.2f}")
@@ -222,7 +227,7 @@ def _means(log: list[Tensor], names: list[str], first: int) -> dict[str, float]:
 def _first_codes(code: Tensor) -> np.ndarray:
     flat = storable_codes(code)
     kept = max(1, LATENT_BYTES // (flat.element_size() * flat.shape[1]))
-    return flat[:kept].numpy()
+    return flat[:kept].numpy().copy()  # a view would keep the codes of all images in memory
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from lecture_vae import (
     recipe,
     train,
 )
+from lecture_vae.fetching import Request
 from lecture_vae.history import Checkpoint
 from lecture_vae.models import Model
 from lecture_vae.native import build, engine, modules
@@ -670,6 +671,7 @@ def test_an_interrupt_ends_the_threads_at_their_next_evaluation(tmp_path, monkey
 
     config = TrainConfig(steps=1_000_000, eval_every=10)
     specs = [RunSpec("linear-vae", NegativeELBO(w), config) for w in (1.0, 2.0)]
+    requests = [Request(spec, DIGITS, "cpu", "native", tmp_path) for spec in specs]
     monkeypatch.setattr("lecture_vae.fetching.save_checkpoint", save)
 
     class Queue:
@@ -681,7 +683,7 @@ def test_an_interrupt_ends_the_threads_at_their_next_evaluation(tmp_path, monkey
 
     monkeypatch.setattr("lecture_vae.cluster.SimpleQueue", Queue)
     with pytest.raises(KeyboardInterrupt):
-        fetch_in_threads(specs, DIGITS, tmp_path, 2, fresh=False)
+        fetch_in_threads(requests, 2, fresh=False)
     assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
 
 
