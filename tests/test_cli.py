@@ -34,7 +34,7 @@ def test_train_prints_one_json_object_as_its_last_line(call):
     figures = json.loads(call("train", "linear-vae", *SMALL, "--json").stdout.splitlines()[-1])
     assert list(figures) == [
         "model", "steps", "kl_weight", "seed", "data", "train_loss", "test_loss",
-        "test_reconstruction", "test_kl", "seconds", "objective", "key",
+        "test_reconstruction", "test_kl", "seconds", "objective", "engine", "key",
     ]  # fmt: skip
     assert figures["model"] == "linear-vae"
     assert figures["steps"] == 4

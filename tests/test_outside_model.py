@@ -21,6 +21,7 @@ from lecture_vae import (
     TrainConfig,
     fetch_run,
     fetch_runs,
+    fetching,
     import_definitions,
     load_images,
     open_run,
@@ -63,13 +64,13 @@ def forget(patch):
 def trainings(monkeypatch):
     """Counts how often something is trained in this process."""
     calls = []
-    original = runs.train
+    original = fetching.train
 
     def counted(*args, **keywords):
         calls.append(keywords["resume"])
         return original(*args, **keywords)
 
-    monkeypatch.setattr(runs, "train", counted)
+    monkeypatch.setattr(fetching, "train", counted)
     return calls
 
 
@@ -149,7 +150,7 @@ def test_what_an_outside_run_was_asked_for_names_it(vq_vae, tiny, trainings):
 def test_an_interrupted_outside_run_is_resumed_bit_for_bit(vq_vae, tiny, trainings, monkeypatch):
     plain = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
     monkeypatch.setenv("LECTURE_VAE_RUNS", str(store_folder().parent / "second"))
-    original = runs.save_checkpoint
+    original = fetching.save_checkpoint
 
     def stop_at_step_4(path, state):
         original(path, state)
@@ -157,7 +158,7 @@ def test_an_interrupted_outside_run_is_resumed_bit_for_bit(vq_vae, tiny, trainin
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save_checkpoint", stop_at_step_4)
+        patch.setattr(fetching, "save_checkpoint", stop_at_step_4)
         with pytest.raises(KeyboardInterrupt):
             fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
     resumed = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)

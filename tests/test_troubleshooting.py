@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from bs4 import BeautifulSoup
 
 from lecture_book.hooks.live_figures import LiveFigure
@@ -24,6 +25,8 @@ from lecture_vae import (
     load_images,
     train,
 )
+from lecture_vae.native import build, plan
+from lecture_vae.native.engine import plan_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text(encoding="utf8")
@@ -68,6 +71,21 @@ def edited_chapter() -> str:
     return "\n".join(write.drift(book))
 
 
+def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is said to who asks for native kernels where there is no C compiler."""
+
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    model, cpu = build_model("linear-vae"), torch.device("cpu")
+    with monkeypatch.context() as patch:
+        patch.delenv("CC", raising=False)
+        patch.setattr(build, "vector_family", lambda: "avx2")
+        patch.setattr(build.subprocess, "run", missing)
+        patch.setattr(plan, "load_kernels", build.load_kernels.__wrapped__)
+        return raised(lambda: plan_for(model, NegativeELBO(), 64, cpu, "native"))
+
+
 @pytest.fixture
 def messages(tmp_path, monkeypatch, capsys, tiny) -> list[str]:
     """What the project says when each of the failures is provoked."""
@@ -89,6 +107,7 @@ def messages(tmp_path, monkeypatch, capsys, tiny) -> list[str]:
     model, objective, config = "linear-vae", NegativeELBO(), TrainConfig(steps=5, lr=1e3)
     said.append(raised(lambda: fetch_run(model, objective, tiny, config)))
     said.append(raised(lambda: train(build_model(model), objective, tiny, config)))
+    said.append(without_a_compiler(monkeypatch))
     said += [still_picture(), edited_chapter()]
 
     def not_allowed(level, packages):
