@@ -28,7 +28,7 @@ from lecture_vae.lock import hold_lock
 from lecture_vae.native.engine import engine_names, plan_for
 from lecture_vae.native.plan import Plan
 from lecture_vae.networks import build_model
-from lecture_vae.recipe import RunSpec, describe, key_of, with_engine
+from lecture_vae.recipe import RunSpec, check_keywords, describe, key_of, with_engine
 from lecture_vae.store import Run, StoreError, open_run, save_run, store_folder
 from lecture_vae.training import pick_device, train
 
@@ -49,6 +49,7 @@ class Request:
 
     Raises:
         ValueError: If there is no such model or device.
+        NotStorableError: If there is a store, and a keyword of the model is not a plain value.
         StoreError: If the run that a warm start begins with cannot be found.
 
     Examples:
@@ -59,8 +60,10 @@ class Request:
     """
 
     def __init__(self, spec: RunSpec, data: ImageData, device: str, engine: str, store: Store):
-        if spec.start_from is not None and len(spec.start_from) < 16 and store is not None:
-            spec = replace(spec, start_from=open_run(spec.start_from, store=store).key)
+        if store is not None:
+            check_keywords(spec.keywords)
+            if spec.start_from is not None and len(spec.start_from) < 16:
+                spec = replace(spec, start_from=open_run(spec.start_from, store=store).key)
         self.spec = spec
         self.data = data
         self.device = pick_device(device)

@@ -107,8 +107,7 @@ def describe(
         >>> recipe["objective"], recipe["device"]
         ({'name': 'squared-error'}, 'cpu')
     """
-    for name, value in spec.keywords.items():
-        _check_plain(value, f"the keyword {name} of the model")
+    check_keywords(spec.keywords)
     if model is None:
         model = build_model(spec.model, **spec.keywords)
     objective = _named(spec.objective, OBJECTIVES, "register_objective")
@@ -136,6 +135,19 @@ def describe(
         "torch": torch.__version__.split("+")[0],
         "code": code,
     }
+
+
+def check_keywords(keywords: Mapping[str, Any]) -> None:
+    """Refuse keywords of a model that a recipe cannot hold, before a model is built with them.
+
+    Raises:
+        NotStorableError: If a value is not plain.
+
+    Examples:
+        >>> check_keywords({"latent_dim": 2})
+    """
+    for name, value in keywords.items():
+        _check_plain(value, f"the keyword {name} of the model")
 
 
 def with_engine(recipe: Mapping[str, Any], engine: str) -> dict[str, Any]:
