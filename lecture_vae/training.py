@@ -262,7 +262,7 @@ def progress_bar(total: int, *, unit: str, initial: int = 0) -> Any:
 
     Examples:
         >>> with progress_bar(100, unit="step", initial=40) as bar:
-        ...     bar.update(60)
+        ...     _ = bar.update(60)
     """
     quiet = bool(os.environ.get("CI") or os.environ.get("TQDM_DISABLE"))
     if quiet or current_thread() is not main_thread():

@@ -707,3 +707,15 @@ def test_a_change_of_the_kernels_changes_the_keys_of_native_runs_alone(monkeypat
             after = keys()
         assert after[0] == before[0] and not {*after[1:]} & {*before}
     assert keys() == before
+
+
+def test_a_processor_with_vector_instructions_is_recognized():
+    # Where it is not, the tests above would be skipped. The flags are those of the system.
+    info = Path("/proc/cpuinfo")
+    if not info.exists() or os.environ.get("ATEN_CPU_CAPABILITY"):
+        pytest.skip("no list of the processor's flags, or torch is restricted on purpose")
+    flags = info.read_text().split()
+    if {"avx2", "fma"} <= {*flags}:
+        assert vector_family() in ("avx2", "avx512")
+    if "asimd" in flags:
+        assert vector_family() == "neon"

@@ -41,7 +41,7 @@ class Plan:
 
     Args:
         model: On the CPU, in float32; it stays the owner of its parameters.
-        objective: :class:`SquaredError`, or :class:`NegativeELBO` with one sample and Gaussian or
+        objective: ``SquaredError``, or ``NegativeELBO`` with one sample and Gaussian or
             Bernoulli pixels.
         batch_size: B, a multiple of 16.
 
