@@ -7,6 +7,7 @@ from sphinx.application import Sphinx
 
 from lecture_book.hooks.accessibility import correct_markup
 from lecture_book.hooks.citations import register_style
+from lecture_book.hooks.execution import execute_side_by_side
 from lecture_book.hooks.launching import (
     add_exercise_buttons,
     add_hub_button,
@@ -38,6 +39,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("lecture_assets", assets_digest(Path(app.srcdir) / "book"), "html")
     app.connect("config-inited", only_pages_of_the_toc)
     app.connect("config-inited", fill_substitutions)
+    app.connect("env-before-read-docs", execute_side_by_side)
     app.connect("source-read", show_solutions)
     app.connect("source-read", refuse_missing_numbers)
     app.connect("source-read", follow_notebook)
