@@ -7,6 +7,7 @@ import re
 import shutil
 import struct
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import yaml
+from jupyter_cache import get_cache
+from myst_nb.core.config import NbParserConfig
+from myst_parser.config.main import MdParserConfig
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from PIL import Image
@@ -24,6 +28,7 @@ from lecture_book import build, execution
 from lecture_book.extension import assets_digest
 from lecture_book.figures import record_runs, stills
 from lecture_book.hooks import accessibility, live_figures, loading, numbers, videos
+from lecture_book.hooks import execution as hooks_execution
 from lecture_book.hooks.solutions import show_solutions
 from lecture_book.notebooks import write
 from lecture_book.notebooks.book import Book, read_book
@@ -551,6 +556,51 @@ def test_a_changed_source_makes_the_site_stale(project):
     assert noted != sources_digest(project)
 
 
+def chapter(source: str) -> str:
+    return (
+        "---\njupytext:\n  text_representation:\n    format_name: myst\n"
+        "kernelspec:\n  name: python3\n---\n\n# A chapter\n\n"
+        f"```{{code-cell}} ipython3\n{textwrap.dedent(source).strip()}\n```\n"
+    )
+
+
+# Each ends only when the other has begun.
+MEETING = """
+    import pathlib, time
+    pathlib.Path("{mine}").touch()
+    for _ in range(600):
+        if pathlib.Path("{other}").exists():
+            break
+        time.sleep(0.1)
+    else:
+        raise TimeoutError("alone")
+"""
+
+
+def test_chapters_are_executed_side_by_side_and_kept_for_their_reading(tmp_path, monkeypatch):
+    pages = {
+        "a": chapter(MEETING.format(mine="a.txt", other="b.txt")),
+        "b": chapter(MEETING.format(mine="b.txt", other="a.txt")),
+        "stops": chapter("1 / 0"),
+        "text": "# No cells\n",
+        "count": chapter("open('count.txt', 'a').write('once ')"),
+    }
+    for name, text in pages.items():
+        (tmp_path / f"{name}.md").write_text(text)
+    cache = tmp_path / "cache"
+    env = SimpleNamespace(
+        mystnb_config=NbParserConfig(execution_mode="cache", execution_cache_path=str(cache)),
+        myst_config=MdParserConfig(),
+        doc2path=lambda docname: str(tmp_path / f"{docname}.md"),
+    )
+    monkeypatch.setattr(hooks_execution, "cores", lambda: 2)
+    for _ in range(2):
+        hooks_execution.execute_side_by_side(None, env, [*pages])
+    kept = {Path(record.uri).stem for record in get_cache(cache).list_cache_records()}
+    assert kept == {"a", "b", "count"}
+    assert (tmp_path / "count.txt").read_text() == "once "
+
+
 def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     environment = execution.kernel_environment("digits")
@@ -654,7 +704,11 @@ def test_a_page_that_asks_for_an_unrecorded_number_stops_the_build(tmp_path):
 
 # ---------------------------------------------------------------------------- environments
 
-CONDA_NAMES = {"torch": "pytorch", "jupyter-client": "jupyter_client"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "jupyter-client": "jupyter_client",
+    "jupyter-core": "jupyter_core",
+}
 
 
 def requirement(line: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from threading import Thread
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
+from jupyter_core.utils import ensure_event_loop
 from myst_nb.core.read import create_nb_reader
 from myst_nb.sphinx_ import SphinxEnvType
 from sphinx.application import Sphinx
@@ -33,6 +34,7 @@ def execute_side_by_side(app: Sphinx, env: SphinxEnvType, docnames: list[str]) -
     def work() -> None:
         for docname in remaining:
             _execute(env, docname)
+        ensure_event_loop().close()  # the client's, one for each thread
 
     # As daemons they end with this process, when somebody interrupts it; kernels follow.
     threads = [Thread(target=work, daemon=True) for _ in range(cores())]
