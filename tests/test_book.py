@@ -596,8 +596,8 @@ def test_chapters_are_executed_side_by_side_and_kept_for_their_reading(tmp_path,
     monkeypatch.setattr(hooks_execution, "cores", lambda: 2)
     for _ in range(2):
         hooks_execution.execute_side_by_side(None, env, [*pages])
-    kept = {Path(record.uri).stem for record in get_cache(cache).list_cache_records()}
-    assert kept == {"a", "b", "count"}
+        kept = {Path(record.uri).stem for record in get_cache(cache).list_cache_records()}
+        assert kept == {"a", "b", "count"}
     assert (tmp_path / "count.txt").read_text() == "once "
 
 
