@@ -29,6 +29,7 @@ from timing import (
 
 from lecture_vae import ImageData, Split, TrainConfig, build_model, evaluate, train
 from lecture_vae.cluster import cores
+from lecture_vae.native.engine import plan_for
 
 MODEL, STEPS, EVALUATIONS = "linear-vae", 25_000, 100
 BATCHES = 16, 64, 256, 1024
@@ -80,7 +81,8 @@ def of_a_run(data: ImageData, batch: int, steps: int) -> float:
     few = few_test_images(data)
     train(model, objective, few, TrainConfig(steps=20, batch_size=batch), device="cpu")
     a_step = timed(lambda: train(model, objective, few, config, device="cpu")) / steps
-    an_evaluation = timed(lambda: evaluate(model, objective, data.test.images))
+    plan = plan_for(model, objective, batch, torch.device("cpu"))
+    an_evaluation = timed(lambda: evaluate(model, objective, data.test.images, plan=plan))
     return STEPS * a_step + EVALUATIONS * an_evaluation
 
 

@@ -121,15 +121,27 @@ def test_the_slowest_page_and_the_heaviest_figure_are_named(records):
     assert len(rows_of(report_tables.pages_table(pages))) == len(pages["page_bytes"]) > 20
 
 
-def test_a_run_on_jax_overtakes_ours_where_the_lines_cross(records):
-    peers = copy.deepcopy(records["peers"])
-    ours, jax = (
-        peers["peers"][n]["modes"][report_tables.ONE]
-        for n in (report_tables.OURS, report_tables.JAX)
-    )
-    ours |= {"ms_per_step_with_evaluations": [2.0, 3.0, 4.0], "once_s": 0.5}
-    jax |= {"ms_per_step_with_evaluations": [1.0], "once_s": 10.5}
-    assert report_tables.break_even(peers) == pytest.approx(5000)  # 0.5 + 0.003 n = 10.5 + 0.001 n
+def test_every_build_of_the_book_has_its_own_goal(records):
+    other = copy.deepcopy(records)
+    other["book"]["median_s"] |= {"cold": 180.4, "nothing changed": 9.4, "cold, full budget": 359.0}
+    table = report_tables.goals_table(other)
+    rows = {row[0]: row[-2:] for row in rows_of(table) if row[0].startswith("`make book`")}
+    assert rows["`make book`, cold"] == ["≤ 180", "**no**"]
+    assert rows["`make book`, nothing changed"] == ["≤ 10", "yes"]
+    assert rows["`make book`, cold, full budget"] == ["≤ 360", "yes"]
+    assert len(rows) == len(other["book"]["median_s"])
+
+
+def test_the_text_compares_five_runs_with_jax_and_names_memory_that_is_returned(records):
+    other = copy.deepcopy(records)
+    other["peers"]["peers"][report_tables.OURS]["five_runs_s"] = 50.0
+    other["peers"]["peers"][report_tables.JAX]["five_runs_s"] = 85.0
+    memory = other["memory"]["beyond_torch_mb"]
+    (returned,) = (name for name in memory if name.endswith("=1000000"))
+    memory[returned] = 444.4
+    values = report_tables.report_values(other)
+    assert values["jax_of_ours"] == "1.7"
+    assert values["memory_returned"] == "444 MB"
 
 
 def test_the_shares_of_a_step_add_up(records):
