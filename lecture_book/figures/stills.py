@@ -48,8 +48,10 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         for name, address in FIGURES.items():
             page.goto(f"{origin}/{address}")
+            # A figure is loaded when it comes near the window.
+            page.locator(f"[data-live={name}]").scroll_into_view_if_needed()
             figure = page.locator(f"[data-live={name}][data-ready]")
-            figure.scroll_into_view_if_needed()
+            figure.wait_for()
             if name == "explorer":
                 draw_seven(page)
             figure.screenshot(path=live / f"{name}.png")
