@@ -41,7 +41,9 @@ from lecture_vae.registry import Registry
 from lecture_vae.source import SourceError, code_fingerprint
 from lecture_vae.training import TrainConfig, pick_device, progress_bar, train
 
-__all__ = ["NotStorableError", "RunSpec", "describe", "key_of", "spec_of", "with_engine"]
+__all__ = [
+    "NotStorableError", "RunSpec", "check_keywords", "describe", "key_of", "spec_of", "with_engine",
+]  # fmt: skip
 
 FORMAT = 2  # of a recipe; increment when an old reader would misread a new one
 PLAIN_TYPES = (bool, int, float, str, type(None))
