@@ -24,7 +24,7 @@ from lecture_book.notebooks.cells import install_cell
 from lecture_book.notebooks.exercises import assignments, page_text
 from lecture_book.notebooks.flatten import flatten_page
 from lecture_book.project import toc_pages
-from lecture_book.site import read_stamp, sources_digest
+from lecture_book.site import budget_of, read_stamp, sources_digest
 from lecture_grader.authoring.handout import student_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -670,7 +670,13 @@ def test_the_site_has_the_static_files_as_they_are_now(pages):
     static = ROOT / "book" / "_static"
     files = [path for path in static.rglob("*") if path.is_file()]
     assert len(files) > 50
+    own_runs = budget_of(SITE.parent) == "full"  # then the explorer shows its own
+    changed = []
     for path in files:
         copied = SITE / "_static" / path.relative_to(static)
         assert copied.exists(), copied
-        assert copied.read_bytes() == path.read_bytes(), copied
+        if own_runs and path.is_relative_to(static / "live" / "runs"):
+            continue
+        if copied.read_bytes() != path.read_bytes():
+            changed.append(copied)
+    assert changed == []  # names, since pytest would compare two files of a megabyte for an hour
