@@ -1,4 +1,4 @@
-"""Our training beside PyTorch Lightning, pythae, Keras 3 and a jitted JAX loop: the linear VAE.
+"""Our training beside PyTorch Lightning, pythae, Keras 3 and a jitted JAX loop.
 
 Same layers, objective, batch, Adam and number of evaluations over the test images. Each peer is a
 script in `peers/`, written as its documentation recommends, and runs in an environment of its own.
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -20,14 +20,17 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from floors import linear_floor
+from floors import convolution_floor, linear_floor
 from measuring import environment, version_in
 from timing import ROOT, alternate, arguments_of, context, images, parser, table, threads, timed
 from timing import write as write_results
 
+from lecture_vae import ImageData
+
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / "_build" / "benchmark-environments"
 LECTURE_STEPS, RUNS, SWEEP, MODELS = 25_000, 5, 12, 5
+FLOORS = {"linear-vae": linear_floor, "conv-vae": convolution_floor}
 OURS = "lecture_vae"
 CORES = {"one core": [1], "two cores": [2], "a run on each of two cores": [1, 1]}
 
@@ -59,14 +62,17 @@ PEERS = {
 }
 
 
-def main() -> None:
-    """Installs, measures, prints and, if asked, records."""
+def main(
+    model: str, name: str, steps: int, eval_every: int, peers: Sequence[str] = tuple(PEERS)
+) -> None:
+    """Installs, measures, prints and, if asked, records as ``results/NAME.json``."""
     options = parser(__doc__, rounds=3)
-    options.add_argument("--steps", type=int, default=2_000, help="in each measurement")
-    options.add_argument("--eval-every", type=int, default=250)
-    options.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
+    options.add_argument("--steps", type=int, default=steps, help="in each measurement")
+    options.add_argument("--eval-every", type=int, default=eval_every)
+    options.add_argument("--only", nargs="+", choices=PEERS, default=list(peers))
     options.add_argument("--environments", type=Path, default=ENVIRONMENTS)
-    arguments = arguments_of(options, "peers")
+    arguments = arguments_of(options, name)
+    arguments.model = model
     data = images()
     results = context(data) | {"steps": arguments.steps, "eval_every": arguments.eval_every}
     pythons = {name: python_of(PEERS[name], arguments.environments) for name in arguments.only}
@@ -75,14 +81,9 @@ def main() -> None:
         for name in arguments.only
         for package in PEERS[name].packages
     }
-    floor = linear_floor()
+    floor = FLOORS[model]()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        file = Path(folder) / "images.npz"
-        np.savez(
-            file,
-            train=data.train.images.flatten(1).numpy(),
-            test=data.test.images.flatten(1).numpy(),
-        )
+        file = save_images(data, Path(folder))
         found = {name: {mode: [] for mode in CORES} for name in pythons}
         # Every process of a peer has a seed of its own, and all peers have the same ones.
         seeds = {name: count() for name in pythons}
@@ -114,6 +115,14 @@ def python_of(peer: Peer, folder: Path) -> Path:
     return environment(folder / peer.folder, peer.packages, peer.pinned)
 
 
+def save_images(data: ImageData, folder: Path) -> Path:
+    """A file that every peer can read."""
+    file = folder / "images.npz"
+    parts = {"train": data.train, "test": data.test}
+    np.savez(file, **{name: part.images.flatten(1).numpy() for name, part in parts.items()})
+    return file
+
+
 def start(
     peer: Peer,
     python: Path,
@@ -130,6 +139,7 @@ def start(
         task = {
             "data": str(file), "steps": arguments.steps, "eval_every": arguments.eval_every,
             "batch": 64, "lr": 5e-4, "seed": next(seeds), "threads": cores,
+            "model": arguments.model,
         }  # fmt: skip
         variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cores))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "KERAS"))}
@@ -218,4 +228,4 @@ def report(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main("linear-vae", "peers", steps=2_000, eval_every=250)

@@ -21,6 +21,7 @@ class Task:
     lr: float
     seed: int
     threads: int
+    model: str  # "linear-vae" or "conv-vae"
 
     @classmethod
     def read(cls) -> "Task":

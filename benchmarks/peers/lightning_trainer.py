@@ -1,4 +1,4 @@
-"""The linear VAE by PyTorch Lightning: a LightningModule, DataLoaders over tensors, a Trainer.
+"""A VAE by PyTorch Lightning: a LightningModule, DataLoaders over tensors, a Trainer.
 
 Without logger, checkpoints, progress bar and check of the first batches: training and evaluating
 alone is timed.
@@ -26,7 +26,7 @@ class Module(L.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vae = VAE()
+        self.vae = VAE(task.model)
 
     def training_step(self, batch: list[Tensor], _: int) -> Tensor:
         """The loss of a batch."""

@@ -1,4 +1,4 @@
-"""The linear VAE by lecture_vae."""
+"""A VAE of the lecture by lecture_vae."""
 
 import time
 
@@ -31,7 +31,7 @@ def note(_: Checkpoint) -> None:
     clock.stop_evaluation()
 
 
-model = build_model("linear-vae", seed=task.seed)
+model = build_model(task.model, seed=task.seed)
 history = train(model, objective, data, config, device="cpu", on_evaluate=note)
 watch = Watch(chunks=clock.chunks[1:], cpu_chunks=clock.cpu_chunks[1:])
 torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The linear VAE by pythae: a BetaVAE with networks of our sizes in its TrainingPipeline.
+"""A VAE by pythae: a BetaVAE with networks of our sizes in its TrainingPipeline.
 
 pythae evaluates once an epoch. To have it evaluate as often as the others, an epoch is a window of
 ``eval_every`` batches that moves through the training images. Its loss is half of ours: it takes
@@ -28,7 +28,7 @@ logging.disable(logging.CRITICAL)
 task = Task.read()
 torch.set_num_threads(task.threads)
 torch.manual_seed(task.seed)
-parts = VAE()
+parts = VAE(task.model)
 
 
 class Encoder(BaseEncoder):
@@ -94,8 +94,9 @@ class Clock(TrainingCallback):
 
 images, test_images = (torch.from_numpy(part) for part in task.images())
 train, test = Window(images, task.eval_every * task.batch), Window(test_images, len(test_images))
+latents = 2 if task.model == "linear-vae" else 64
 model = BetaVAE(
-    BetaVAEConfig(input_dim=(1024,), latent_dim=2, reconstruction_loss="mse", beta=0.5),
+    BetaVAEConfig(input_dim=(1024,), latent_dim=latents, reconstruction_loss="mse", beta=0.5),
     Encoder(),
     Decoder(),
 )
