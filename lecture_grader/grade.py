@@ -124,18 +124,18 @@ def _graded(
     # The forkservers import their libraries while this process prepares the checks.
     with warm_kernels(grading.conditions, 1 if scheduler else min(jobs, len(tasks))):
         observed = partial(_observed, grading, jobs=jobs, scheduler=scheduler)
-        # Whole notebooks after a trial; then single exercises that another run may help.
+        # Whole notebooks after a trial; then single exercises whose verdict may improve.
         runs = [run for task in tasks for run in grading.whole_run(task)]
         trial = [grading.trial] if runs else []
         notebooks = [*trial, *(run.notebook for run in runs)]
-        left = []
+        left, again = [], []
         for task in _judged(grading, tasks, runs, observed(notebooks)):
-            if grading.helpful(task):
+            if single_runs := grading.single_runs(task):
                 left.append(task)
+                again += single_runs
             else:
                 yield task
-        runs = [run for task in left for run in grading.single_runs(task)]
-        yield from _judged(grading, left, runs, observed([run.notebook for run in runs]))
+        yield from _judged(grading, left, again, observed([run.notebook for run in again]))
 
 
 def _judged(

@@ -170,19 +170,16 @@ class Grading:
         return [task.whole_run(self.rebuilding, wanted, self._canary(task.submission, wanted))]
 
     def single_runs(self, task: Task) -> list[Run]:
-        """The second runs of a task: single exercises that another run may help."""
-        return task.single_runs(self.rebuilding, self.helpful(task))
-
-    def helpful(self, task: Task) -> list[tuple[str, str]]:
-        """The exercises that another run may help, each with the way to run it."""
-        return [
+        """The second runs of a task: single exercises whose verdict another run may improve."""
+        wanted = [
             (exercise.name, way)
             for exercise in self.assignment.exercises
             for way in (BY_NAME, UP_TO)
-            if self._may_help(task, exercise.name, way)
+            if self._may_improve(task, exercise.name, way)
         ]
+        return task.single_runs(self.rebuilding, wanted)
 
-    def _may_help(self, task: Task, name: str, way: str) -> bool:
+    def _may_improve(self, task: Task, name: str, way: str) -> bool:
         verdict = task.verdicts[name]
         if verdict.outcome in ("error", "wrong"):
             # An answer that resembles a known mistake when run alone is not run a third time.
