@@ -40,9 +40,9 @@ lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml 
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
 
-bench: $(READY)  ## measure everything (about an hour, nothing else running), write results/, print the table
+bench: $(READY)  ## measure everything (about two hours, nothing else running), write results/, print the table
 	$(MAKE) book $(LIGHTHOUSE)
-	for question in imports steps peers lecture memory animation scaling book pages; do \
+	for question in imports steps peers conv_peers full_runs lecture memory animation scaling book pages; do \
 	  $(BIN)/python benchmarks/$$question.py --record || exit 1; done
 	$(BIN)/python benchmarks/report.py
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from report_tables import ONE, OURS, Record, goals_table, peers_table, report_values
+from report_tables import MODELS, ONE, OURS, Record, goals_table, peers_table, report_values
 
 from lecture_book.records import PERFORMANCE
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 # What `make bench` measures, each in its file of `results/`.
 RECORDS = (
-    "steps", "peers", "lecture", "memory", "animation", "imports", "scaling", "book", "pages",
+    "steps", "peers", "conv_peers", "full_runs", "lecture", "memory", "animation", "imports",
+    "scaling", "book", "pages",
 )  # fmt: skip
 STATIC = Path("book") / "_static"
 
@@ -122,7 +123,8 @@ def main() -> None:
     records = read_records(ROOT)
     if missing := {*RECORDS} - {*records, "book", "pages"}:
         sys.exit(f"not measured yet: {', '.join(sorted(missing))}. Run `make bench`.")
-    print(goals_table(records), peers_table(records["peers"]), sep="\n\n")
+    tables = [peers_table(records, model) for model in MODELS]
+    print(goals_table(records), *tables, sep="\n\n")
     values = json.dumps(report_values(records), indent=1, ensure_ascii=False)
     (ROOT / PERFORMANCE).write_text(values + "\n", encoding="utf8")
     for name, draw in PICTURES.items():

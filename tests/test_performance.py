@@ -44,7 +44,8 @@ def test_the_records_say_where_when_and_on_what_they_were_measured(records):
         assert record["machine"]["cpus"] >= 1, name
         assert record["versions"]["torch"], name
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"]), name
-    for name in ("steps", "peers", "lecture", "memory", "scaling", "book"):
+    trained = ("steps", "peers", "conv_peers", "full_runs", "lecture", "memory", "scaling", "book")
+    for name in trained:
         assert records[name]["data"]["name"] == "mnist", name
 
 
@@ -121,6 +122,31 @@ def test_the_slowest_page_and_the_heaviest_figure_are_named(records):
     assert len(rows_of(report_tables.pages_table(pages))) == len(pages["page_bytes"]) > 20
 
 
+def test_the_fastest_other_library_is_what_ours_is_compared_with(records):
+    other = copy.deepcopy(records)
+    for model, name in report_tables.MODELS.items():
+        peers = other[report_tables.PEERS[model]]["peers"]
+        for peer in peers.values():
+            peer["five_runs_s"] = 90.0
+        peers[report_tables.OURS]["five_runs_s"] = 80.0
+        peers["pythae"]["five_runs_s"] = 72.0
+        row = row_of(report_tables.goals_table(other), f"Five runs of the {name}")
+        assert row[1:] == [
+            "80 s", "the fastest other, pythae: 72 s", "0.90", "≥ 1", "**no**",
+        ]  # fmt: skip
+
+
+def test_a_whole_run_that_takes_too_long_has_no_figure(records):
+    other = copy.deepcopy(records)
+    full = other["full_runs"]["models"]["conv-vae"]
+    full[report_tables.OURS]["seconds"] = 41.6
+    full.pop("pythae", None)
+    rows = {row[0]: row for row in rows_of(report_tables.peers_table(other, "conv-vae"))}
+    assert rows["**ours**"][5] == "42"
+    assert rows["pythae"][5] == ""
+    assert len(rows) == len(other["conv_peers"]["peers"])
+
+
 def test_every_build_of_the_book_has_its_own_goal(records):
     other = copy.deepcopy(records)
     other["book"]["median_s"] |= {"cold": 180.4, "nothing changed": 9.4, "cold, full budget": 359.0}
@@ -132,15 +158,19 @@ def test_every_build_of_the_book_has_its_own_goal(records):
     assert len(rows) == len(other["book"]["median_s"])
 
 
-def test_the_text_compares_five_runs_with_jax_and_names_memory_that_is_returned(records):
+def test_the_text_compares_with_jax_and_names_memory_that_is_returned(records):
     other = copy.deepcopy(records)
     other["peers"]["peers"][report_tables.OURS]["five_runs_s"] = 50.0
     other["peers"]["peers"][report_tables.JAX]["five_runs_s"] = 85.0
+    conv = other["conv_peers"]["peers"]
+    conv[report_tables.OURS]["modes"][report_tables.ONE]["ms_per_step"] = 1.5
+    conv[report_tables.JAX]["modes"][report_tables.ONE]["ms_per_step"] = 60.0
     memory = other["memory"]["beyond_torch_mb"]
     (returned,) = (name for name in memory if name.endswith("=1000000"))
     memory[returned] = 444.4
     values = report_tables.report_values(other)
     assert values["jax_of_ours"] == "1.7"
+    assert values["conv_jax_of_ours"] == "40"
     assert values["memory_returned"] == "444 MB"
 
 
