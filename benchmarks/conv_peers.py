@@ -1,7 +1,6 @@
 """The convolutional VAE beside the same libraries as in `peers.py`, in the same way.
 
-Without `vmap`: JAX takes forty times as long for a step here, and five models at once five times
-that.
+Without `vmap`: of one model already, a step in JAX takes long here.
 """
 
 from peers import PEERS, main
