@@ -101,8 +101,8 @@ LECTURE_BOOK = [
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
     "notebooks.write", "solutions", "build", "figures.record_runs", "figures.overview",
     "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
-    "hooks.citations", "hooks.launching", "hooks.accessibility", "hooks.solutions",
-    "hooks.execution", "extension",
+    "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
+    "hooks.solutions", "hooks.execution", "extension",
 ]  # fmt: skip
 PACKAGES = "lecture_vae", "lecture_grader", "lecture_book"
 # The one import upwards: notebooks that were handed out before version 0.3 name this module.
