@@ -10,6 +10,7 @@ import yaml
 
 CONFIG = "_config.yml"
 TOC = "_toc.yml"
+MODELS = Path("book") / "_static" / "models"  # drawings of models
 LIVE = Path("book") / "_static" / "live"  # the live figures: scripts, packs, still pictures
 NOT_SOURCES = {"__pycache__", ".ipynb_checkpoints", "_build"}
 

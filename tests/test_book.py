@@ -34,7 +34,7 @@ from lecture_book.notebooks import write
 from lecture_book.notebooks.book import Book, read_book
 from lecture_book.notebooks.inline import FlattenError, Span, spans
 from lecture_book.notebooks.markdown import Flattener
-from lecture_book.notebooks.myst import LITERAL, blocks, substitution_names
+from lecture_book.notebooks.myst import LITERAL, Block, blocks, substitution_names
 from lecture_book.notebooks.pages import Page, cell_figure
 from lecture_book.project import LIVE, ProjectError, package_digest, project_root, toc_pages
 from lecture_book.records import (
@@ -281,10 +281,27 @@ DRAWS = re.compile(r"plot_\w+|subplots|figure|latent_evolution|record")
 VIDEOS = {"latent_evolution", "record"}
 
 
+def drawn_figures(text: str) -> Iterator[Block]:
+    """The figures and images of a Markdown text that are files, inside of other directives, too."""
+    for block in blocks(text):
+        if block.kind != "directive":
+            continue
+        if block.name in ("figure", "image"):
+            yield block
+        elif block.name not in LITERAL:
+            yield from drawn_figures(block.body)
+
+
 def untold_figures(page: Page) -> list[str]:
     """The figures of a page that lack a caption or a description; one line each."""
     lines = []
     for position, cell in enumerate(page.cells):
+        if cell.cell_type == "markdown":
+            for block in drawn_figures(cell.source):
+                if not block.body.strip():
+                    lines.append(f"{page.stem}: {block.argument} has no caption")
+                if len(block.options.get("alt", "")) < 40:
+                    lines.append(f"{page.stem}: {block.argument} has no alt text")
         if cell.cell_type != "code":
             continue
         calls = [called(node) for node in reached(ast.parse(cell.source))]
@@ -313,6 +330,16 @@ def test_a_figure_without_alt_text_or_caption_is_reported():
         "cell 0 draws a figure without alt text",
         "cell 1 draws a figure without a caption",
     ]
+
+
+def test_a_drawing_without_alt_text_or_caption_is_reported():
+    bare = "```{figure} a.svg\n:name: fig-a\n```"
+    told = f"```{{figure}} b.svg\n:name: fig-b\n:alt: {'A line. ' * 6}\n\nA caption.\n```"
+    nested = f":::{{dropdown}} More\n{bare}\n:::"
+    page = page_of(f"{bare}\n\n{told}\n\n{nested}")
+    assert untold_figures(page) == [
+        f"{page.stem}: a.svg has no caption", f"{page.stem}: a.svg has no alt text"
+    ] * 2  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- notebooks
@@ -669,12 +696,20 @@ def test_what_a_screen_reader_cannot_read_is_mended():
 
 def test_images_keep_their_place_until_they_are_there(tmp_path):
     Image.new("L", (30, 20)).save(tmp_path / "a.png")
-    app = SimpleNamespace(srcdir=tmp_path, builder=SimpleNamespace(images={"a.png": "b.png"}))
-    context = {"body": '<img alt="A" src="../_images/b.png" /><img src="_images/other.png">'}
+    (tmp_path / "c.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="40.4" height="9"/>'
+    )
+    images = {"a.png": "b.png", "c.svg": "d.svg"}
+    app = SimpleNamespace(srcdir=tmp_path, builder=SimpleNamespace(images=images))
+    context = {
+        "body": '<img alt="A" src="../_images/b.png" /><img src="_images/other.png">'
+        '<img class="diagram" src="_images/d.svg" />'
+    }
     loading.reserve_space(app, "book/a", "page.html", context, None)
     assert context["body"] == (
         '<img loading="lazy" width="30" height="20" alt="A" src="../_images/b.png" />'
         '<img src="_images/other.png">'
+        '<img loading="lazy" width="40" height="9" class="diagram" src="_images/d.svg" />'
     )
 
 

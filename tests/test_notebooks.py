@@ -174,6 +174,38 @@ def test_a_caption_stands_under_its_figure_and_folded_code_stays_folded(small):
     )
 
 
+DRAWING = """```{figure} _static/models/a.svg
+:name: fig-a
+:class: diagram
+:alt: Two boxes.
+
+A drawing, beside
+{numref}`fig-line`.
+```"""
+
+
+def test_a_drawing_is_numbered_with_the_other_figures_and_travels_with_the_notebook(small):
+    folder = small.root / "book"
+    (folder / "_static" / "models").mkdir(parents=True)
+    (folder / "_static" / "models" / "a.png").write_bytes(b"picture")
+    after = "plt.plot([0, 1]);\n```\n"
+    assert after in CHAPTER
+    for text, own, other in (
+        (CHAPTER.replace(after, f"{after}\n{DRAWING}\n"), "1.2", "1.1"),
+        (CHAPTER.replace("```{code-cell}", f"{DRAWING}\n\n```{{code-cell}}", 1), "1.1", "1.2"),
+    ):
+        (folder / "01_first.md").write_text(HEAD + text)
+        book = read_book(small.root)
+        book.values["a_loss"] = "36.60"
+        notebook = flatten_page(book.page("01_first"), book)
+        shown = "\n".join(cell.source for cell in notebook.cells)
+        assert (
+            "![Two boxes.](data:image/png;base64,cGljdHVyZQ==)\n\n"
+            f"**Fig. {own}.** A drawing, beside Fig. {other}."
+        ) in shown
+        assert re.findall(r"^\*\*(Fig\. [\d.]+)\.", shown, re.MULTILINE) == ["Fig. 1.1", "Fig. 1.2"]
+
+
 def test_cell_ids_say_where_a_cell_stands(small):
     cells = flatten_page(small.page("01_first"), small).cells
     assert [cell.id for cell in cells[:2]] == ["01_first-000", "01_first-001"]
@@ -190,6 +222,7 @@ def test_cell_ids_say_where_a_cell_stands(small):
         ("{cite:t}`who`", "who is not in references.bib"),
         ("{doc}`99_no`", "no page is named '99_no'"),
         ("![a](a.png)", "cannot show a.png"),
+        ("```{figure} a.svg\n:name: fig-line\n:alt: A\n```", "a.png is missing beside a.svg"),
         ("A note[^1].", "no footnotes"),
         ("A note[^1].\n\n[^1]: Deep.", "no footnotes|footnote_reference_open has no plain form"),
         ("A fee of $5.", "a formula is not closed"),

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from PIL import Image
 from sphinx.application import Sphinx
@@ -44,8 +45,12 @@ def lazy_attributes(path: Path) -> str:
 
     Chromium does not load such images for printing; `paper.js` does.
     """
-    with Image.open(path) as image:
-        width, height = image.size
+    if path.suffix == ".svg":
+        root = ElementTree.parse(path).getroot()
+        width, height = (round(float(root.attrib[side])) for side in ("width", "height"))
+    else:
+        with Image.open(path) as image:
+            width, height = image.size
     return f'loading="lazy" width="{width}" height="{height}"'
 
 
@@ -57,7 +62,7 @@ def reserve_space(
 
     def sized(match: re.Match[str]) -> str:
         path = files.get(match["src"].rpartition("/")[2])
-        if path is None or path.suffix != ".png" or "width" in match[0]:
+        if path is None or path.suffix not in (".png", ".svg") or "width" in match[0]:
             return match[0]
         return f"<img {lazy_attributes(path)}{match['rest']}"
 

@@ -61,6 +61,10 @@ def text_targets(
             yield block.name, Target(page, f"({number('equation')})", "equation")
         elif block.kind == "directive":
             kind = block.name.removeprefix("prf:")
+            if kind == "figure":
+                position = number(kind)
+                label = block.options.get("name") or f"{page.stem}-drawing-{position}"
+                yield label, Target(page, f"Fig. {position}", kind)
             if kind in NUMBERED:
                 position = number(kind)
                 label = block.options.get("label") or f"{page.stem}-{kind}-{position}"

@@ -1,5 +1,6 @@
 """Convert MyST to plain Markdown: directives, roles and labels are rewritten for Jupyter."""
 
+import base64
 import posixpath
 import re
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ class Flattener:
         return f"$$\n{body}{tag}\n$$"
 
     def directive(self, block: Block) -> str:
-        """A directive as a block quote with a bold heading."""
+        """A directive as a block quote with a bold heading; a figure with its number."""
+        if block.name == "figure":
+            return self.figure(block)
         argument, body = self.text(block.argument), self.markdown(block.body, quoted=True)
         if block.name == "prf:proof":
             return quote(f"*Proof.* {body}")
@@ -78,6 +81,26 @@ class Flattener:
         if block.name == "live-figure":
             return quote(f"**A figure that is live on the site.** {body}")
         raise FlattenError(f"the directive {{{block.name}}} has no plain form yet")
+
+    def figure(self, block: Block) -> str:
+        """A drawing with its number and caption.
+
+        A notebook is handed on alone, so the picture is part of it: as PNG, because Colab shows
+        neither attachments nor an SVG within the text.
+        """
+        folder = self.book.root / posixpath.dirname(self.page.docname)
+        picture = (folder / block.argument).with_suffix(".png")
+        if not picture.exists():
+            raise FlattenError(f"{picture.name} is missing beside {block.argument}")
+        missing_options = {"alt", "name"} - set(block.options)
+        if missing_options:
+            raise FlattenError(f"{block.argument} lacks {', '.join(sorted(missing_options))}")
+        content = base64.b64encode(picture.read_bytes()).decode()
+        number = self.book.targets[block.options["name"]].text
+        caption = " ".join(self.markdown(block.body).split())
+        return (
+            f"![{block.options['alt']}](data:image/png;base64,{content})\n\n**{number}.** {caption}"
+        )
 
     def text(self, source: str) -> str:
         """A paragraph or heading: its roles, recorded numbers and links rewritten."""
