@@ -45,8 +45,8 @@ def test_the_page_has_the_commands_of_the_whole_way():
 
 def test_the_page_names_the_limits_that_hold():
     page = " ".join(PAGE.read_text(encoding="utf8").split())
-    assert f"may use {SECONDS} seconds and {MEMORY_MB} MB for one file" in page
-    assert f"has more than {MAX_BYTES // 10**6} MB, is unreadable" in page
+    assert f"may use {SECONDS} seconds and {MEMORY_MB} MB for each file" in page
+    assert f"is larger than {MAX_BYTES // 10**6} MB, is unreadable" in page
 
 
 def test_the_names_in_the_table_are_read_as_it_says(tmp_path):
