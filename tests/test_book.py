@@ -22,6 +22,7 @@ from myst_parser.config.main import MdParserConfig
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from PIL import Image
+from safetensors import safe_open
 from sphinx.errors import ExtensionError
 
 from lecture_book import build, execution
@@ -832,6 +833,49 @@ def test_what_the_pages_say_of_the_balance_is_in_its_file(tmp_path):
         "balance_7_linear_squared_error": "38.50",
     }
     assert balance_values(tmp_path)["balance_threshold_1"] == "10.0"
+
+
+def test_the_rate_distortion_figure_draws_the_recorded_runs(book):
+    """Chapter 5 holds the numbers itself, because a notebook has no files beside it."""
+    drawn = {}
+    for cell in book.page("05_linear_vae").cells:
+        if cell.cell_type == "code" and "RECORDED = [" in cell.source:
+            for node in ast.parse(cell.source).body:
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
+                    "RECORDED",
+                    "AUTOENCODER",
+                ):
+                    drawn[ast.unparse(node.targets[0])] = ast.literal_eval(node.value)
+                elif isinstance(node, ast.Assign) and "VARIANCES" in ast.unparse(node.targets[0]):
+                    variances, total = node.value.elts
+                    drawn["VARIANCES"] = [*ast.literal_eval(variances.args[0]), total.value]
+    with safe_open(ROOT / BALANCE, "numpy") as file:
+        recorded = json.loads(file.metadata()["lecture_vae"])
+    rows = [
+        (row["kl_weight"], row["test_squared_error"], *row["kl_per_latent"])
+        for row in recorded["rows"]
+    ]
+    assert [list(row) for row in drawn["RECORDED"]] == [
+        pytest.approx(list(row), abs=6e-4) for row in rows
+    ]
+    half = [weight / 2 for weight in recorded["collapse_weights"]]
+    assert drawn["VARIANCES"] == pytest.approx([*half, recorded["total_variance"]], abs=1e-4)
+    runs = json.loads((ROOT / "results" / "reproduction.json").read_text(encoding="utf8"))["runs"]
+    autoencoder = runs["linear_ae"]["ours"]["squared_error"]
+    assert drawn["AUTOENCODER"] == pytest.approx(autoencoder, abs=6e-4)
+
+
+def price_of_order(runs):
+    """How much larger the VAE's error is than the autoencoder's, and how far its seeds spread."""
+    errors = [1024 * loss for loss in runs["linear_ae"]["spread"]["test_losses"]]
+    vae, ae = (runs[name]["ours"]["squared_error"] for name in ("linear_vae_1", "linear_ae"))
+    return vae - ae, max(errors) - min(errors)
+
+
+def test_the_order_of_the_vaes_latents_has_no_price_beyond_the_seeds():
+    runs = json.loads((ROOT / "results" / "reproduction.json").read_text(encoding="utf8"))["runs"]
+    price, spread = price_of_order(runs)
+    assert abs(price) < 0.25 * spread
 
 
 def test_the_package_leaves_an_older_torch_and_numpy_alone():
