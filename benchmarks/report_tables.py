@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from lecture_book.tables import markdown_table, whole
+from lecture_vae.budgets import FULL_STEPS
 
 Record = Mapping[str, Any]
 
@@ -56,6 +57,12 @@ def report_values(records: Mapping[str, Record]) -> dict[str, str]:
     for model in MODELS:
         values[f"{model.replace('-', '_')}_steps_table"] = steps_table(steps, model)
         values[f"{model.replace('-', '_')}_profile"] = profile(steps, model)
+    for name, (saved, first, pays_after) in compiling(steps).items():
+        values |= {
+            f"{name}_compiled_saves": f"{saved:.0f} s",
+            f"{name}_compiled_takes": f"{first:.0f} s",
+            f"{name}_compiled_steps": whole(100 * round(pays_after / 100)),
+        }
     return values
 
 
@@ -189,6 +196,22 @@ def steps_table(steps: Record, model: str) -> str:
             f"{value / ms['floor']:.2f}", f"{first:.0f} s" if first >= 1 else "",
         ])  # fmt: skip
     return markdown_table(["Step", "ms", "of the floor", "Before the first step"], rows, words=1)
+
+
+def compiling(steps: Record) -> dict[str, tuple[float, float, float]]:
+    """What the best compiled step saves over `train` in PyTorch, for both models.
+
+    Returns:
+        For "linear" and "conv": seconds saved over the steps of the full budget, seconds that
+        compiling takes first, and the number of steps after which both are equal.
+    """
+    found = {}
+    for model, variant in (("linear-vae", "whole step compiled"), ("conv-vae", "torch.compile")):
+        ms = steps["models"][model]["median_ms_per_step"]
+        first = steps["models"][model]["variants"][variant]["first_steps_s"]
+        saved = (ms["train in PyTorch"] - ms[variant]) / 1000
+        found[model.split("-")[0]] = saved * FULL_STEPS.get(model, 25_000), first, first / saved
+    return found
 
 
 def profile(steps: Record, model: str) -> str:

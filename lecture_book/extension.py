@@ -8,6 +8,7 @@ from sphinx.application import Sphinx
 from lecture_book.hooks.accessibility import correct_markup
 from lecture_book.hooks.citations import register_style
 from lecture_book.hooks.execution import execute_side_by_side
+from lecture_book.hooks.formulas import register_formulas
 from lecture_book.hooks.launching import (
     add_exercise_buttons,
     add_hub_button,
@@ -33,6 +34,7 @@ def assets_digest(book: Path) -> str:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks."""
     register_style()
+    register_formulas(app)
     app.add_directive("live-figure", LiveFigure)
     app.add_config_value("lecture_solutions", solutions_wanted(), "env")
     # Sphinx copies static files only when it writes pages, so a change must rewrite them.

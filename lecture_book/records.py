@@ -5,19 +5,24 @@ text from here, so that they cannot differ. Nothing here measures anything.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from safetensors import safe_open
 
 from lecture_book.project import LIVE
 from lecture_book.tables import four_digits, markdown_table, whole
+from lecture_vae import NegativeELBO
+from lecture_vae.reproduction import LECTURE
 
 RECORD = Path("results") / "reproduction.json"
 BALANCE = LIVE / "balance" / "balance.safetensors"
 PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py writes it
+EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments.py writes it
 
 
 class RecordError(Exception):
@@ -50,7 +55,7 @@ def recorded_values(root: Path) -> dict[str, str]:
     Args:
         root: the folder that holds `results/`.
     """
-    values = performance_values(root) | balance_values(root)
+    values = performance_values(root) | balance_values(root) | experiment_values(root)
     path = root / RECORD
     if not path.exists():
         return values
@@ -109,6 +114,66 @@ def balance_values(root: Path) -> dict[str, str]:
     return {f"balance_{key}": text for key, text in values.items()}
 
 
+def experiment_values(root: Path) -> dict[str, str]:
+    """The terms of the recorded experiments, over their seeds, and tables of them.
+
+    A name is part, row, term: `locality_digits_conv_vae_kl` is the mean over the seeds, and the
+    same with `_least` and `_most` the range.
+    """
+    path = root / EXPERIMENTS
+    if not path.exists():
+        return {}
+    record = json.loads(path.read_text(encoding="utf8"))
+    values = {}
+    for part, content in record.items():
+        local = part.startswith("locality")
+        digits = 1 if local else 2
+        groups = experiment_groups(content["rows"])
+        for name, rows in groups.items():
+            for term in ("squared_error", "squared_error_at_mean", "kl", "loss", "loss_at_7"):
+                if term in rows[0]:
+                    found = [row[term] for row in rows]
+                    key = f"{part}_{slug(name)}_{term}"
+                    values[key] = f"{mean(found):.{digits}f}"
+                    values[f"{key}_least"] = f"{min(found):.{digits}f}"
+                    values[f"{key}_most"] = f"{max(found):.{digits}f}"
+            if "collapsed_channels" in rows[0]:
+                values[f"{part}_{slug(name)}_collapsed_channels"] = " or ".join(
+                    sorted({str(row["collapsed_channels"]) for row in rows})
+                )
+        if local:
+            values[f"{part}_table"] = locality_table(groups)
+    return values
+
+
+def experiment_groups(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of a part that differ in their seed only, by what they have in common."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        name = row.get("control") or row.get("model") or f"w{row['kl_weight']:g}"
+        if row.get("start", "random") != "random":
+            name += f" from {row['start']}"
+        groups.setdefault(name, []).append(row)
+    return groups
+
+
+def slug(name: str) -> str:
+    """The words of a name, joined as in the name of a number: 'ConvVAE' -> 'convvae'."""
+    return "_".join(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+def locality_table(groups: Mapping[str, list[Mapping[str, Any]]]) -> str:
+    """Mean terms of the ConvVAE and its controls, and the range of the loss over the seeds."""
+    rows = []
+    for name, runs in groups.items():
+        losses = [run["loss"] for run in runs]
+        terms = [f"{mean(run[term] for run in runs):.1f}" for term in ("squared_error", "kl")]
+        spread = [f"{min(losses):.1f} to {max(losses):.1f}"] if len(losses) > 1 else []
+        rows.append([name, whole(runs[0]["parameters"]), *terms, f"{mean(losses):.1f}", *spread])
+    header = ["Network", "Parameters", "Squared error", "KL", "Loss"]
+    return markdown_table(header + ["Loss, range"] * (len(rows[0]) - 5), rows, words=1)
+
+
 def recorded_versions(record: Mapping[str, Any]) -> str:
     """Versions and machine of the runs: 'torch 2.15.0, numpy 2.4.6; x86_64, 2 cores, cpu'."""
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
@@ -164,13 +229,28 @@ def reproduction_table(runs: Mapping[str, Any]) -> str:
     return markdown_table(header, rows)
 
 
+def sampled_squared_error(key: str, ours: Mapping[str, Any]) -> str:
+    """S of a VAE with one sample of z for each image, from its loss S + w KL; else a dash.
+
+    Args:
+        key: the name of one of the lecture's runs, whose objective has w.
+        ours: the recorded test loss, in loss units, and KL, in nats.
+    """
+    objective = LECTURE[key].objective
+    if not isinstance(objective, NegativeELBO):
+        return "–"
+    return FORMATS["squared_error"](ours["test_loss"] - objective.kl_weight * ours["kl"])
+
+
 def common_units_table(runs: Mapping[str, Any]) -> str:
-    """Our test losses in the same units for every model, and the time, one row per model."""
-    rows = [
-        [title(run), *(cell(run["ours"], name) for name in ("squared_error", "kl", "seconds"))]
-        for run in runs.values()
-    ]
-    return markdown_table(["Model", "Squared error per image", "KL per image", "Seconds"], rows)
+    """The terms of our test losses and the time, one row per model."""
+    rows = []
+    for key, run in runs.items():
+        ours = run["ours"]
+        noiseless, kl, seconds = (cell(ours, name) for name in ("squared_error", "kl", "seconds"))
+        rows.append([title(run), noiseless, sampled_squared_error(key, ours), kl, seconds])
+    header = ["Model", "$S$ at $z = \\mu$", "$S$ at a sample", "$\\mathrm{KL}$ in nats", "Seconds"]
+    return markdown_table(header, rows)
 
 
 def spread_table(runs: Mapping[str, Any]) -> str:

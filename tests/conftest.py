@@ -17,7 +17,7 @@ from lecture_vae.data import ImageData, Split
 
 SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
 BROWSER = browser_path()
-FORMULAS_SET = "!document.querySelector('.math:not(:has(mjx-container))')"  # on a page
+FORMULAS_SET = "document.fonts.status === 'loaded'"  # after that they do not move
 
 torch.set_num_threads(1)
 # The same examples everywhere, however busy the machine; what once failed is not kept.

@@ -95,14 +95,15 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "records", "execution", "notebooks.inline", "notebooks.myst",
+    "project", "tables", "site", "records", "controls", "experiments", "execution",
+    "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
     "notebooks.write", "solutions", "build", "figures.svg", "figures.graphs",
     "figures.architectures", "figures.models", "figures.record_runs", "figures.overview",
     "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
-    "hooks.citations", "hooks.launching", "hooks.accessibility", "hooks.solutions",
-    "hooks.execution", "extension",
+    "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
+    "hooks.solutions", "hooks.execution", "extension",
 ]  # fmt: skip
 PACKAGES = "lecture_vae", "lecture_grader", "lecture_book"
 # The one import upwards: notebooks that were handed out before version 0.3 name this module.

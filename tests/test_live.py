@@ -505,8 +505,7 @@ def test_the_other_figures_follow_finger_and_keys(visit, name):
     here = open_figure(visit, name, viewport=PHONE, has_touch=True, is_mobile=True)
     figure = here.page.locator(f"[data-live={name}]")
     curves = figure.locator(".live-curves")
-    # The page grows while its formulas are set.
-    here.page.wait_for_function("!document.querySelector('.math:not(:has(mjx-container))')")
+    here.page.wait_for_function(FORMULAS_SET)  # after that nothing moves
     curves.scroll_into_view_if_needed()
     before = figure.inner_text()
     scrolled = here.page.evaluate("scrollY")

@@ -206,3 +206,16 @@ def test_the_pictures_show_every_peer_and_every_size(records):
 def test_a_figure_that_was_not_measured_is_refused_with_the_command(tmp_path):
     assert recorded_values(tmp_path) == {}
     assert missing("bench_goals_table", {}, tmp_path).endswith("Record it with `make bench`.")
+
+
+def test_compiling_pays_where_the_text_says_so(records):
+    linear_saves, linear_first, _ = report_tables.compiling(records["steps"])["linear"]
+    assert linear_saves < linear_first  # "so it does not pay"
+    conv_saves, conv_first, steps = report_tables.compiling(records["steps"])["conv"]
+    assert conv_saves > conv_first
+    assert 3_000 < steps < 30_000  # between the quick budget and the full one
+    other = copy.deepcopy(records["steps"])
+    model = other["models"]["conv-vae"]
+    model["median_ms_per_step"] |= {"train in PyTorch": 12.0, "torch.compile": 10.0}
+    model["variants"]["torch.compile"]["first_steps_s"] = 8.0
+    assert report_tables.compiling(other)["conv"] == pytest.approx((60.0, 8.0, 4_000.0))

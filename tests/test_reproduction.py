@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from lecture_book.records import sampled_squared_error
+from lecture_book.tables import four_digits
 from lecture_vae.budgets import FULL_STEPS, lecture_config
 from lecture_vae.losses import NegativeELBO, SquaredError
 from lecture_vae.recipe import RunSpec, describe, key_of, with_engine
@@ -69,13 +71,13 @@ def test_the_table_names_every_run_and_the_file_is_json(results, tmp_path):
 
 
 RECORD = Path(__file__).parents[1] / "results" / "reproduction.json"
-# How far above the original's test loss ours may lie: lower is fine, except where both are the loss
-# of a collapsed posterior, which is a property of the data.
+# How far our test loss may lie from the original's, to either side: a changed objective that scores
+# lower is as wrong as one that scores higher.
 TOLERANCE = {
     "linear_ae": 0.02,
     "linear_vae_1": 0.02,
     "linear_vae_100": 0.01,
-    "conv_ae": 0.05,
+    "conv_ae": 0.02,
     "conv_vae_0_8": 0.02,
 }
 
@@ -107,12 +109,19 @@ def test_the_recorded_losses_reproduce_the_originals(record, key):
     assert original["test_loss"] == LECTURE[key].test_loss
     assert ours["steps"] == FULL_STEPS.get(LECTURE[key].model, 25_000)
     change = ours["test_loss"] / original["test_loss"] - 1
-    assert change <= TOLERANCE[key]
-    if key == "linear_vae_100":
-        assert abs(change) <= TOLERANCE[key]
+    assert abs(change) <= TOLERANCE[key]
 
 
 def test_the_recorded_run_at_weight_100_has_collapsed(record):
     ours = record["runs"]["linear_vae_100"]["ours"]
     assert ours["kl"] < 0.01
     assert ours["squared_error"] == pytest.approx(record["data"]["mean_image_error"], rel=0.01)
+
+
+def test_the_sampled_error_is_the_loss_without_its_kl_term(tiny):
+    run = fetch_run("linear-vae", NegativeELBO(1), tiny, CONFIG)
+    last = run.history.rows[-1]
+    ours = {"test_loss": last["test_loss"], "kl": last["test_kl"]}
+    sampled = sampled_squared_error("linear_vae_1", ours)
+    assert sampled == four_digits(last["test_squared_error"])
+    assert sampled_squared_error("linear_ae", ours) == "–"

@@ -18,6 +18,7 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 from sphinx_book_theme.header_buttons.launch import add_launch_buttons
 
+from lecture_book.hooks.formulas import rendered
 from lecture_book.hooks.launching import LINK_GENERATOR, add_hub_button
 from lecture_book.notebooks.book import read_book
 from lecture_book.notebooks.cells import install_cell
@@ -568,14 +569,32 @@ def test_a_constant_that_is_declared_twice_is_reported():
     assert redeclared(page_of(f"{script}<script>const A = 2</script>")) == ["A"]
 
 
+def unset(page: Page) -> list[str]:
+    """The formulas of a page that KaTeX has not rendered, for the eye and for screen readers."""
+    return [
+        tag.get_text()[:60]
+        for tag in page.soup.select(".math, .katex-error")
+        if not (
+            tag.select_one(".katex > .katex-html[aria-hidden]")
+            and tag.select_one("math annotation[encoding='application/x-tex']")
+        )
+    ]
+
+
 @site
-def test_mathjax_is_part_of_the_site(pages):
-    with_math = [page for page in pages if page.soup.select_one(".math")]
-    assert len(with_math) >= 7
-    for page in with_math:
-        [mathjax] = [str(tag["data-mathjax"]) for tag in page.soup.select("script[data-mathjax]")]
-        assert (page.path.parent / mathjax.split("?")[0]).resolve().is_file()
-    assert list((SITE / "_static" / "mathjax").rglob("*.woff"))
+def test_every_formula_is_there_before_a_script_runs(pages):
+    assert {p.path.name: found for p in pages if (found := unset(p))} == {}
+    assert sum(len(page.soup.select(".katex")) for page in pages) > 1000
+    scripts = [script for page in pages for script in page.soup.find_all("script")]
+    assert [script for script in scripts if "mathjax" in str(script).lower()] == []
+    assert not (SITE / "_static" / "mathjax").exists()
+
+
+def test_a_formula_without_its_two_copies_is_reported():
+    html = rf'<p>{rendered("a", False)}</p><span class="math">\(b\)</span>'
+    html += f'<div class="math">{rendered("c", True)}</div>'
+    html += '<div class="math"><span class="katex"><math></math></span></div>'
+    assert unset(page_of(html)) == [r"\(b\)", ""]
 
 
 @site

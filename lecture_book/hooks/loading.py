@@ -1,7 +1,4 @@
-"""Page loading: defer scripts, load images lazily and reserve their space.
-
-Formulas are typeset after the first paint: `_static/formulas.js` loads MathJax.
-"""
+"""Page loading: defer scripts, load images lazily and reserve their space."""
 
 import re
 from pathlib import Path
@@ -36,15 +33,11 @@ def defer_scripts(
     if pagename == "search":
         return
     for index, script in enumerate(context["script_files"]):
-        attributes = dict(script.attributes)
         name = str(script.filename or "")
         if not name or name.endswith("documentation_options.js"):
             continue
-        if "/mathjax/" in name:
-            attributes["data-mathjax"], name = context["content_root"] + name, "_static/formulas.js"
-        context["script_files"][index] = type(script)(
-            name, priority=script.priority, **attributes | {"defer": "defer"}
-        )
+        attributes = script.attributes | {"defer": "defer"}
+        context["script_files"][index] = type(script)(name, priority=script.priority, **attributes)
 
 
 def lazy_attributes(path: Path) -> str:
