@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 
 const live = new URL("../book/_static/live/", import.meta.url);
 const axes = await import(new URL("axes.js", live));
+const { contourLines } = await import(new URL("contours.js", live));
 const { arrowKeys, draggable } = await import(new URL("drag.js", live));
 const { kl, klBySum } = await import(new URL("gaussian.js", live));
 const { reparameterize } = await import(new URL("reparameterization.js", live));
@@ -56,8 +57,8 @@ const tasks = {
     const scale = axes[kind](domain, range);
     return { pixels: values.map(scale), values: pixels.map(scale.invert) };
   },
-  equalScales: ({ limits, width, height, points }) => {
-    const { x, y, perUnit } = axes.equalScales(limits, width, height);
+  equalScales: ({ limits, box, points }) => {
+    const { x, y, perUnit } = axes.equalScales(limits, box);
     return { perUnit, points: points.map(([a, b]) => [x(a), y(b)]) };
   },
   ticks: ({ least, low, high }) => {
@@ -74,6 +75,21 @@ const tasks = {
     axes[along](context, (value) => 10 * value, values, style);
     return drawn;
   },
+  boxedAxes: ({ box, values }) => {
+    const drawn = [];
+    const context = {
+      strokeRect: (...frame) => drawn.push(["frame", ...frame]),
+      fillRect: (...mark) => drawn.push(["mark", ...mark]),
+      fillText: (text, x, y) => drawn.push(["text", x, y, context.textAlign, text]),
+      measureText: (text) => ({ width: 8 * text.length }),
+    };
+    const x = axes.linearScale([-4, 4], [box.left, box.right]);
+    const y = axes.linearScale([-4, 4], [box.bottom, box.top]);
+    axes.boxedAxes(context, { text: "black", muted: "gray" }, box,
+      { scale: x, values, name: "z₁" }, { scale: y, values, name: "z₂" });
+    return drawn;
+  },
+  contours: ({ values, columns, level }) => contourLines(values, columns, level),
   drag: ({ events }) => {
     const { made, told, tell } = element();
     draggable(made, Object.fromEntries(

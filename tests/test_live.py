@@ -214,7 +214,7 @@ def test_the_training_can_be_gone_through(visit):
     here.page.get_by_text("step 25,000", exact=True).wait_for()
     play = here.page.get_by_role("button", name="Play the training")
     play.click()
-    here.page.get_by_text("decoder of step", exact=False).wait_for()
+    here.page.get_by_text("decoder from step", exact=False).wait_for()
     here.page.get_by_role("button", name="Stop").click()
     assert here.complaints == []
     sizes = {name: size for name, size in here.bytes.items() if name.endswith(".safetensors")}
@@ -228,15 +228,18 @@ def test_a_drawing_is_encoded(visit):
     here.page.mouse.down()
     here.page.mouse.move(x, y + box["height"] / 3, steps=8)  # a one
     here.page.mouse.up()
-    here.page.get_by_text("standard deviations", exact=False).first.wait_for()
     samples, paper = here.page.locator(".live-samples"), here.page.locator(".live-paper")
-    assert samples.is_visible()
+    samples.wait_for()
+    table = here.page.locator(".live-sketch .live-table")
+    deviations = numbers_in(table.inner_text().partition("standard deviation")[2])
+    assert len(deviations) == 2
+    assert all(0 < sigma < 1 for sigma in deviations)
     drawn = paper.evaluate("canvas => canvas.toDataURL()")
     drag(here, 0.2, 0.1)  # the answer goes, the drawing stays
     assert not samples.is_visible()
     assert paper.evaluate("canvas => canvas.toDataURL()") == drawn
     here.page.select_option(".live-explorer select", "ae")  # another model sees the same drawing
-    here.page.get_by_text("one point and no cloud", exact=False).wait_for()
+    here.page.get_by_text("one point, not a distribution", exact=False).wait_for()
     here.page.get_by_role("button", name="Clear").click()
     assert not samples.is_visible()
     assert np.ptp(levels(paper.evaluate("canvas => canvas.toDataURL()"))) == 0
@@ -351,43 +354,43 @@ def numbers_in(text):
     return [float(part) for part in re.findall(r"[-−]?\d+\.\d+", text.replace("−", "-"))]
 
 
-def test_the_two_divergences_follow_the_bells(visit):
+def test_the_two_divergences_follow_the_sliders_and_the_drag(visit):
     here = open_figure(visit, "divergence")
-    outputs = here.page.locator("[data-live=divergence] fieldset output")
+    rows = here.page.locator("[data-live=divergence] tbody tr")
     for slider, value in (("mean of p", "1"), ("standard deviation of p", "1"),
                           ("mean of q", "0"), ("standard deviation of q", "2")):  # fmt: skip
         here.page.get_by_label(slider).fill(value)
-    forward, reverse = (numbers_in(outputs.nth(k).inner_text()) for k in (0, 1))
+    forward, reverse = (numbers_in(rows.nth(k).inner_text()) for k in (0, 1))
     assert forward == pytest.approx([0.4431, 0.4431], abs=1e-3)  # 1/2 (1/4 + 1/4 - 1 + ln 4)
     assert reverse == pytest.approx([1.3069, 1.3069], abs=1e-3)  # 1/2 (4 + 1 - 1 - ln 4)
     curves = here.page.locator("[data-live=divergence] .live-curves")
-    before = outputs.nth(0).inner_text()
+    before = rows.nth(0).inner_text()
     box = curves.bounding_box()
     here.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5)
     here.page.mouse.down()
     here.page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.3, steps=4)
     here.page.mouse.up()
-    assert outputs.nth(0).inner_text() != before
+    assert rows.nth(0).inner_text() != before
     here.page.get_by_label("mean of q").press("ArrowRight")
     assert here.complaints == []
 
 
 def test_the_same_noise_moves_with_mu_and_log_var(visit):
     here = open_figure(visit, "reparameterization")
-    text = here.page.locator("[data-live=reparameterization] p")
+    row = here.page.locator("[data-live=reparameterization] tbody tr")
 
     def state():
-        eps, z, by_log_var = numbers_in(text.inner_text())
-        return eps, z, by_log_var
+        eps, sigma, z, by_log_var = numbers_in(row.inner_text())
+        return eps, sigma, z, by_log_var
 
     here.page.get_by_label("mu", exact=True).fill("2")
     here.page.get_by_label("log variance").fill("1")
-    eps, z, by_log_var = state()
-    sigma = np.exp(0.5)
+    eps, sigma, z, by_log_var = state()
+    assert sigma == pytest.approx(np.exp(0.5), abs=0.005)
     assert z == pytest.approx(2 + sigma * eps, abs=0.02)
     assert by_log_var == pytest.approx(sigma * eps / 2, abs=0.02)
     here.page.get_by_label("mu", exact=True).fill("-1")
-    assert state()[:2] == (eps, pytest.approx(-1 + sigma * eps, abs=0.02))
+    assert state()[:3] == (eps, sigma, pytest.approx(-1 + sigma * eps, abs=0.02))
     here.page.get_by_role("button", name="Draw new noise").click()
     assert state()[0] != eps
     assert here.complaints == []
@@ -397,30 +400,34 @@ def test_everything_follows_the_kl_weight(visit):
     here = open_figure(visit, "balance")
     figure = here.page.locator("[data-live=balance]")
     slider = figure.get_by_role("slider")
+    rows = figure.locator("tbody tr")
 
     def state():
         rebuilt, samples = (
             figure.locator(".live-strip").nth(k).evaluate("strip => strip.toDataURL()")
             for k in (0, 1)
         )
-        return figure.locator("output").nth(1).inner_text(), levels(rebuilt), levels(samples)
+        numbers = [numbers_in(rows.nth(k).inner_text()) for k in range(3)]
+        return np.array(numbers), levels(rebuilt), levels(samples)
 
-    assert figure.locator("output").first.inner_text() == "KL weight w = 1"
-    loss, rebuilt, samples = state()
-    total, error, weight, kl = map(float, re.findall(r"\d+(?:\.\d+)?", loss))
-    assert total == pytest.approx(error + weight * kl, abs=0.02)
+    def used():
+        return re.findall(r"\d of 2", rows.nth(3).inner_text())
+
+    assert figure.locator("output").first.inner_text() == "w = 1"
+    before, rebuilt, samples = state()
+    error, kl, loss = before
+    assert loss == pytest.approx(error + kl, abs=0.02)  # of the trained VAE and of the affine one
     assert {name for name in here.bytes if name.endswith(".safetensors")} == {
         "balance/balance.safetensors",
         "balance/decoder-2.safetensors",
     }
     assert sum(here.bytes.values()) <= MEGABYTE
     slider.press("End")
-    here.page.get_by_text("KL weight w = 100", exact=True).wait_for()
-    assert "This network uses no latent" in figure.inner_text()
-    assert "The best linear VAE uses no latent" in figure.inner_text()
+    here.page.get_by_text("w = 100", exact=True).wait_for()
+    assert used() == ["0 of 2", "0 of 2"]
     assert slider.get_attribute("aria-valuetext") == "w = 100"
     collapsed = state()
-    assert collapsed[0] != loss
+    assert (collapsed[0] != before).any()
     for strip in collapsed[1:]:  # ten times the mean image
         tiles = strip.reshape(32, 10, 32).transpose(1, 0, 2)
         assert np.abs(tiles - tiles[0]).max() <= 3
@@ -431,18 +438,69 @@ def test_everything_follows_the_kl_weight(visit):
     curves.scroll_into_view_if_needed()
     box = curves.bounding_box()
     here.page.mouse.click(box["x"] + 40, box["y"] + box["height"] / 2)
-    here.page.get_by_text("KL weight w = 0.1", exact=True).wait_for()
-    assert "The best linear VAE uses both latents" in figure.inner_text()
+    here.page.get_by_text("w = 0.1", exact=True).wait_for()
+    assert used()[1] == "2 of 2"
     slider.press("ArrowRight")
-    here.page.get_by_text("KL weight w = 0.3", exact=True).wait_for()
+    here.page.get_by_text("w = 0.3", exact=True).wait_for()
     slider.fill("5")
-    here.page.get_by_text("KL weight w = 7", exact=True).wait_for()
-    assert "This network uses one latent" in figure.inner_text()
-    assert "The best linear VAE uses both latents" in figure.inner_text()
+    here.page.get_by_text("w = 7", exact=True).wait_for()
+    assert used() == ["1 of 2", "2 of 2"]
     assert here.complaints == []
 
 
-@pytest.mark.parametrize("name", sorted({*FIGURES} - {"explorer"}))
+@pytest.mark.parametrize("viewport", [WIDE | {"height": 800}, PHONE], ids=["wide", "phone"])
+def test_the_first_page_opens_with_a_map_that_a_touch_wakes(visit, viewport):
+    phone = viewport is PHONE
+    here = visit(viewport=viewport, has_touch=phone, is_mobile=phone)
+    total = []
+    here.page.on("response", lambda r: total.append(int(r.headers.get("content-length", 0))))
+    here.page.goto(f"{here.origin}/{FIGURES['latent-map']}", wait_until="networkidle")
+    here.page.wait_for_selector("[data-live=latent-map][data-ready]")
+    assert sum(here.bytes.values()) <= 200_000
+    assert not any("model.safetensors" in name for name in here.bytes)
+    for part in (".live-plane", ".live-digit"):  # above the fold, and whole
+        box = here.page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= viewport["height"], part
+    before = here.digit(), here.where()
+    assert np.ptp(levels(before[0])) > 150  # a digit, although no decoder is there yet
+    x, y, box = here.middle(".live-plane")
+    if phone:
+        here.page.touchscreen.tap(x - box["width"] / 6, y)
+    else:
+        here.page.mouse.click(x - box["width"] / 6, y)
+    here.page.wait_for_function(
+        "before => document.querySelector('.live-digit').toDataURL() !== before", arg=before[0]
+    )
+    assert here.where() != before[1]
+    assert "runs/vae_1/model.safetensors" in here.bytes
+    assert here.complaints == []
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_what_is_touched_is_large_enough_for_a_finger_and_nothing_sticks_out(visit, name):
+    here = open_figure(visit, name, viewport=PHONE, has_touch=True, is_mobile=True)
+    figure = here.page.locator(f"[data-live={name}]")
+    frame = figure.bounding_box()
+    for part in figure.locator("button, select, input, canvas, table, label").all():
+        if not part.is_visible():
+            continue
+        box, tag = part.bounding_box(), part.evaluate("each => each.outerHTML.slice(0, 60)")
+        assert box["x"] >= frame["x"] - 1, tag
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, tag
+        if part.evaluate("each => each.matches('button, select, input[type=range]')"):
+            assert box["height"] >= 43.5, tag
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_drawing_pad_stands_beside_its_answer(visit, viewport):
+    here = visit(viewport=viewport).explorer()
+    paper = here.page.locator(".live-paper").bounding_box()
+    answer = here.page.locator(".live-sketch .live-table").bounding_box()
+    assert paper["x"] + paper["width"] < answer["x"]
+    assert paper["y"] < answer["y"] + answer["height"] / 2 < paper["y"] + paper["height"]
+
+
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"explorer", "latent-map"}))
 def test_the_other_figures_follow_finger_and_keys(visit, name):
     here = open_figure(visit, name, viewport=PHONE, has_touch=True, is_mobile=True)
     figure = here.page.locator(f"[data-live={name}]")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import zlib
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,29 @@ def test_the_recorded_files_are_small_and_of_the_recorded_code():
         ).stat().st_size <= LIMIT - 2**17  # scripts come on top
         for path in (RUNS / folder).iterdir():
             assert path.stat().st_size <= 2 * LIMIT, path.name
+
+
+def test_the_preview_of_the_first_page_is_that_of_its_run(tmp_path):
+    folder = RUNS / record_runs.FIRST
+    head, arrays = read(folder / "preview.safetensors")
+    model_head, model = read(folder / "model.safetensors")
+    assert (head["run"], head["limits"]) == (model_head["run"], model_head["limits"])
+    assert np.array_equal(arrays["mu"], model["mu"][:2_000])
+    assert np.array_equal(arrays["labels"], model["labels"][:2_000])
+    decoder = build_model("linear-vae")
+    names = [name for name in model if name.startswith("decoder")]
+    state = {name: torch.tensor(model[name]).float() for name in names}
+    decoder.load_state_dict(state, strict=False)
+    with torch.inference_mode():
+        image = 255 * decoder.decode(torch.tensor([head["start"]])).flatten().numpy()
+    assert np.abs(arrays["image"] - image).max() <= 0.51
+    nearest = np.square(arrays["mu"] - head["start"]).sum(1).argmin()
+    assert arrays["labels"][nearest] == record_runs.START_CLASS
+    shutil.copy(folder / "model.safetensors", tmp_path)
+    assert (
+        record_runs.export_preview(tmp_path).read_bytes()
+        == (folder / "preview.safetensors").read_bytes()
+    )
 
 
 # ---------------------------------------------------------------------------- several weights
@@ -558,18 +582,21 @@ def test_a_scale_and_its_inverse(kind, middle):
 
 @node
 @pytest.mark.parametrize(("width", "height", "per_unit"), [(400, 200, 50), (100, 300, 20)])
-def test_a_plane_shows_its_limits_in_the_middle_with_equal_units(width, height, per_unit):
+def test_a_plane_shows_its_limits_in_the_middle_of_its_box_with_equal_units(
+    width, height, per_unit
+):
     limits = [[-1, 4], [-3, 1]]
+    box = {"left": 30, "top": 5, "right": 30 + width, "bottom": 5 + height}
     corners = [(1.5, -1), (2.5, -1), (1.5, 0), (-1, -3), (4, 1)]
-    found = ask("equalScales", limits=limits, width=width, height=height, points=corners)
+    found = ask("equalScales", limits=limits, box=box, points=corners)
     middle, right, up, *ends = np.array(found["points"])
     assert found["perUnit"] == per_unit
-    assert middle == pytest.approx([width / 2, height / 2])
+    assert middle == pytest.approx([30 + width / 2, 5 + height / 2])
     assert right - middle == pytest.approx([per_unit, 0])
     assert up - middle == pytest.approx([0, -per_unit])
     for end in ends:
-        assert (end >= -1e-9).all()
-        assert (end <= [width + 1e-9, height + 1e-9]).all()
+        assert (end >= [30 - 1e-9, 5 - 1e-9]).all()
+        assert (end <= [30 + width + 1e-9, 5 + height + 1e-9]).all()
 
 
 @node
@@ -607,6 +634,67 @@ def test_ticks_have_marks_and_numbers_where_there_is_room():
     ]
     numbers = ask("drawTicks", along="xTicks", values=[-2], style={"color": "text", "baseline": 9})
     assert numbers == [["text", "\N{MINUS SIGN}2", -20, 9, "center"]]
+
+
+@node
+def test_numbers_and_names_of_axes_stand_outside_of_the_box_and_apart():
+    box = {"left": 40, "top": 10, "right": 240, "bottom": 210}
+    drawn = ask("boxedAxes", box=box, values=[-4, -2, 0, 2, 4])
+    assert ["frame", 40, 10, 200, 200] in drawn
+    texts = [each[1:] for each in drawn if each[0] == "text"]
+    assert {text for *_, text in texts} >= {"z₁", "z₂", "0", "2", "\N{MINUS SIGN}4"}
+    below, beside = [], []
+    for x, y, align, text in texts:
+        width = 7 * len(text)
+        left = {"left": x, "center": x - width / 2, "right": x - width}[align or "left"]
+        if y >= 210 + 10:  # text is about 10 pixels high, above its baseline
+            below.append((left, left + width))
+        else:
+            assert left + width < 40, text
+            beside.append((y - 10, y))
+    for row in (sorted(below), sorted(beside)):
+        assert len(row) >= 4
+        assert all(end < start for (_, end), (start, _) in pairwise(row))
+
+
+# ---------------------------------------------------------------------------- contour lines
+
+
+def grid_of(function, columns=9, rows=7):
+    return [function(x, y) for y in range(rows) for x in range(columns)]
+
+
+@node
+def test_a_contour_of_a_linear_function_lies_where_the_function_says():
+    [line] = ask("contours", values=grid_of(lambda x, y: x + 0.3 * y), columns=9, level=3.14)
+    assert len(line) > 6
+    for x, y in line:
+        assert x + 0.3 * y == pytest.approx(3.14)  # also between the points of the grid
+    assert {line[0][1], line[-1][1]} == {0, 6}  # from edge to edge
+
+
+@node
+def test_a_contour_of_a_hill_is_closed_and_smooth():
+    values = grid_of(lambda x, y: (x - 20) ** 2 + (y - 20) ** 2, 41, 41)
+    [line] = ask("contours", values=values, columns=41, level=150.0)
+    assert line[0] == line[-1]
+    radii = np.hypot(*(np.array(line) - 20).T)
+    assert radii == pytest.approx(np.full(len(line), 150**0.5), abs=0.02)
+    steps = np.diff(np.array(line), axis=0)
+    turns = np.diff(np.unwrap(np.arctan2(steps[:, 1], steps[:, 0])))
+    assert np.abs(turns).max() < 0.3  # stairs would turn by half a right angle and more
+
+
+@node
+def test_two_lines_at_a_saddle_do_not_cross_and_no_line_is_no_line():
+    lines = ask("contours", values=[1, 0, 0, 1], columns=2, level=0.6)
+    assert sorted(len(line) for line in lines) == [2, 2]
+    assert all(
+        abs(ax - bx) < 1 for [(ax, _), (bx, _)] in lines
+    )  # around the corners that are above
+    joined = ask("contours", values=[1, 0, 0, 1], columns=2, level=0.4)
+    assert sorted(map(sorted, joined)) != sorted(map(sorted, lines))
+    assert ask("contours", values=[1, 2, 3, 4], columns=2, level=9) == []
 
 
 @node

@@ -134,7 +134,7 @@ def _vae(x: float) -> list[str]:
 
 
 def _chain(
-    x: float, rows: list[float], gradients_from: int, tall: Sequence[int] = ()
+    x: float, rows: Sequence[float], gradients_from: int, tall: Sequence[int] = ()
 ) -> Iterator[str]:
     """Arrows down from row to row, and the gradients back up to one of them."""
     half = [30 if number in tall else 15 for number in range(len(rows))]

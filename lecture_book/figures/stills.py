@@ -11,6 +11,7 @@ from lecture_book.project import LIVE, root_or_exit
 from lecture_book.site import browser_path, serve
 
 FIGURES = {
+    "latent-map": "book/index.html",
     "explorer": "book/06_latent_space.html",
     "divergence": "book/02_divergence.html",
     "reparameterization": "book/04_gaussian_kl.html",
@@ -20,6 +21,7 @@ FIGURES = {
 
 def draw_seven(page: Any) -> None:
     """Draw a digit into the explorer, as a reader would with the mouse."""
+    page.locator(".live-paper").scroll_into_view_if_needed()
     box = page.locator(".live-paper").bounding_box()
     corners = [(0.3, 0.25), (0.7, 0.25), (0.45, 0.8)]  # fractions of the width and height
     (x, y), *others = [

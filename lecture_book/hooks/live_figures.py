@@ -51,10 +51,11 @@ class LiveFigure(SphinxDirective):
         alt = escape(self.options["alt"])
         picture = f'{lazy_attributes(still)} src="{live}/{name}.png" alt="{alt}"'
         opening = (
+            f'<link rel="stylesheet" href="{live}/live.css">'
             f'<figure class="live"><img class="on-paper" {picture}><div {data}><img {picture}>'
-            '<p class="live-muted">This picture comes alive where scripts run and the page is '
-            "served. A copy on your disk is served by <code>python -m http.server</code> in the "
-            "folder of the site.</p></div>"
+            '<p class="live-muted">This figure is interactive when scripts are enabled and the '
+            "page comes from a web server. For a copy on your disk, run <code>python -m "
+            "http.server</code> in the folder of the site.</p></div>"
             f'<script type="module" src="{live}/{name}.js"></script><figcaption>'
         )
         caption = nodes.container()

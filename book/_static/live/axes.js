@@ -21,19 +21,26 @@ export function logScale(domain, range) {
   return scale;
 }
 
+/** The part of a canvas within margins, in pixels. */
+export function boxWithin(width, height, { left, top, right, bottom }) {
+  return { left, top, right: width - right, bottom: height - bottom };
+}
+
 /**
  * Scales of a plane with the same number of pixels per unit along both axes.
  *
  * @param {[[number, number], [number, number]]} limits what must be visible along x and y
- * @returns {{x: Function, y: Function, perUnit: number}} the limits lie in the middle of the canvas
+ * @param {{left: number, top: number, right: number, bottom: number}} box where, in pixels
+ * @returns {{x: Function, y: Function, perUnit: number}} the limits lie in the middle of the box
  */
-export function equalScales([[left, right], [bottom, top]], width, height) {
+export function equalScales([[left, right], [bottom, top]], box) {
+  const [width, height] = [box.right - box.left, box.bottom - box.top];
   const perUnit = Math.min(width / (right - left), height / (top - bottom));
   const around = (low, high, pixels) =>
     [-1, 1].map((side) => (low + high + (side * pixels) / perUnit) / 2);
   return {
-    x: linearScale(around(left, right, width), [0, width]),
-    y: linearScale(around(bottom, top, height), [height, 0]),
+    x: linearScale(around(left, right, width), [box.left, box.right]),
+    y: linearScale(around(bottom, top, height), [box.bottom, box.top]),
     perUnit,
   };
 }
@@ -62,17 +69,19 @@ const always = () => true;
  * @param {number[]} values where the ticks are
  * @param {object} style `color` of the text; `marks`, [top, bottom] in pixels, with `markColor`;
  *   `baseline` of the numbers, `format` from a value to its text, and `shown`, which says whether a
- *   number at a pixel has room. Without marks or baseline there are no marks or numbers.
+ *   number at a pixel has room; `halo`, a color around the numbers. Without marks or baseline there are no marks or numbers.
  */
 export function xTicks(context, scale, values, style) {
-  const { color, markColor = color, marks, baseline, format = plain, shown = always } = style;
+  const { color, markColor = color, marks, baseline, format = plain, shown = always, halo } = style;
   for (const value of values) {
     const x = scale(value);
     context.fillStyle = markColor;
     if (marks) context.fillRect(x - 0.5, marks[0], 1, marks[1] - marks[0]);
     context.fillStyle = color;
     context.textAlign = "center";
-    if (baseline !== undefined && shown(x)) context.fillText(format(value), x, baseline);
+    if (baseline === undefined || !shown(x)) continue;
+    if (halo) haloed(context, halo, format(value), x, baseline);
+    else context.fillText(format(value), x, baseline);
   }
   context.textAlign = "left";
 }
@@ -89,4 +98,50 @@ export function yTicks(context, scale, values, style) {
     if (shown(y)) context.fillText(format(value), right, y + 4);
   }
   context.textAlign = "left";
+}
+
+/** Text that can be read over lines: a seam in the color of the ground runs around it. */
+export function haloed(context, ground, text, x, y) {
+  context.strokeStyle = ground;
+  context.lineWidth = 4;
+  context.lineJoin = "round";
+  context.strokeText(text, x, y);
+  context.fillText(text, x, y);
+}
+
+export const NUMBERS = "12px sans-serif";
+export const NAMES = "italic 15px serif";
+
+/**
+ * A frame with ticks and numbers outside of it, where nothing that is drawn inside hides them.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {{text: string, muted: string}} look colors
+ * @param {{left: number, top: number, right: number, bottom: number}} box the frame
+ * @param {{scale: Function, values: number[], name?: string, format?: Function}} x
+ * @param {{scale: Function, values: number[], name?: string, format?: Function}} y the name of an
+ *   axis stands in its row of numbers, at the end; a number without room beside it is left out
+ */
+export function boxedAxes(context, look, box, x, y) {
+  context.strokeStyle = look.muted;
+  context.lineWidth = 1;
+  context.strokeRect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+  const style = { color: look.text, markColor: look.muted };
+  const within = (low, high) => (at) => low - 1 <= at && at <= high + 1;
+  context.font = NAMES;
+  context.fillStyle = look.text;
+  const nameWidth = x.name ? context.measureText(x.name).width : 0;
+  if (x.name) context.fillText(x.name, box.right - nameWidth, box.bottom + 17);
+  context.textAlign = "right";
+  if (y.name) context.fillText(y.name, box.left - 6, box.top + 12);
+  context.textAlign = "left";
+  context.font = NUMBERS;
+  xTicks(context, x.scale, x.values, {
+    ...style, marks: [box.bottom, box.bottom + 4], baseline: box.bottom + 16, format: x.format,
+    shown: within(box.left, x.name ? box.right - nameWidth - 12 : box.right),
+  });
+  yTicks(context, y.scale, y.values, {
+    ...style, marks: [box.left - 4, box.left], right: box.left - 7, format: y.format,
+    shown: within(y.name ? box.top + 22 : box.top, box.bottom),
+  });
 }

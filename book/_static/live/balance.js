@@ -1,7 +1,8 @@
 // The balance of the ELBO: a slider over trained KL weights; reconstruction, KL, latents and
 // samples change together, beside what the linear theory predicts.
 
-import { linearScale, logScale, multiples, xTicks, yTicks } from "./axes.js";
+import { NUMBERS, boxedAxes, linearScale, logScale, multiples } from "./axes.js";
+import { grid, slider, table } from "./controls.js";
 import { draggable } from "./drag.js";
 import { network } from "./network.js";
 import { Plane } from "./plane.js";
@@ -15,7 +16,7 @@ const DIGITS = 10; // images in a strip
 const LARGER = "#3f90da"; // of the two latents, the one with the larger KL
 const SMALLER = "#e76300";
 const START = 1; // the weight that is shown first; there is a run of it
-const MARGIN = { left: 34, right: 10, top: 30, between: 34, bottom: 24 }; // CSS pixels
+const MARGIN = { left: 34, right: 10, top: 40, between: 34, bottom: 42 }; // CSS pixels
 
 /** Starts the figure in place of what stands in `host`. */
 export async function balance(host) {
@@ -62,17 +63,14 @@ export async function balance(host) {
       ...shown.map((_, k) => decoded(noise.subarray(2 * k, 2 * k + 2))));
     view.weight.value = index;
     view.weight.setAttribute("aria-valuetext", `w = ${row.kl_weight}`);
-    view.weightText.textContent = `KL weight w = ${row.kl_weight}`;
-    view.loss.textContent =
-      `loss ${number(row.test_loss)} = squared error ${number(row.test_squared_error)} + ` +
-      `${row.kl_weight} × KL ${number(row.test_kl)}`;
-    const ours = largestFirst(row.kl_per_latent);
-    view.latents.textContent =
-      `This network uses ${count(ours)}: KL ${ours.map((kl) => number(kl)).join(" and ")}.`;
-    view.theory.textContent =
-      `The best linear VAE uses ${count(row.affine_vae.kl)}: KL ` +
-      `${row.affine_vae.kl.map((kl) => number(kl)).join(" and ")}, ` +
-      `squared error ${number(row.affine_vae.squared_error)}.`;
+    view.weightText.textContent = `w = ${row.kl_weight}`;
+    const linear = row.affine_vae;
+    const linearKl = linear.kl.reduce((sum, kl) => sum + kl, 0);
+    view.numbers.set(0, number(row.test_squared_error), number(linear.squared_error));
+    view.numbers.set(1, number(row.test_kl), number(linearKl));
+    view.numbers.set(2, number(row.test_loss),
+      number(linear.squared_error + row.kl_weight * linearKl));
+    view.numbers.set(3, ...[row.kl_per_latent, linear.kl].map((kls) => `${count(kls)} of 2`));
     paint(view.curves, file, index);
   }
 
@@ -100,10 +98,8 @@ export async function balance(host) {
 
 const largestFirst = (values) => [...values].sort((a, b) => b - a);
 
-/** How many latents carry more than a hundredth of a nat, in words. */
-function count(kls) {
-  return ["no latent", "one latent", "both latents"][kls.filter((kl) => kl > 0.01).length];
-}
+/** How many latents carry more than a hundredth of a nat. */
+const count = (kls) => kls.filter((kl) => kl > 0.01).length;
 
 /** Where weights, errors and KLs lie on the canvas: two panels, one above the other. */
 function scales(canvas, { metadata: { rows, total_variance: total }, arrays }) {
@@ -111,7 +107,7 @@ function scales(canvas, { metadata: { rows, total_variance: total }, arrays }) {
   const half = (height - MARGIN.top - MARGIN.between - MARGIN.bottom) / 2;
   const bottoms = [MARGIN.top + half, height - MARGIN.bottom];
   const weights = arrays.theory_kl_weight.values;
-  const highestError = 1.12 * total;
+  const highestError = 1.35 * total;
   const highestKl = 1.08 * Math.max(...rows.flatMap((row) => row.kl_per_latent),
     ...rows[0].affine_vae.kl);
   return {
@@ -129,7 +125,7 @@ function paint(canvas, file, chosen) {
   const look = colors();
   const at = scales(canvas, file);
   context.clearRect(0, 0, at.width, at.height);
-  context.font = "12px sans-serif";
+  context.font = NUMBERS;
   drawAxes(context, look, at, total);
 
   // The deaths that the linear theory predicts.
@@ -139,10 +135,10 @@ function paint(canvas, file, chosen) {
   deaths.forEach((w, direction) => {
     const x = at.weight(w);
     context.setLineDash([4, 3]);
-    line(context, [[x, MARGIN.top - 8], [x, at.bottoms[1]]]);
+    line(context, [[x, MARGIN.top - 16], [x, at.bottoms[1]]]);
     context.textAlign = direction === 0 ? "left" : "right";
     const name = `2λ${"₁₂₃₄"[direction]} = ${number(w, 1)}`;
-    context.fillText(name, x + (direction === 0 ? 3 : -3), MARGIN.top - 14);
+    context.fillText(name, x + (direction === 0 ? 3 : -3), MARGIN.top - 22);
   });
   context.textAlign = "left";
 
@@ -173,67 +169,62 @@ function paint(canvas, file, chosen) {
 function drawAxes(context, look, at, total) {
   const right = at.width - MARGIN.right;
   const [upper, lower] = at.bottoms;
-  const style = { color: look.text, markColor: look.muted };
-  context.strokeStyle = look.muted;
-  context.lineWidth = 1;
-  for (const bottom of at.bottoms) line(context, [[MARGIN.left, bottom], [right, bottom]]);
-  const weights = [0.1, 1, 10, 100];
-  xTicks(context, at.weight, weights, { ...style, marks: [upper, upper + 4] });
-  xTicks(context, at.weight, weights, { ...style, marks: [lower, lower + 4], baseline: lower + 16 });
-  const left = { ...style, marks: [MARGIN.left - 4, MARGIN.left], right: MARGIN.left - 7 };
-  yTicks(context, at.error, multiples(20, 0, at.highestError), left);
-  yTicks(context, at.kl, multiples(1, 0, at.highestKl), left);
-  context.textAlign = "right";
-  context.fillText("KL weight w", right, lower - 6);
+  const weights = { scale: at.weight, values: [0.1, 1, 10, 100] };
+  const frame = (bottom) => ({ left: MARGIN.left, right, top: bottom - at.half, bottom });
+  boxedAxes(context, look, frame(upper), { ...weights, format: () => "" },
+    { scale: at.error, values: multiples(20, 0, at.highestError) });
+  boxedAxes(context, look, frame(lower), weights,
+    { scale: at.kl, values: multiples(1, 0, at.highestKl) });
+  context.fillStyle = look.text;
+  context.fillText("squared error S of an image", MARGIN.left, upper - at.half - 6);
+  context.fillText("KL of each latent, in nats", MARGIN.left, lower - at.half - 6);
+  context.textAlign = "center";
+  context.fillText("KL weight w", (MARGIN.left + right) / 2, lower + 34);
   context.textAlign = "left";
-  context.fillText("squared error per image", MARGIN.left + 4, upper - 8);
-  context.fillText("KL of each latent, nats", MARGIN.left + 4, lower - at.half - 6);
   ["larger", "smaller"].forEach((text, k) => {
-    const [x, y] = [right - 62, lower - at.half + 6 + 16 * k];
+    const [x, y] = [right - 66, lower - at.half + 16 + 16 * k];
     context.fillStyle = [LARGER, SMALLER][k];
     context.fillRect(x, y - 5, 10, 3);
     context.fillStyle = look.text;
     context.fillText(text, x + 14, y);
   });
+  context.strokeStyle = look.muted;
   context.setLineDash([1, 3]);
   line(context, [[MARGIN.left, at.error(total)], [right, at.error(total)]]);
   context.setLineDash([]);
-  context.fillText("mean image", MARGIN.left + 4, at.error(total) - 5);
+  context.fillText("mean image", MARGIN.left + 5, at.error(total) - 5);
 }
 
 function build() {
   const strip = (label) => element("canvas", { class: "live-strip", role: "img", "aria-label": label });
+  const weight = slider("KL weight", { min: "0", value: "0", step: "1" });
   const view = {
-    weight: element("input", {
-      type: "range", min: "0", value: "0", step: "1", "aria-label": "KL weight",
-    }),
-    weightText: element("output"),
+    weight: weight.input,
+    weightText: weight.output,
     plane: element("canvas", {
       class: "live-plane live-fixed", role: "img",
-      "aria-label": "Codes of 2,000 test images in the latent plane, at the chosen KL weight",
+      "aria-label": "Latents of 2,000 test images at the chosen KL weight",
     }),
     curves: element("canvas", {
       class: "live-curves", role: "img",
       "aria-label":
-        "Squared error and KL of each latent against the KL weight, trained and by linear theory",
+        "Squared error and KL of each latent against the KL weight, for the trained VAEs and the best affine VAE",
     }),
-    loss: element("output"),
-    latents: element("output"),
-    theory: element("output", { class: "live-muted" }),
-    rebuilt: strip("One test image of each class, as the decoder rebuilds it from its code"),
+    numbers: table(["per test image", "trained VAE", "best affine VAE"],
+      ["squared error S", "KL, in nats", "loss S + w KL", "latents used"]),
+    rebuilt: strip("One test image of each class, reconstructed"),
     samples: strip("Ten latents drawn from the prior, decoded"),
     error: element("p", { class: "live-error", role: "alert", hidden: "" }),
   };
   view.root = element("div", { class: "live-explorer" },
-    element("div", { class: "live-slider" }, view.weightText, view.weight),
+    grid(weight),
     view.error,
-    element("div", { class: "live-lines" }, view.loss, view.latents, view.theory),
     element("div", { class: "live-columns" }, view.curves,
-      element("div", { class: "live-side live-grow" }, view.plane, legend())),
-    element("p", { class: "live-heading" },
-      "A test image of each class, from 0 to 9, rebuilt from its code"),
+      element("div", { class: "live-beside" }, view.plane, legend())),
+    view.numbers.root,
+    element("p", { class: "live-heading" }, "One test image of each digit from 0 to 9, reconstructed"),
     view.rebuilt,
-    element("p", { class: "live-heading" }, "The same ten draws from the prior, decoded"),
+    element("p", { class: "live-heading" }, "Ten draws from the prior, always the same, decoded"),
     view.samples);
   return view;
 }

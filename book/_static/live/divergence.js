@@ -1,11 +1,11 @@
 // The KL playground: two Gaussians to drag, both directions of the KL, and the KL as a surface.
 
-import { linearScale, logScale, multiples, xTicks } from "./axes.js";
+import { NUMBERS, boxWithin, boxedAxes, haloed, linearScale, logScale, multiples } from "./axes.js";
+import { contourLines } from "./contours.js";
+import { grid, radio, slider, table } from "./controls.js";
 import { draggable } from "./drag.js";
 import { integrand, density, kl, klBySum } from "./gaussian.js";
-import {
-  colors, element, handle, line, number, onThemeChange, sharpen, startWhenNear,
-} from "./surface.js";
+import { colors, dot, element, handle, line, number, onThemeChange, sharpen, startWhenNear } from "./surface.js";
 
 const X = [-6, 6];
 const MU = [-4, 4];
@@ -13,6 +13,10 @@ const SIGMA = [0.2, 3];
 const P_COLOR = "#3f90da";
 const Q_COLOR = "#e76300";
 const ROOM = { above: 1.1, below: 0.42 }; // for the shaded area, in units of density
+const CURVES = { left: 34, top: 8, right: 8, bottom: 24 }; // margins in CSS pixels
+const SURFACE = { left: 34, top: 8, right: 8, bottom: 24 };
+const FINE = 64; // points along an edge of the grid on which the surface is known
+const LABELS_APART = 26; // CSS pixels at least
 const LEVELS = [0.05, 0.2, 0.5, 1, 2, 4, 8]; // nats: lines on the surface
 
 const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
@@ -31,13 +35,11 @@ export function divergence(host) {
     for (const [name, g] of [["p", p], ["q", q]]) {
       view[`${name}Mu`].value = g.mu;
       view[`${name}Sigma`].value = g.sigma;
-      view[`${name}MuText`].textContent = `${name}: mean ${number(g.mu)}`;
-      view[`${name}SigmaText`].textContent = `${name}: sd ${number(g.sigma)}`;
+      view[`${name}MuText`].textContent = number(g.mu);
+      view[`${name}SigmaText`].textContent = number(g.sigma);
     }
-    view.forwardText.textContent =
-      `= ${number(kl(p, q), 3)} nats by the formula, the sum of 400 rectangles gives ${number(klBySum(p, q), 3)}`;
-    view.reverseText.textContent =
-      `= ${number(kl(q, p), 3)} nats by the formula, the sum of 400 rectangles gives ${number(klBySum(q, p), 3)}`;
+    [[p, q], [q, p]].forEach(([first, second], row) =>
+      view.numbers.set(row, number(kl(first, second), 3), number(klBySum(first, second), 3)));
   }
 
   for (const [name, g] of [["p", p], ["q", q]]) {
@@ -63,8 +65,8 @@ export function divergence(host) {
     move: ([x, y]) => {
       if (!held) return;
       held.mu = clamp(curves().x.invert(x), MU);
-      const above = 1.15 * (1 - y / view.curves.clientHeight);
-      held.sigma = clamp(0.4 / Math.max(0.05, above), SIGMA); // about the curve's top
+      const top = Math.max(0.05, curves().y.invert(y));
+      held.sigma = clamp(1 / (top * Math.sqrt(2 * Math.PI)), SIGMA); // a curve with its top here
       draw();
     },
   });
@@ -84,23 +86,38 @@ export function divergence(host) {
 
 /** Where values of x and densities lie on the canvas of the curves. */
 function curveScales(width, height) {
-  const base = 0.72 * height;
-  return { x: linearScale(X, [0, width]), y: linearScale([0, 1], [base, base - 0.6 * height]) };
+  const box = boxWithin(width, height, CURVES);
+  return {
+    box,
+    x: linearScale(X, [box.left, box.right]),
+    y: linearScale([-ROOM.below, ROOM.above], [box.bottom, box.top]),
+  };
 }
 
 /** Where the mean and the standard deviation of p lie on the surface. */
 function surfaceScales(width, height) {
-  return { mu: linearScale(MU, [0, width]), sigma: logScale(SIGMA, [height, 0]) };
+  const box = boxWithin(width, height, SURFACE);
+  return {
+    box,
+    mu: linearScale(MU, [box.left, box.right]),
+    sigma: logScale(SIGMA, [box.bottom, box.top]),
+  };
 }
 
 function drawCurves(canvas, p, q, from, to) {
   const { context, width, height } = sharpen(canvas);
   if (!width) return;
   const look = colors();
-  const { x: toX, y: toY } = curveScales(width, height);
+  const { box, x: toX, y: toY } = curveScales(width, height);
   const base = toY(0);
   const points = Array.from({ length: 401 }, (_, k) => X[0] + (k / 400) * (X[1] - X[0]));
   context.clearRect(0, 0, width, height);
+  boxedAxes(context, look, box, { scale: toX, values: multiples(2, -4, 4), name: "x" },
+    { scale: toY, values: [0, 0.5, 1] });
+  context.save();
+  context.beginPath();
+  context.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+  context.clip();
 
   // The integrand, shaded: what lies below the axis counts against what lies above.
   const values = points.map((x) => integrand(x, from, to));
@@ -119,54 +136,91 @@ function drawCurves(canvas, p, q, from, to) {
   }
   context.strokeStyle = look.muted;
   context.lineWidth = 1;
-  line(context, [[0, base], [width, base]]);
+  line(context, [[box.left, base], [box.right, base]]);
   for (const [g, color, name] of [[p, P_COLOR, "p"], [q, Q_COLOR, "q"]]) {
     context.strokeStyle = color;
     context.lineWidth = 2.5;
     line(context, points.map((x) => [toX(x), toY(density(x, g))]));
     context.fillStyle = look.text;
     context.font = "italic 16px serif";
-    context.fillText(name, toX(g.mu) - 4, Math.max(14, toY(density(g.mu, g)) - 6));
+    context.fillText(name, toX(g.mu) - 4, Math.max(box.top + 16, toY(density(g.mu, g)) - 6));
   }
+  context.restore();
   context.fillStyle = look.text;
-  context.font = "12px sans-serif";
-  if (shrink > 1) context.fillText(`shaded area at 1/${shrink} of its height`, 4, 14);
-  xTicks(context, toX, multiples(2, -4, 4), { color: look.text, baseline: height - 4 });
+  context.font = NUMBERS;
+  if (shrink > 1) {
+    context.fillText(`shaded area drawn at 1/${shrink} of its height`, box.left + 8, box.bottom - 8);
+  }
 }
 
 function drawSurface(canvas, p, q) {
   const { context, width, height } = sharpen(canvas);
   if (!width) return;
   const look = colors();
-  const cell = 2;
   context.clearRect(0, 0, width, height);
-  const { mu, sigma } = surfaceScales(width, height);
-  const at = (x, y) => kl({ mu: mu.invert(x), sigma: sigma.invert(y) }, q);
-  for (let x = 0; x < width; x += cell) {
-    for (let y = 0; y < height; y += cell) {
-      const value = at(x + cell / 2, y + cell / 2);
-      // A line runs where the level changes towards a neighbour.
-      const level = levelOf(value);
-      const edge = level !== levelOf(at(x + 1.5 * cell, y + cell / 2)) ||
-        level !== levelOf(at(x + cell / 2, y + 1.5 * cell));
-      context.globalAlpha = edge ? 0.9 : 0.6 * (1 - level / LEVELS.length);
-      context.fillStyle = edge ? look.text : P_COLOR;
-      context.fillRect(x, y, cell, cell);
+  const { box, mu, sigma } = surfaceScales(width, height);
+  const [cellWidth, cellHeight] = [(box.right - box.left) / (FINE - 1), (box.bottom - box.top) / (FINE - 1)];
+  const values = Array.from({ length: FINE ** 2 }, (_, k) => kl({
+    mu: mu.invert(box.left + (k % FINE) * cellWidth),
+    sigma: sigma.invert(box.top + Math.floor(k / FINE) * cellHeight),
+  }, q));
+  shade(context, values, box);
+  context.strokeStyle = look.text;
+  context.lineWidth = 1;
+  for (const level of LEVELS) {
+    for (const points of contourLines(values, FINE, level)) {
+      line(context, points.map(([column, row]) =>
+        [box.left + column * cellWidth, box.top + row * cellHeight]));
     }
   }
-  context.globalAlpha = 1;
+  boxedAxes(context, look, box, { scale: mu, values: multiples(2, ...MU), name: "μ" },
+    { scale: sigma, values: [0.2, 0.5, 1, 2], name: "σ" });
+  labelLevels(context, look, q, { box, mu, sigma });
+  context.fillStyle = Q_COLOR;
+  dot(context, mu(q.mu), sigma(q.sigma), 4);
   handle(context, look, mu(p.mu), sigma(p.sigma), 8);
 }
 
-function levelOf(value) {
-  const above = LEVELS.findIndex((level) => value < level);
-  return above < 0 ? LEVELS.length : above;
+/** Colors the surface, the stronger the smaller the divergence. */
+function shade(context, values, box) {
+  const fine = element("canvas", { width: FINE, height: FINE });
+  const pixels = fine.getContext("2d").createImageData(FINE, FINE);
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(P_COLOR.slice(at, at + 2), 16));
+  values.forEach((value, k) =>
+    pixels.data.set([red, green, blue, 165 / (1 + value)], 4 * k));
+  fine.getContext("2d").putImageData(pixels, 0, 0);
+  context.imageSmoothingEnabled = true;
+  context.drawImage(fine, box.left, box.top, box.right - box.left, box.bottom - box.top);
+}
+
+/**
+ * Writes their values on the lines, where p has q's standard deviation: there the divergence is
+ * half the square of the distance of the means in standard deviations.
+ */
+function labelLevels(context, look, q, { box, mu, sigma }) {
+  const side = q.mu > 0 ? -1 : 1; // where there is more room
+  const y = sigma(q.sigma);
+  context.font = NUMBERS;
+  context.fillStyle = look.text;
+  context.textAlign = "center";
+  let last = mu(q.mu);
+  for (const level of LEVELS) {
+    const x = mu(q.mu + side * q.sigma * Math.sqrt(2 * level));
+    const apart = Math.abs(x - last) >= LABELS_APART;
+    if (!apart || x < box.left + 12 || x > box.right - 12) continue;
+    haloed(context, look.background, String(level), x, Math.min(Math.max(y, box.top + 8), box.bottom - 8) + 4);
+    last = x;
+  }
+  context.textAlign = "left";
 }
 
 function build() {
-  const slider = (label, [min, max]) =>
-    element("input", { type: "range", min, max, step: "0.01", "aria-label": label });
-  const choice = (value) => element("input", { type: "radio", name: "direction", value });
+  const range = (name, label, [min, max]) =>
+    slider(name, { min, max, step: "0.01", "aria-label": label });
+  const [pMu, pSigma] = [range("p: mean", "mean of p", MU), range("p: std. dev.", "standard deviation of p", SIGMA)];
+  const [qMu, qSigma] = [range("q: mean", "mean of q", MU), range("q: std. dev.", "standard deviation of q", SIGMA)];
+  const forward = radio("direction", "forward", "KL(p‖q)");
+  const reverse = radio("direction", "reverse", "KL(q‖p)");
   const view = {
     curves: element("canvas", {
       class: "live-curves", role: "img",
@@ -174,28 +228,23 @@ function build() {
     }),
     surface: element("canvas", {
       class: "live-kl-surface", role: "img",
-      "aria-label": "KL(p‖q) for every mean (across) and standard deviation (upwards) of p",
+      "aria-label": "KL(p‖q) for every mean (horizontal) and standard deviation (vertical) of p",
     }),
-    pMu: slider("mean of p", MU), pSigma: slider("standard deviation of p", SIGMA),
-    qMu: slider("mean of q", MU), qSigma: slider("standard deviation of q", SIGMA),
-    pMuText: element("output"), pSigmaText: element("output"),
-    qMuText: element("output"), qSigmaText: element("output"),
-    forward: choice("forward"), reverse: choice("reverse"),
-    forwardText: element("output"), reverseText: element("output"),
+    pMu: pMu.input, pSigma: pSigma.input, qMu: qMu.input, qSigma: qSigma.input,
+    pMuText: pMu.output, pSigmaText: pSigma.output, qMuText: qMu.output, qSigmaText: qSigma.output,
+    forward: forward.input,
+    reverse: reverse.input,
+    numbers: table(["integrand shaded", "closed form, nats", "400 rectangles, nats"], [forward.label, reverse.label]),
   };
   view.forward.checked = true;
   view.root = element("div", { class: "live-explorer" },
-    element("div", { class: "live-columns" }, view.curves,
-      element("div", { class: "live-side" }, view.surface,
-        element("span", { class: "live-muted" },
-          "KL(p‖q) for every mean (across) and standard deviation (up) of p; lines at 0.05, 0.2, " +
-            "0.5, 1, 2, 4, 8 nats. Drag the ring, too."))),
-    ...["pMu", "pSigma", "qMu", "qSigma"].map((name) =>
-      element("div", { class: "live-slider" }, view[`${name}Text`], view[name])),
-    element("fieldset", { class: "live-choices" },
-      element("legend", { class: "live-muted" }, "Shade the integrand of"),
-      element("label", {}, view.forward, " KL(p‖q) ", view.forwardText),
-      element("label", {}, view.reverse, " KL(q‖p) ", view.reverseText)));
+    element("div", { class: "live-columns" },
+      element("div", { class: "live-main" },
+        element("p", { class: "live-heading" }, "The densities"), view.curves),
+      element("div", { class: "live-beside" },
+        element("p", { class: "live-heading" }, "KL(p‖q) for every p"), view.surface)),
+    grid(pMu, pSigma, qMu, qSigma),
+    view.numbers.root);
   return view;
 }
 

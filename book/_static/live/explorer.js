@@ -1,6 +1,7 @@
 // The latent explorer: drag a point over the codes of the test set and watch what the decoder
 // makes of it; go back in the training; change the model; draw a digit and see its q(z | x).
 
+import { button, grid, panel, slider, table } from "./controls.js";
 import { network } from "./network.js";
 import { Plane } from "./plane.js";
 import { attempts, fetchSafetensors } from "./safetensors.js";
@@ -34,18 +35,21 @@ export async function explorer(host) {
   const plane = new Plane(view.plane, {
     onMove: (z) => {
       hideAnswer();
-      view.hovered.hidden = true;
+      hover(null);
       show(z);
     },
-    onHover: (index) => {
-      view.hovered.hidden = index === null;
-      if (index === null) return;
-      const { mu, labels } = current.codes;
-      showDigits(view.hoverDigit, current.decode([mu[2 * index], mu[2 * index + 1]]));
-      view.hoverText.textContent =
-        `The dot under the pointer: a test image of class ${labels[index]}, decoded from its code.`;
-    },
+    onHover: hover,
   });
+
+  function hover(index) {
+    view.hoverDigit.hidden = index === null;
+    view.hoverText.textContent = index === null
+      ? "Point at a dot to see what its latents are decoded to."
+      : `The dot under the pointer: a test image of a ${current.codes.labels[index]}, decoded from its latents.`;
+    if (index === null) return;
+    const { mu } = current.codes;
+    showDigits(view.hoverDigit, current.decode([mu[2 * index], mu[2 * index + 1]]));
+  }
 
   function show(z) {
     showDigits(view.digit, current.decode(z));
@@ -94,7 +98,7 @@ export async function explorer(host) {
       [Math.min(low, -ground), Math.max(high, ground)]));
     view.stepText.textContent =
       `step ${steps(current.step)}` +
-      (current.from === current.step ? "" : `, decoder of step ${steps(current.from)}`);
+      (current.from === current.step ? "" : `, decoder from step ${steps(current.from)}`);
     show(plane.z);
   }
 
@@ -136,16 +140,20 @@ export async function explorer(host) {
     run.encoder ??= await attempt(() => fetchSafetensors(run.at("encoder.safetensors")));
     if (!run.encoder || mine !== wanted) return;
     view.drawn.hidden = false;
+    view.prompt.hidden = true;
     const parts = run.encoder.metadata.networks;
-    const mu = parts.to_mu ? null : [...network(run.encoder, "encoder")(image)];
-    if (mu) {
+    const isVae = Boolean(parts.to_mu);
+    view.variance.hidden = !isVae;
+    if (!isVae) {
+      const code = [...network(run.encoder, "encoder")(image)];
       plane.cloud = null;
-      plane.place(mu);
-      show(mu);
-      view.drawnText.textContent =
-        "An autoencoder gives one point and no cloud: it has no q(z | x).";
-      showDigits(view.samples, current.decode(mu));
-      view.variance.hidden = view.varianceText.hidden = true;
+      plane.place(code);
+      show(code);
+      view.latents.set(0, ...code.map((value) => number(value)));
+      view.latents.set(1, "–", "–");
+      showDigits(view.samples, current.decode(code));
+      view.samplesText.textContent =
+        "An autoencoder returns one point, not a distribution; above, its reconstruction.";
       return;
     }
     const features = network(run.encoder, "trunk")(image);
@@ -158,23 +166,24 @@ export async function explorer(host) {
     plane.cloud = { mu: mean, sigma, samples };
     plane.place(mean);
     show(mean);
+    view.latents.set(0, ...mean.map((value) => number(value)));
+    view.latents.set(1, ...sigma.map((value) => number(value)));
     showDigits(view.samples, ...images.slice(0, SHOWN_SAMPLES));
     const variance = varianceOf(images);
     const largest = Math.max(...variance);
     showDigits(view.variance, variance.map((value) => value / Math.max(largest, LEAST_VARIANCE)));
-    view.variance.hidden = view.varianceText.hidden = false;
-    view.drawnText.textContent =
-      `q(z | x): mean (${number(mean[0])}, ${number(mean[1])}), standard deviations ` +
-      `${number(sigma[0])} and ${number(sigma[1])}. The ellipses in the plane are one and two of ` +
-      `them wide. Below: ${SHOWN_SAMPLES} samples, decoded.`;
-    view.varianceText.textContent =
-      `Where ${SAMPLES} samples disagree: variance of each pixel, at most ${number(largest, 4)}.`;
+    view.samplesText.textContent =
+      `${SHOWN_SAMPLES} samples of z, decoded, and the variance of each pixel over ${SAMPLES} ` +
+      `samples (at most ${number(largest, 4)}). The ellipses in the plane are one and two standard ` +
+      "deviations wide.";
   }
 
   /** Takes away what the encoder said of the drawing; the drawing stays on the paper. */
   function hideAnswer() {
     plane.cloud = null;
     view.drawn.hidden = true;
+    view.prompt.hidden = false;
+    for (const row of [0, 1]) view.latents.set(row, "–", "–");
   }
 
   let playing = null;
@@ -222,6 +231,7 @@ export async function explorer(host) {
   }
   host.replaceChildren(view.root);
   await choose(view.model.value);
+  hover(null);
   new ResizeObserver(() => plane.redraw()).observe(view.plane);
   onThemeChange(() => plane.redraw());
   host.dataset.ready = "true";
@@ -238,47 +248,49 @@ function varianceOf(images) {
 
 /** The elements of the figure. */
 function build(names) {
+  const picture = (name, label) => element("canvas", { class: name, role: "img", "aria-label": label });
+  const training = slider("Training", { min: "0", max: "60", value: "60" });
   const view = {
     model: element("select", {}, ...names.map(([value, text]) =>
       element("option", { value }, text))),
     about: element("p", { class: "live-muted" }),
     plane: element("canvas", {
       class: "live-plane", tabindex: "0", role: "application",
-      "aria-label": "Latent plane. Arrow keys move the point, with Shift in larger steps.",
+      "aria-label": "Latent plane. The arrow keys move the point, with Shift in larger steps.",
     }),
-    digit: element("canvas", {
-      class: "live-digit", role: "img", "aria-label": "The image that the decoder gives for z",
-    }),
+    digit: picture("live-digit", "The image that the decoder returns for z"),
     where: element("output", { class: "live-where" }),
-    hoverDigit: element("canvas", { class: "live-small", role: "img", "aria-label": "Image of the code under the pointer" }),
+    hoverDigit: picture("live-small", "The image of the dot under the pointer"),
     hoverText: element("span", { class: "live-muted" }),
-    step: element("input", { type: "range", min: "0", max: "60", value: "60" }),
-    stepText: element("output"),
-    play: element("button", { type: "button" }, "Play the training"),
-    paper: element("canvas", { class: "live-paper", role: "img", "aria-label": "Draw a digit here with mouse or finger" }),
-    clear: element("button", { type: "button" }, "Clear"),
-    samples: element("canvas", { class: "live-samples", role: "img", "aria-label": "Samples from q(z | x), decoded" }),
-    variance: element("canvas", { class: "live-small", role: "img", "aria-label": "Variance of each pixel" }),
-    drawnText: element("p"),
-    varianceText: element("span", { class: "live-muted" }),
+    step: training.input,
+    stepText: training.output,
+    play: button("Play the training"),
+    paper: picture("live-paper", "Draw a digit here with the mouse or a finger"),
+    clear: button("Clear"),
+    prompt: element("p", { class: "live-muted" },
+      "Draw a digit from 0 to 9 on the black square. You will see the mean and the standard deviations " +
+        "of q(z | x) here, and images decoded from samples of it."),
+    latents: table(["q(z | x)", "z₁", "z₂"], ["mean", "standard deviation"]),
+    samplesText: element("p", { class: "live-muted" }),
+    samples: picture("live-samples", "Samples from q(z | x), decoded"),
+    variance: picture("live-variance", "Variance of each pixel"),
     error: element("p", { class: "live-error", role: "alert", hidden: "" }),
   };
-  view.hovered = element("div", { class: "live-hovered", hidden: "" }, view.hoverDigit, view.hoverText);
-  view.drawn = element("div", { hidden: "" }, view.drawnText, view.samples,
-    element("div", { class: "live-hovered" }, view.variance, view.varianceText));
+  view.drawn = element("div", { hidden: "" },
+    element("div", { class: "live-drawn" }, view.samples, view.variance), view.samplesText);
   view.root = element("div", { class: "live-explorer" },
-    element("label", {}, "Model ", view.model), view.about,
+    element("div", { class: "live-row" }, element("label", {}, "Model ", view.model), view.about),
     view.error,
-    element("div", { class: "live-columns" },
+    element("div", { class: "live-map" },
       view.plane,
-      element("div", { class: "live-side" }, view.digit, view.where, legend(), view.hovered)),
-    element("div", { class: "live-row" },
-      element("label", { class: "live-grow" }, "Training ", view.step), view.play),
-    view.stepText,
-    element("div", { class: "live-columns" },
-      element("div", {}, element("p", { class: "live-heading" }, "Draw a digit"), view.paper,
-        element("div", { class: "live-row" }, view.clear)),
-      element("div", { class: "live-side live-grow" }, view.drawn)));
+      element("div", { class: "live-side" },
+        panel("Decoded", view.digit, view.where),
+        panel("Classes", legend()),
+        element("div", { class: "live-hovered live-pointed" }, view.hoverDigit, view.hoverText))),
+    element("div", { class: "live-row live-play" }, grid(training), view.play),
+    element("div", { class: "live-sketch" },
+      panel("Draw a digit", view.paper, view.clear),
+      panel("The encoder’s answer", view.latents.root, view.prompt, view.drawn)));
   return view;
 }
 

@@ -1,10 +1,12 @@
-// A plane of latents: axes, codes in class colors, the prior's circles, and perhaps a point to move.
+// A plane of latents: codes in class colors, the prior's circles, and perhaps a point to move, in a
+// frame with the axes outside.
 
-import { equalScales, multiples, roundStep, xTicks, yTicks } from "./axes.js";
+import { boxedAxes, boxWithin, equalScales, multiples, roundStep } from "./axes.js";
 import { arrowKeys, draggable } from "./drag.js";
 import { PALETTE, colors, handle, line, number, ring, sharpen } from "./surface.js";
 
-const TICKS_APART = 45; // CSS pixels at least
+const TICKS_APART = 36; // CSS pixels at least
+const MARGINS = { left: 34, top: 6, right: 6, bottom: 24 }; // CSS pixels
 const NEAR = 10; // CSS pixels from the pointer to a code that counts as "under" it
 
 /** Draws a latent plane; with listeners it has a point, and reports where that is moved to. */
@@ -69,9 +71,14 @@ export class Plane {
     return best;
   }
 
+  /** The frame, in CSS pixels. */
+  box() {
+    return boxWithin(this.canvas.clientWidth, this.canvas.clientHeight, MARGINS);
+  }
+
   /** The same number of CSS pixels per unit along both axes. */
   scales() {
-    return equalScales(this.limits, this.canvas.clientWidth, this.canvas.clientHeight);
+    return equalScales(this.limits, this.box());
   }
 
   toScreen([z1, z2]) {
@@ -90,7 +97,8 @@ export class Plane {
     if (!width) return;
     const look = colors();
     context.clearRect(0, 0, width, height);
-    this.drawAxes(context, look, width, height);
+    this.drawAxes(context, look);
+    this.clip(context);
     const { mu, labels } = this.codes;
     const size = mu.length > 8_000 ? 2 : 3;
     const { x, y } = this.scales();
@@ -100,6 +108,7 @@ export class Plane {
       context.fillRect(left - size / 2, top - size / 2, size, size);
     }
     this.drawPrior(context, look);
+    context.restore();
     this.still.width = this.canvas.width;
     this.still.height = this.canvas.height;
     this.still.getContext("2d").drawImage(this.canvas, 0, 0);
@@ -113,37 +122,36 @@ export class Plane {
     const look = colors();
     context.clearRect(0, 0, width, height);
     context.drawImage(this.still, 0, 0, width, height);
+    this.clip(context);
     if (this.cloud) this.drawCloud(context, look);
-    if (!this.onMove) return;
-    handle(context, look, ...this.toScreen(this.z), 9);
+    context.restore();
+    if (this.onMove) handle(context, look, ...this.toScreen(this.z), 9);
   }
 
-  drawAxes(context, look, width, height) {
+  /** Keeps what is drawn inside the frame, until the context is restored. */
+  clip(context) {
+    const { left, top, right, bottom } = this.box();
+    context.save();
+    context.beginPath();
+    context.rect(left, top, right - left, bottom - top);
+    context.clip();
+  }
+
+  drawAxes(context, look) {
+    const box = this.box();
     const { x, y, perUnit } = this.scales();
-    const [zeroX, zeroY] = [x(0), y(0)];
     context.strokeStyle = look.muted;
-    context.globalAlpha = 0.5;
     context.lineWidth = 1;
-    line(context, [[zeroX, 0], [zeroX, height]]);
-    line(context, [[0, zeroY], [width, zeroY]]);
+    context.globalAlpha = 0.35;
+    line(context, [[x(0), box.top], [x(0), box.bottom]]);
+    line(context, [[box.left, y(0)], [box.right, y(0)]]);
     context.globalAlpha = 1;
     const step = roundStep(TICKS_APART / perUnit);
-    const ticks = (from, to) => multiples(step, from, to).filter((value) => value !== 0);
     const digits = Math.max(0, -Math.floor(Math.log10(step)));
-    const style = { color: look.muted, format: (value) => number(value, digits) };
-    context.font = "11px sans-serif";
-    xTicks(context, x, ticks(x.invert(0), x.invert(width)), {
-      ...style, marks: [zeroY - 3, zeroY + 3], baseline: zeroY + 14,
-      shown: (left) => left > 12 && left < width - 30,
-    });
-    yTicks(context, y, ticks(y.invert(height), y.invert(0)), {
-      ...style, marks: [zeroX - 3, zeroX + 3], right: zeroX - 6,
-      shown: (top) => top > 24 && top < height - 6,
-    });
-    context.fillStyle = look.text;
-    context.font = "italic 15px serif";
-    context.fillText("z₁", width - 20, Math.min(height - 6, zeroY + 17));
-    context.fillText("z₂", Math.min(width - 20, zeroX + 6), 16);
+    const format = (value) => number(value, digits);
+    boxedAxes(context, look, box,
+      { scale: x, values: multiples(step, x.invert(box.left), x.invert(box.right)), name: "z₁", format },
+      { scale: y, values: multiples(step, y.invert(box.bottom), y.invert(box.top)), name: "z₂", format });
   }
 
   /** Circles of radius 1, 2, 3 around 0: the prior N(0, I). */

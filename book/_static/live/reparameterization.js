@@ -1,6 +1,7 @@
 // Reparameterization: the noise is drawn once; mu and log_var carry the same noise elsewhere.
 
-import { linearScale, multiples, xTicks } from "./axes.js";
+import { NUMBERS, linearScale, multiples, xTicks } from "./axes.js";
+import { button, grid, slider, table } from "./controls.js";
 import { draggable } from "./drag.js";
 import { density } from "./gaussian.js";
 import {
@@ -29,12 +30,11 @@ export function reparameterization(host) {
     const mu = Number(view.mu.value);
     const logVar = Number(view.logVar.value);
     const sigma = Math.exp(logVar / 2);
-    view.muText.textContent = `μ = ${number(mu)}`;
-    view.logVarText.textContent = `log σ² = ${number(logVar)}, σ = ${number(sigma)}`;
+    view.muText.textContent = number(mu);
+    view.logVarText.textContent = number(logVar);
+    view.logVar.setAttribute("aria-valuetext", `${number(logVar)}, σ = ${number(sigma)}`);
     const { z, byLogVar } = reparameterize(mu, logVar, noise[chosen]);
-    view.text.textContent =
-      `For ε = ${number(noise[chosen])}: z = μ + σε = ${number(z)}. ` +
-      `∂z/∂μ = 1, ∂z/∂(log σ²) = σε/2 = ${number(byLogVar)}.`;
+    view.numbers.set(0, number(noise[chosen]), number(sigma), number(z), "1", number(byLogVar));
     paint(view.canvas, mu, logVar, noise, chosen);
   }
 
@@ -72,8 +72,8 @@ function paint(canvas, mu, logVar, noise, chosen) {
   const lower = 0.84 * height;
   const sigma = Math.exp(logVar / 2);
   context.clearRect(0, 0, width, height);
-  axis(context, look, toX, upper, { mu: 0, sigma: 1 }, height, "ε ~ N(0, 1): drawn once", -0.24);
-  axis(context, look, toX, lower, { mu, sigma }, height, "z = μ + σε: where it lands", 0.13);
+  axis(context, look, toX, upper, { mu: 0, sigma: 1 }, height, "ε ~ N(0, 1), drawn once", -0.24);
+  axis(context, look, toX, lower, { mu, sigma }, height, "z = μ + σε", 0.14);
   noise.forEach((eps, index) => {
     const { z } = reparameterize(mu, logVar, eps);
     const color = PALETTE[index % PALETTE.length];
@@ -86,16 +86,18 @@ function paint(canvas, mu, logVar, noise, chosen) {
     }
     context.globalAlpha = 1;
   });
+  context.font = NUMBERS;
+  for (const y of [upper, lower]) {
+    xTicks(context, toX, multiples(2, 2 - SPAN, SPAN - 2), {
+      color: look.text, markColor: look.muted, marks: [y, y + 5], baseline: y + 18, halo: look.background,
+    });
+  }
 }
 
 function axis(context, look, toX, y, gaussian, height, title, below) {
   context.strokeStyle = look.muted;
   context.lineWidth = 1;
   line(context, [[toX(-SPAN), y], [toX(SPAN), y]]);
-  context.font = "11px sans-serif";
-  xTicks(context, toX, multiples(2, 2 - SPAN, SPAN - 2), {
-    color: look.muted, marks: [y - 3, y + 3], baseline: y + 15,
-  });
   context.strokeStyle = look.text;
   context.lineWidth = 2;
   line(context, Array.from({ length: 301 }, (_, k) => {
@@ -104,28 +106,29 @@ function axis(context, look, toX, y, gaussian, height, title, below) {
   }));
   context.fillStyle = look.text;
   context.font = "14px sans-serif";
-  const cut = 0.5 * density(gaussian.mu, gaussian) > TALLEST ? ", its peak cut off" : "";
+  const cut = 0.5 * density(gaussian.mu, gaussian) > TALLEST ? " (the peak is cut off)" : "";
   context.fillText(title + cut, 4, y + below * height);
 }
 
 function build() {
+  const mu = slider("μ", { min: "-4", max: "4", step: "0.01", value: "1.5", "aria-label": "mu" });
+  const logVar = slider("log σ²",
+    { min: "-5", max: "1", step: "0.01", value: "-1", "aria-label": "log variance" });
   const view = {
     canvas: element("canvas", {
       class: "live-curves", role: "img",
-      "aria-label": "Seven numbers of noise on the upper axis, each joined to its z on the lower",
+      "aria-label": "Seven numbers of noise on the upper axis, each joined to its z on the lower axis",
     }),
-    mu: element("input", { type: "range", min: "-4", max: "4", step: "0.01", value: "1.5", "aria-label": "mu" }),
-    logVar: element("input", { type: "range", min: "-5", max: "1", step: "0.01", value: "-1", "aria-label": "log variance" }),
-    muText: element("output"),
-    logVarText: element("output"),
-    text: element("p"),
-    again: element("button", { type: "button" }, "Draw new noise"),
-    next: element("button", { type: "button" }, "Follow another ε"),
+    mu: mu.input,
+    logVar: logVar.input,
+    muText: mu.output,
+    logVarText: logVar.output,
+    numbers: table(["", "ε", "σ", "z", "∂z/∂μ", "∂z/∂(log σ²)"], ["bold line"]),
+    again: button("Draw new noise"),
+    next: button("Follow another ε"),
   };
-  view.root = element("div", { class: "live-explorer" }, view.canvas,
-    element("div", { class: "live-slider" }, view.muText, view.mu),
-    element("div", { class: "live-slider" }, view.logVarText, view.logVar),
-    view.text,
+  view.root = element("div", { class: "live-explorer" }, view.canvas, grid(mu, logVar),
+    view.numbers.root,
     element("div", { class: "live-row" }, view.next, view.again));
   return view;
 }
