@@ -22,6 +22,7 @@ from myst_parser.config.main import MdParserConfig
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from PIL import Image
+from safetensors import safe_open
 from sphinx.errors import ExtensionError
 
 from lecture_book import build, execution
@@ -832,6 +833,61 @@ def test_what_the_pages_say_of_the_balance_is_in_its_file(tmp_path):
         "balance_7_linear_squared_error": "38.50",
     }
     assert balance_values(tmp_path)["balance_threshold_1"] == "10.0"
+
+
+def test_the_rate_distortion_figure_draws_the_recorded_runs(book):
+    """Chapter 5 holds the numbers itself, because a notebook has no files beside it."""
+    drawn = {}
+    for cell in book.page("05_linear_vae").cells:
+        if cell.cell_type == "code" and "RECORDED = [" in cell.source:
+            for node in ast.parse(cell.source).body:
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
+                    "RECORDED",
+                    "AUTOENCODER",
+                ):
+                    drawn[ast.unparse(node.targets[0])] = ast.literal_eval(node.value)
+                elif isinstance(node, ast.Assign) and "VARIANCES" in ast.unparse(node.targets[0]):
+                    variances, total = node.value.elts
+                    drawn["VARIANCES"] = [*ast.literal_eval(variances.args[0]), total.value]
+    with safe_open(ROOT / BALANCE, "numpy") as file:
+        recorded = json.loads(file.metadata()["lecture_vae"])
+    rows = [
+        (row["kl_weight"], row["test_squared_error"], *row["kl_per_latent"])
+        for row in recorded["rows"]
+    ]
+    assert [list(row) for row in drawn["RECORDED"]] == [
+        pytest.approx(list(row), abs=6e-4) for row in rows
+    ]
+    half = [weight / 2 for weight in recorded["collapse_weights"]]
+    assert drawn["VARIANCES"] == pytest.approx([*half, recorded["total_variance"]], abs=1e-4)
+    runs = json.loads((ROOT / "results" / "reproduction.json").read_text(encoding="utf8"))["runs"]
+    autoencoder = runs["linear_ae"]["ours"]["squared_error"]
+    assert drawn["AUTOENCODER"] == pytest.approx(autoencoder, abs=6e-4)
+
+
+def ranges_overlap(rows):
+    """Whether the squared errors at the means of the two models overlap over their seeds."""
+    errors = {}
+    for row in rows:
+        errors.setdefault(row["model"], []).append(row["squared_error_at_mean"])
+    ae, vae = errors["linear-ae"], errors["linear-vae"]
+    return len(ae) == len(vae) == 3 and min(vae) < max(ae) and max(vae) < 1.05 * min(ae)
+
+
+def test_what_chapter_5_says_of_the_price_of_order_and_of_the_early_collapse_was_recorded():
+    record = json.loads((ROOT / "results" / "experiments.json").read_text(encoding="utf8"))
+    assert ranges_overlap(record["price_of_order"]["rows"])
+    at_7 = [row for row in record["early_death"]["rows"] if row["kl_weight"] == 7]
+    lost = [row for row in at_7 if row["start"] == "random"]
+    [kept] = [row for row in at_7 if row["start"] == "w6"]
+    assert [row["active"] for row in lost] == [1, 1, 1] and kept["active"] == 2
+    assert kept["loss"] < min(row["loss"] for row in lost) - 0.5
+
+
+def test_a_price_that_exceeds_the_seeds_is_seen():
+    rows = [{"model": "linear-ae", "squared_error_at_mean": 30 + seed / 10} for seed in range(3)]
+    dear = [{"model": "linear-vae", "squared_error_at_mean": 31 + seed / 10} for seed in range(3)]
+    assert not ranges_overlap(rows + dear)
 
 
 def test_the_package_leaves_an_older_torch_and_numpy_alone():

@@ -95,7 +95,8 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "records", "execution", "notebooks.inline", "notebooks.myst",
+    "project", "tables", "site", "records", "controls", "experiments", "execution",
+    "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
     "notebooks.write", "solutions", "build", "figures.record_runs", "figures.overview",
