@@ -1,3 +1,4 @@
+import ast
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lecture_grader.authoring.assignment import (
     defined_names,
     read_assignment,
 )
+from lecture_grader.authoring.check import check_cell, execute, quiet
 from lecture_grader.authoring.handout import student_notebook
 from lecture_grader.authoring.page import page
 
@@ -241,8 +243,11 @@ def test_only_a_source_is_read(tmp_path):
 
 def test_the_lecture_has_its_exercises():
     names = [exercise.name for assignment in LECTURE for exercise in assignment.exercises]
-    assert len(names) >= 8
+    assert len(names) >= 16
     assert len(set(names)) == len(names)
+    for chapter in "1234567":
+        here = [a.exercises for a in LECTURE if a.name.startswith(f"0{chapter}_")]
+        assert sum(map(len, here)) >= 2
     titles = [assignment.title for assignment in LECTURE]
     assert len(set(titles)) == len(titles)
 
@@ -255,6 +260,52 @@ def test_an_exercise_names_mistakes_and_is_not_answered_by_the_package(assignmen
     assert f"`{exercise.answer}(" in exercise.statement
     assert "NotImplementedError" in exercise.stub
     assert "assert " in exercise.check
+
+
+# What an exercise may display: what is given, never what is asked.
+GIVEN = {"kl-two-gaussians": "the two distributions, by their log-variances"}
+
+
+@pytest.mark.parametrize(("assignment", "exercise"), EVERY)
+def test_no_exercise_prints_the_formula_that_it_asks_for(assignment, exercise):
+    assert exercise.name in GIVEN or "$$" not in exercise.statement
+    told = ast.get_docstring(next(iter(ast.parse(exercise.stub).body)))
+    for sign in ("log(", "exp(", "sqrt(", "sum over", "^2", "**", " * "):
+        assert sign not in told.partition("Args:")[0], f"the docstring holds a formula: {sign}"
+
+
+def an_answer(exercise: Exercise, body: str) -> str:
+    if exercise.stub.startswith("class"):
+        return f"{exercise.solution.rpartition('return ')[0]}{body}"  # of the last method
+    return f"def {exercise.answer}(*_, **__):\n    {body}"
+
+
+NO_ANSWERS = {
+    "nothing": "return None",
+    "a text": "return 'done'",
+    "an object": "return object()",
+    "a function": "return lambda *_: None",
+    "one number": "return 0.5",
+    "four empty values": "return None, None, None, None",
+    "five functions without return": "return [lambda *_: None] * 5",
+    "a scalar": "return torch.tensor(0.5)",
+    "a large array": "return torch.zeros(7, 7, 7)",
+    "an array of NumPy": "return np.zeros(2)",
+    "a list": "return [0.25, 0.5]",
+}
+
+
+@pytest.mark.parametrize(("assignment", "exercise"), EVERY)
+def test_an_answer_of_the_wrong_kind_gets_one_clear_line(assignment, exercise):
+    check = check_cell(assignment, exercise)
+    for what, body in NO_ANSWERS.items():
+        with pytest.raises(AssertionError) as error, quiet():
+            execute(assignment.setup, an_answer(exercise, body), check)
+        message = str(error.value)
+        assert len(message) > 20, what
+        assert "\n" not in message and "NoneType" not in message, what
+    with pytest.raises(ZeroDivisionError), quiet():  # the student's own exception stays as it is
+        execute(assignment.setup, an_answer(exercise, "return 1 / 0"), check)
 
 
 def lines(*texts: str) -> set[str]:

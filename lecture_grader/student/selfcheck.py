@@ -64,14 +64,30 @@ class KnownCases:
         return base64.b64encode(zlib.compress(json.dumps(known).encode(), 9)).decode("ascii")
 
     def look_for_mistakes(self, probe: Callable[..., Any]) -> None:
-        """Raises AssertionError with its hint if an answer has the values of a wrong answer."""
+        """Raises AssertionError for an answer of another kind, or with the values of a wrong answer.
+
+        An answer of another kind is None, a text or a list where a number is right, for example. The
+        message of a wrong answer is its hint.
+        """
         try:
-            got = self._values(probe)
-        except TypeError:
+            values = [probe(**case) for case in self._arguments()]
+        except (NotImplementedError, TypeError):
             return  # the checks that follow have better messages
-        for hint, values in self.wrong:
-            if self._agree(values, got) and not self._agree(self.right, got):
+        try:
+            got = [decode(encode(value)) for value in values]
+        except TypeError as error:
+            raise AssertionError(f"Your answer returns {error}.") from None
+        for hint, wrong in self.wrong:
+            if self._agree(wrong, got) and not self._agree(self.right, got):
                 raise AssertionError(hint)
+        for right, value in zip(self.right, got, strict=True):
+            if value is None and right is not None:
+                raise AssertionError("Your answer is None. Is a return missing?")
+            if isinstance(right, dict) and not isinstance(value, dict):
+                return  # the probe makes the dict; the checks that follow know what is asked
+            if not _same_kind(right, value):
+                message = difference(right, value, **self.tolerance)
+                raise AssertionError(f"Your answer is of another kind: {message}.")
 
     def check(self, probe: Callable[..., Any]) -> None:
         """Raises AssertionError for the first case in which an answer is wrong."""
@@ -86,11 +102,25 @@ class KnownCases:
                 )
         print(f"Right on {len(self.cases)} known cases. Grading asks the same on others.")
 
+    def _arguments(self) -> list[dict[str, Any]]:
+        return [to_kernel(case, tensors=self.tensors) for case in self.cases]
+
     def _values(self, probe: Callable[..., Any]) -> list[Any]:
-        cases = [to_kernel(case, tensors=self.tensors) for case in self.cases]
-        return [decode(encode(probe(**case))) for case in cases]
+        return [decode(encode(probe(**case))) for case in self._arguments()]
 
     def _agree(self, values: list[Any], got: list[Any]) -> bool:
         return all(
             difference(a, b, **self.tolerance) is None for a, b in zip(values, got, strict=True)
         )
+
+
+def _same_kind(right: Any, got: Any) -> bool:
+    """Whether two values differ in nothing but numbers, texts and the shapes of arrays."""
+    match right, got:
+        case list(), list():
+            return len(right) == len(got) and all(map(_same_kind, right, got))
+        case dict(), dict():
+            return set(right) == set(got) and all(_same_kind(right[key], got[key]) for key in right)
+        case (None | str() | list() | dict(), _) | (_, None | str() | list() | dict()):
+            return type(right) is type(got)
+    return True
