@@ -1,0 +1,136 @@
+r"""Each display says what is true: its LaTeX is read from the page, computed and compared.
+
+`displays/latex.py` reads, `displays/meanings.py` says what the symbols mean. A typo on the page,
+say a sign or a factor, makes a side of a relation unequal to the other and this test red.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from displays.latex import Scope, Unreadable, faults
+from displays.meanings import MEANINGS
+
+from lecture_book.notebooks.myst import LITERAL, blocks
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    *sorted((ROOT / "book").glob("0*.md")),
+    ROOT / "book/notation.md",
+    ROOT / "book/own_model.md",
+]
+INSTANCES = 2
+
+# Displays that nothing is computed of, and why.
+LISTED: dict[str, str] = {}
+
+# Displays that are not computed yet.
+WAITING = {"eq-conv-parameters", "eq-optimal-decoder"}
+
+
+def formulas(text: str) -> Iterator[tuple[str, str]]:
+    """The label (or none) and the LaTeX of each display of a text, inside directives too."""
+    for block in blocks(text):
+        if block.kind == "math":
+            yield block.name, block.body
+        elif block.kind == "directive" and block.name not in LITERAL:
+            yield from formulas(block.body)
+
+
+def source(path: Path) -> str:
+    """A page without its front matter."""
+    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf8"), flags=re.DOTALL)
+
+
+def key_of(label: str, formula: str) -> str:
+    """The name of a display in the tables: its label or, without one, its beginning."""
+    words = " ".join(formula.split())
+    known = [key for key in (*MEANINGS, *LISTED, *WAITING) if not key.startswith("eq-")]
+    return label or next((key for key in known if words.startswith(key)), words[:40])
+
+
+DISPLAYS = [
+    (path.stem, key_of(label, formula), formula)
+    for path in PAGES
+    for label, formula in formulas(source(path))
+]
+
+
+def problems(key: str, formula: str, instances: int = INSTANCES) -> list[str]:
+    """What is wrong with a display under the meanings of its key."""
+    lines = []
+    for instance in range(instances):
+        names = MEANINGS[key](np.random.default_rng([instance, zlib.crc32(key.encode())]))
+        alone = names.pop("alone", None)
+        lines += faults(formula, Scope(names), alone)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("key", "formula"), [pytest.param(k, f, id=k) for _, k, f in DISPLAYS if k in MEANINGS]
+)
+def test_a_display_is_true(key, formula):
+    if key in LISTED or key in WAITING:
+        pytest.skip("nothing is computed of it")
+    assert problems(key, formula) == []
+
+
+def test_each_display_is_computed_or_listed_with_a_reason():
+    known = {*MEANINGS, *LISTED, *WAITING}
+    assert [(page, key) for page, key, _ in DISPLAYS if key not in known] == []
+
+
+def test_no_table_names_a_display_that_is_gone():
+    there = {key for _, key, _ in DISPLAYS}
+    assert sorted({*MEANINGS, *LISTED, *WAITING} - there) == []
+    assert sorted(LISTED.keys() & MEANINGS.keys()) == []
+
+
+# ---------------------------------------------------------------------------- planted typos
+
+
+def typos(formula: str) -> Iterator[str]:
+    """The formula with one sign or one digit changed, one place after the other."""
+    for place in re.finditer(
+        r"(?<![_^])(?<!\^\{)[+\-](?!1\})|(?<=[^\d.\\])[2-9](?![\d.])", formula
+    ):
+        other = {"+": "-", "-": "+"}.get(place[0]) or str(int(place[0]) % 9 + 1)
+        yield formula[: place.start()] + other + formula[place.end() :]
+
+
+def is_found(key: str, formula: str) -> bool:
+    try:
+        return bool(problems(key, formula, 1))
+    except (Unreadable, IndexError, ArithmeticError, ValueError, TypeError):
+        return True
+
+
+# Displays whose first planted typo is as true as they are, and why.
+STILL_TRUE = {
+    "eq-normal-moments": "the noise has no side: mu + sigma eps is distributed as mu - sigma eps",
+    "eq-def-covariance": "E[x_i (x_j - mu_j)] is the covariance with any number for mu_i",
+    "eq-log-bound": "log t <= t + 1 is true, only weaker",
+    "eq-midpoint-norm": "the two latents are independent, so the sign of their product is free",
+    "eq-gkl-score-square": "the noise has no side",
+    "eq-gkl-pathwise-mu": "the noise has no side",
+    "eq-gkl-reparameterized-cdf": "the noise has no side",
+    "eq-batch-norm-bias": "BN(a - b) is BN(a) as well",
+    "eq-channel-price": "the typo weakens the first inequality",
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "formula"),
+    [
+        pytest.param(k, f, id=k)
+        for _, k, f in DISPLAYS
+        if k in MEANINGS and k not in WAITING and any(typos(f))
+    ],
+)
+def test_a_planted_typo_is_found(key, formula):
+    if key in STILL_TRUE:
+        pytest.skip(STILL_TRUE[key])
+    assert is_found(key, next(typos(formula)))

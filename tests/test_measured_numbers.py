@@ -1,0 +1,249 @@
+"""Each measured number of the prose has a source: a record, or a cell beside it that would fail.
+
+A number needs a source if it has a decimal point or a percent sign, or if it is an integer of
+three or more significant digits. Its source is one of
+
+- a value in `RECORDS`, which it must be to the printed digits (three of them or more, since
+  among many values a shorter one finds an equal by chance);
+- a number in a code cell at most `NEAR` cells away, in an assertion or a setting;
+- a formula in `COMPUTED`, for what follows from numbers that are printed beside it;
+- the rules for sizes in `is_size`, or the list `EXEMPT`, which gives a reason for each entry.
+
+Numbers in inline code and in displays are not looked at: `test_displays.py` computes the latter.
+"""
+
+import ast
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lecture_book.notebooks.book import read_book
+from lecture_book.notebooks.myst import LITERAL, blocks
+from lecture_book.notebooks.pages import Page
+
+ROOT = Path(__file__).resolve().parents[1]
+
+NEAR = 3
+
+RECORDS = ("reproduction.json", "experiments.json")
+
+# page, number as printed: how it follows from constants
+COMPUTED: dict[tuple[str, str], str] = {
+    ("02_divergence", "39 %"): "1 - exp(-1 / 2)",
+    ("02_divergence", "0.693"): "log(2)",
+    ("02_divergence", "0.242"): "1 / sqrt(2 * pi * e)",
+    ("04_gaussian_kl", "0.71"): "sqrt(1 / 2)",
+    ("04_gaussian_kl", "13.8"): "log(0.001 ** 2)",
+    ("05_linear_vae", "0.51"): "0.0005 * 1024",
+    ("05_linear_vae", "0.71"): "sqrt(1 / 2)",
+    ("05_linear_vae", "7.07"): "sqrt(100 / 2)",
+    ("05_linear_vae", "12{,}288"): "3 * 64 * 64",
+    ("05_linear_vae", "24,750"): "25_000 - 250",
+    ("05_linear_vae", "2,080"): "(64 + 1) * 32",
+    ("06_latent_space", "39 %"): "1 - exp(-1 / 2)",
+    ("errata", "0.10"): "0.0001 * 1024",
+    ("errata", "0.51"): "0.0005 * 1024",
+    ("errata", "0.71"): "sqrt(1 / 2)",
+    ("errata", "24,750"): "25_000 - 250",
+    ("errata", "29,750"): "30_000 - 250",
+    ("notation", "586.1"): "1024 / 2 * log(pi)",
+}
+
+# page, number as printed: still without a source
+WAITING = {
+    ("01_autoencoders", "0.03"),
+    ("02_divergence", "0.7"),
+    ("02_divergence", "2.081"),
+    ("03_elbo", "0.061"),
+    ("03_elbo", "0.303"),
+    ("03_elbo", "0.636"),
+    ("03_elbo", "0.64"),
+    ("03_elbo", "317"),
+    ("04_gaussian_kl", "0.37"),
+    ("04_gaussian_kl", "2.3"),
+    ("05_linear_vae", "0.01"),
+    ("05_linear_vae", "249"),
+    ("06_latent_space", "86 %"),
+    ("06_latent_space", "9 %"),
+    ("07_convolutional_vae", "0.4"),
+    ("07_convolutional_vae", "1,809"),
+    ("07_convolutional_vae", "1.5"),
+    ("07_convolutional_vae", "11.6"),
+    ("07_convolutional_vae", "16.6"),
+    ("07_convolutional_vae", "16.7"),
+    ("07_convolutional_vae", "17.2"),
+    ("07_convolutional_vae", "17.9"),
+    ("07_convolutional_vae", "25.2"),
+    ("07_convolutional_vae", "25.5"),
+    ("07_convolutional_vae", "25.7"),
+    ("07_convolutional_vae", "25.9"),
+    ("07_convolutional_vae", "36.5"),
+    ("07_convolutional_vae", "37.7"),
+    ("07_convolutional_vae", "38.0"),
+    ("07_convolutional_vae", "38.3"),
+    ("07_convolutional_vae", "4,089"),
+    ("errata", "249"),
+    ("instructor", "264"),
+    ("reproduction", "249"),
+}
+
+# page, number as printed: why it needs no source on the page
+EXEMPT: dict[tuple[str, str], str] = {
+    ("01_autoencoders", "1,797"): "size of scikit-learn's digits",
+    ("troubleshooting", "1,797"): "size of scikit-learn's digits",
+    ("errata", "0.0001"): "the original's own rule of thumb",
+    ("errata", "0.0005"): "the original's own rule of thumb",
+    ("reproduction", "0.0005"): "the original's step size of Adam, a setting",
+    ("index", "4.0"): "version of the license",
+    ("instructor", "12345"): "an example of a file's name",
+    ("troubleshooting", "3.11"): "version of Python",
+    ("troubleshooting", "24.04"): "version of Ubuntu",
+}
+
+NUMBER = re.compile(
+    r"(?<![\w.])(?:\d{1,3}(?:(?:,|\{,\})\d{3})+|\d+)(?:\.\d+)?(?:\s?\\?%)?(?![\w]|\.\d)"
+)
+SKIPPED = re.compile(
+    r"`+[^`]*`+|\]\([^)]*\)|<[^>\s]*>|https?://\S+|\{\{.*?\}\}|\\tag\{.*?\}|\[\d[\d.]*\]", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A number of the prose, as it is printed."""
+
+    text: str
+    value: float
+    decimals: int
+    percent: bool
+
+    @property
+    def digits(self) -> int:
+        """Significant digits; of an integer, without the zeros at its end."""
+        plain = re.sub(r"\D", "", self.text).lstrip("0")
+        return len(plain if self.decimals else plain.rstrip("0"))
+
+    def is_rounded(self, value: float) -> bool:
+        """Whether this is a value to the printed digits; a percentage may be kept as a share."""
+        values = [value, 100 * value] if self.percent else [value]
+        half = 0.5 * 10**-self.decimals
+        return any(abs(abs(v) - self.value) <= half * (1 + 1e-9) for v in values)
+
+
+def printed(text: str) -> list[Printed]:
+    """The numbers of a piece of prose that need a source."""
+    found = []
+    for match in NUMBER.finditer(SKIPPED.sub(" ", text)):
+        number = printed_as(match[0])
+        if number.decimals or number.percent or (number.digits >= 3 and not is_size(number.value)):
+            found.append(number)
+    return found
+
+
+def printed_as(text: str) -> Printed:
+    bare = re.sub(r"[,{}%\s\\]", "", text)
+    return Printed(text, float(bare), len(bare.partition(".")[2]), text.endswith("%"))
+
+
+def is_size(value: float) -> bool:
+    """Years, powers of two, and the sizes of images and data sets that chapter 1 introduces."""
+    year = 1900 <= value < 2030
+    return year or math.log2(value).is_integer() or value in (784, 28 * 28, 32 * 32)
+
+
+# ---------------------------------------------------------------------------- sources
+
+
+def prose(text: str) -> Iterator[str]:
+    """Paragraphs, headings, captions and alternative texts; those inside directives too."""
+    for block in blocks(text):
+        if block.kind in ("prose", "heading"):
+            yield block.body
+        elif block.kind == "directive" and block.name not in LITERAL:
+            yield from (block.argument, str(block.options.get("alt", "")))
+            yield from prose(block.body)
+
+
+def literals(source: str) -> set[float]:
+    """The numbers that a code cell is written with, those inside its texts too."""
+    found: set[float] = set()
+    for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", source))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+            found.add(abs(float(node.value)))
+    return found
+
+
+def leaves(tree: Any) -> Iterator[float]:
+    """The single numbers of a record; lists hold raw measurements."""
+    if isinstance(tree, dict):
+        for value in tree.values():
+            yield from leaves(value)
+    elif isinstance(tree, int | float) and not isinstance(tree, bool):
+        yield float(tree)
+
+
+@cache
+def recorded() -> frozenset[float]:
+    files = [ROOT / "results" / name for name in RECORDS if (ROOT / "results" / name).exists()]
+    return frozenset(v for file in files for v in leaves(json.loads(file.read_text("utf8"))))
+
+
+def without_source(page: Page, records: frozenset[float]) -> list[str]:
+    """The numbers of a page that nothing stands behind; one line each."""
+    cells = page.cells
+    code = [literals(c.source) if c.cell_type == "code" else None for c in cells]
+    lines = []
+    for at, cell in enumerate(cells):
+        if cell.cell_type == "code":
+            continue
+        before = [c for c in code[:at] if c is not None][-NEAR:]
+        after = [c for c in code[at + 1 :] if c is not None][:NEAR]
+        beside = set().union(*before, *after)
+        for piece in prose(cell.source):
+            for number in printed(piece):
+                known = any(number.is_rounded(v) for v in beside) or (
+                    number.digits >= 3 and any(number.is_rounded(v) for v in records)
+                )
+                if not known and not {(page.stem, number.text)} & (
+                    EXEMPT.keys() | COMPUTED.keys() | WAITING
+                ):
+                    lines.append(f"{page.stem}: {number.text} in: {' '.join(piece.split())[:100]}")
+    return lines
+
+
+@pytest.fixture(scope="module")
+def pages() -> list[Page]:
+    found = read_book(ROOT).pages
+    return [page for page in found if re.fullmatch(r"book/[^/]+", page.docname)]
+
+
+def test_every_measured_number_has_a_source(pages):
+    assert [line for page in pages for line in without_source(page, recorded())] == []
+
+
+def test_every_exemption_is_still_used(pages):
+    there = {
+        (page.stem, number.text)
+        for page in pages
+        for cell in page.cells
+        if cell.cell_type != "code"
+        for piece in prose(cell.source)
+        for number in printed(piece)
+    }
+    assert sorted({*EXEMPT, *COMPUTED} - there) == []
+
+
+def is_computed(text: str, formula: str) -> bool:
+    return printed_as(text).is_rounded(eval(formula, {}, vars(math)))
+
+
+@pytest.mark.parametrize(("place", "formula"), COMPUTED.items())
+def test_what_is_computed_is_the_printed_number(place, formula):
+    assert is_computed(place[1], formula)
