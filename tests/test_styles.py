@@ -167,7 +167,8 @@ def test_the_sheet_has_every_icon_that_it_names_and_every_file(style):
 
 
 # What a missing rule would change first, of each element and of what stands before and after it.
-ALL_STYLES = """() => [...document.querySelectorAll("html, body, body :not(.katex *)")].flatMap((element) =>
+ALL_STYLES = """() => [document.documentElement, document.body,
+  ...document.querySelectorAll("body :not(.katex *)")].flatMap((element) =>
   [undefined, "::before", "::after"].map((part) => {
     const style = getComputedStyle(element, part);
     if (part && style.content === "none") return "";
