@@ -19,6 +19,7 @@ from lecture_book.hooks.live_figures import LiveFigure, show_own_runs
 from lecture_book.hooks.loading import defer_scripts, reserve_space
 from lecture_book.hooks.numbers import fill_substitutions, refuse_missing_numbers
 from lecture_book.hooks.solutions import only_pages_of_the_toc, show_solutions
+from lecture_book.hooks.styles import register_styles
 from lecture_book.hooks.videos import drop_unused_media, move_videos
 from lecture_book.project import digest, files_below
 from lecture_book.solutions import solutions_wanted
@@ -35,6 +36,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks."""
     register_style()
     register_formulas(app)
+    register_styles(app)
     app.add_directive("live-figure", LiveFigure)
     app.add_config_value("lecture_solutions", solutions_wanted(), "env")
     # Sphinx copies static files only when it writes pages, so a change must rewrite them.
