@@ -47,9 +47,10 @@ def main() -> None:
     with serve(root / "_build" / "html") as origin, sync_playwright() as playwright:
         # Chromium's own sandbox does not start for root; the pages are ours.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        # Tall: the header of a page that is scrolled would cover a part of the figure.
+        page = browser.new_page(viewport={"width": 1280, "height": 1400}, color_scheme="light")
         for name, address in FIGURES.items():
-            page.goto(f"{origin}/{address}")
+            page.goto(f"{origin}/{address}", wait_until="networkidle")
             # A figure is loaded when it comes near the window.
             page.locator(f"[data-live={name}]").scroll_into_view_if_needed()
             figure = page.locator(f"[data-live={name}][data-ready]")
