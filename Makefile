@@ -10,13 +10,16 @@ LIGHTHOUSE := tests/browser/node_modules/.ready
 export TQDM_DISABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test nightly lowest bench notebooks lint format clean
+.PHONY: help book test pdf nightly lowest bench notebooks lint format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
 
 book: $(READY)  ## train what is missing, execute the chapters, build _build/html/index.html
 	$(BIN)/python -m lecture_book.build
+
+pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
+	$(BIN)/python -m lecture_book.pdf
 
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
 	$(BIN)/python -m pytest -m "not site and not nightly"

@@ -91,6 +91,14 @@ def _build_book(root: Path, build: Path) -> int:
     return 0
 
 
+def output_folder(root: Path) -> Path:
+    """Where `_build` is put if nothing else is said.
+
+    A site with solutions is separate from the students', so that none is published by mistake.
+    """
+    return root / "_build" / "instructor" if solutions_wanted() else root
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -108,10 +116,7 @@ def main() -> int:
     except ProjectError as error:
         print(f"The book cannot be built: {error}", file=sys.stderr)
         return 1
-    if output is None:
-        # Separate from the students' site, so that no solution is published by mistake.
-        output = root / "_build" / "instructor" if solutions_wanted() else root
-    return build_book(root, output.resolve())
+    return build_book(root, (output or output_folder(root)).resolve())
 
 
 if __name__ == "__main__":
