@@ -33,15 +33,16 @@ PAPER = """
   .bd-main .bd-content, .bd-article-container {
     display: block; max-width: none; margin: 0; padding: 0;
   }
-  .bd-article, .contents { break-before: page; }
+  .bd-article, .book-contents { break-before: page; }
   .bd-article:first-child { break-before: auto; }
   .bd-main .bd-content .bd-article h1:first-of-type { display: block; margin-top: 0; }
 }
-.contents ol { columns: 2; column-gap: 8mm; margin: 0; padding: 0; list-style: none; }
-.contents li { display: flex; gap: 2mm; break-inside: avoid; font-size: 8pt; line-height: 1.5; }
-.contents li.section { padding-left: 4mm; }
-.contents li.page { margin-top: 2mm; font-weight: bold; break-after: avoid; }
-.contents li span { margin-left: auto; }
+.book-contents ol { columns: 2; column-gap: 8mm; margin: 0; padding: 0; list-style: none; }
+.book-contents li { display: flex; gap: 2mm; break-inside: avoid; font-size: 8pt; line-height: 1.5; }
+.book-contents li.section { padding-left: 4mm; }
+.book-contents li.page { margin-top: 2mm; font-weight: bold; break-after: avoid; }
+.book-contents li span { margin-left: auto; }
+.book-contents a { color: inherit; text-decoration: none; }
 """
 
 
@@ -79,7 +80,7 @@ class Book:
             f"{escape(heading.title)}</a><span>{numbers.get(heading.id, 0)}</span></li>"
             for heading in self.headings
         )
-        contents = f'<nav class="contents"><h2>Contents</h2><ol>\n{entries}\n</ol></nav>'
+        contents = f'<nav class="book-contents"><h2>Contents</h2><ol>\n{entries}\n</ol></nav>'
         links = "".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in self.sheets)
         first, *others = self.articles
         body = "\n".join([first, contents, *others])

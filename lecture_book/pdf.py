@@ -5,6 +5,7 @@ the pages, so no script runs. Chromium's own outline has neither the spaces at l
 formulas of the headings; ours is made from the places that the links of the contents have.
 """
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from lecture_book.site import browser_path
 from lecture_vae.storage import write_atomically
 
 NAME = "lecture.pdf"  # in _build
-LIMIT = 900  # seconds for a print, which takes half a minute on two cores
+LIMIT = 900  # seconds for a print, which takes about a minute on two busy cores
 OPTIONS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer",
 ]  # fmt: skip
@@ -85,6 +86,7 @@ def sheets_of(pdf: PdfReader, book: Book) -> dict[str, int]:
 
 def with_outline(pdf: PdfReader, book: Book) -> PdfWriter:
     """A printed PDF with a title and an outline of its pages and their sections."""
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it counts its copies, and tells everybody
     writer = PdfWriter(clone_from=pdf)
     writer.add_metadata({"/Title": book.title})
     writer.page_mode = "/UseOutlines"

@@ -118,7 +118,7 @@ def test_headings_have_their_level_their_place_and_each_formula_once(small):
         (1, "One", "one"), (1, "Two", "more-two"), (2, "A x2and b", "more-two--sec"),
     ]  # fmt: skip
     soup = BeautifulSoup(book.html({"more-two": 7}), "html.parser")
-    assert [tag.get_text() for tag in soup.select(".contents li")] == ["One0", "Two7", "A x2and b0"]
+    assert [tag.get_text() for tag in soup.select(".book-contents li")] == ["One0", "Two7", "A x2and b0"]
     assert soup.title.get_text() == "T & U"
 
 
