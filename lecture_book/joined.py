@@ -38,7 +38,8 @@ PAPER = """
   .bd-main .bd-content .bd-article h1:first-of-type { display: block; margin-top: 0; }
 }
 .book-contents ol { columns: 2; column-gap: 8mm; margin: 0; padding: 0; list-style: none; }
-.book-contents li { display: flex; gap: 2mm; break-inside: avoid; font-size: 8pt; line-height: 1.5; }
+.book-contents li { display: flex; gap: 2mm; font-size: 8pt; line-height: 1.5; }
+.book-contents li { break-inside: avoid; }
 .book-contents li.section { padding-left: 4mm; }
 .book-contents li.page { margin-top: 2mm; font-weight: bold; break-after: avoid; }
 .book-contents li span { margin-left: auto; }
