@@ -112,7 +112,8 @@ def joined(site: Path, docnames: Sequence[str], title: str) -> Book:
         title: The title of the document.
 
     Raises:
-        JoinError: A page is missing or has no article, or a link or an image leads nowhere.
+        JoinError: A page is missing or has no article, its formulas are not set, or a link or an
+            image leads nowhere.
     """
     pages = {name: _read(site, name) for name in docnames}
     sheets = {
@@ -145,6 +146,11 @@ def _article(page: BeautifulSoup, docname: str) -> Tag:
     article = page.select_one("article.bd-article")
     if article is None:
         raise JoinError(f"the page {docname} has no article")
+    if article.select_one(".math:not(:has(.katex))") is not None:
+        raise JoinError(
+            f"the page {docname} leaves its formulas to the browser: install mini-racer or Node.js "
+            "and build the site again"
+        )
     for tag in article.select(LEFT_OUT):
         tag.decompose()
     seen: set[str] = set()

@@ -148,6 +148,14 @@ def test_a_page_that_is_missing_or_has_no_article_is_an_error(small):
         joined(small, DOCNAMES, "T")
 
 
+def test_formulas_that_wait_for_a_script_are_an_error(small):
+    put(small, "one", r'<p id="own"><span class="math">\(x\)</span></p>')
+    with pytest.raises(JoinError, match="the page one leaves its formulas to the browser"):
+        joined(small, DOCNAMES, "T")
+    put(small, "one", f'<p id="own"><span class="math">{FORMULA}</span></p>')
+    joined(small, DOCNAMES, "T")
+
+
 # ---------------------------------------------------------------------------- printing
 
 
