@@ -169,18 +169,39 @@ def test_without_chromium_one_line_says_how_to_get_it(monkeypatch, capsys):
     )
 
 
-def test_a_chromium_that_fails_leaves_the_old_pdf_and_nothing_else(small, tmp_path, monkeypatch):
-    project, out = tmp_path / "project", tmp_path / "out"
-    project.mkdir()
-    out.mkdir()
-    (project / "_config.yml").write_text("title: T\n", encoding="utf8")
-    parts = [{"chapters": [{"file": "more/two"}]}]
-    (project / "_toc.yml").write_text(yaml.safe_dump({"root": "one", "parts": parts}), "utf8")
-    (out / "lecture.pdf").write_text("old", encoding="utf8")
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A project with the two pages, and a PDF of before in its folder `out`."""
+    folder = tmp_path / "project"
+    (folder / "out").mkdir(parents=True)
+    (folder / "out" / "lecture.pdf").write_text("old", encoding="utf8")
+    (folder / "_config.yml").write_text("title: T\n", encoding="utf8")
+    toc = {"root": DOCNAMES[0], "parts": [{"chapters": [{"file": DOCNAMES[1]}]}]}
+    (folder / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf8")
+    return folder
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf8") for path in folder.iterdir()}
+
+
+def test_a_chromium_that_fails_leaves_the_old_pdf_and_nothing_else(small, project, monkeypatch):
     monkeypatch.setattr(making, "browser_path", lambda: "false")
     with pytest.raises(PrintError, match=r"Chromium wrote no PDF \(exit status 1\)"):
-        write_pdf(project, small, out / "lecture.pdf")
-    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("lecture.pdf", "old")]
+        write_pdf(project, small, project / "out" / "lecture.pdf")
+    assert files_in(project / "out") == {"lecture.pdf": "old"}
+
+
+@needs_browser
+def test_a_disk_that_is_full_leaves_the_old_pdf_and_nothing_else(small, project, monkeypatch):
+    def half(path: Path) -> None:
+        path.write_text("half", encoding="utf8")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(making, "with_outline", lambda *_: SimpleNamespace(write=half))
+    with pytest.raises(OSError, match="no space left"):
+        write_pdf(project, small, project / "out" / "lecture.pdf")
+    assert files_in(project / "out") == {"lecture.pdf": "old"}
 
 
 @needs_browser
