@@ -25,7 +25,7 @@ MAX_LISTED = 5  # pages in an error message
 class HiddenCell:
     """A cell that students must not see, by the lines that occur nowhere else."""
 
-    name: str  # "the solution of known-variance-elbo"
+    name: str  # "the solution of kl-in-bits"
     lines: frozenset[str]  # squeezed
 
 

@@ -91,11 +91,14 @@ def test_an_array_of_another_shape_is_left_to_the_checks_that_follow(known):
 
 
 def test_a_dict_that_the_probe_makes_is_not_asked_of_students():
-    """The probe hands on what it cannot put into its dict; the author's check says what to return."""
+    """The probe hands on what it cannot put into its dict; the author's check has the words."""
     known = KnownCases(packed(right=[{"a": 1.0, "b": None}] * 2, wrong=[]))
     known.look_for_mistakes(lambda x: [1.0, 2.0, 3.0])
     known.look_for_mistakes(lambda x: {"a": 7.0, "b": None})
-    for value, said in (({"a": None, "b": None}, r"got None \(at \['a'\]\)"), ({"a": 1.0}, "lacks")):
+    for value, said in (
+        ({"a": None, "b": None}, r"got None \(at \['a'\]\)"),
+        ({"a": 1.0}, "lacks"),
+    ):
         with pytest.raises(AssertionError, match=said):
             known.look_for_mistakes(lambda x, value=value: value)
 
