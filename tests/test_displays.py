@@ -25,10 +25,12 @@ PAGES = [
 INSTANCES = 2
 
 # Displays that nothing is computed of, and why.
-LISTED: dict[str, str] = {}
+LISTED = {
+    "eq-def-elbo-objective": "the problem that training solves, not a statement",
+}
 
 # Displays that are not computed yet.
-WAITING = {"eq-conv-parameters", "eq-optimal-decoder"}
+WAITING: set[str] = set()
 
 
 def formulas(text: str) -> Iterator[tuple[str, str]]:
@@ -85,7 +87,7 @@ def test_each_display_is_computed_or_listed_with_a_reason():
 
 def test_no_table_names_a_display_that_is_gone():
     there = {key for _, key, _ in DISPLAYS}
-    assert sorted({*MEANINGS, *LISTED, *WAITING} - there) == []
+    assert sorted({*MEANINGS, *LISTED, *WAITING, *STILL_TRUE} - there) == []
     assert sorted(LISTED.keys() & MEANINGS.keys()) == []
 
 
@@ -104,7 +106,7 @@ def typos(formula: str) -> Iterator[str]:
 def is_found(key: str, formula: str) -> bool:
     try:
         return bool(problems(key, formula, 1))
-    except (Unreadable, IndexError, ArithmeticError, ValueError, TypeError):
+    except (Unreadable, IndexError, ArithmeticError, ValueError, TypeError, RuntimeWarning):
         return True
 
 
