@@ -118,7 +118,6 @@ STILL_TRUE = {
     "eq-midpoint-norm": "the two latents are independent, so the sign of their product is free",
     "eq-gkl-score-square": "the noise has no side",
     "eq-gkl-pathwise-mu": "the noise has no side",
-    "eq-gkl-reparameterized-cdf": "the noise has no side",
     "eq-batch-norm-bias": "BN(a - b) is BN(a) as well",
     "eq-channel-price": "the typo weakens the first inequality",
 }
