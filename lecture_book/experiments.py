@@ -49,6 +49,7 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "1x1 convolution": (CONTROL, {"layer": "1x1"}),
     "3x3 convolution": (CONTROL, {"layer": "3x3"}),
     "7x7 convolution": (CONTROL, {"layer": "7x7"}),
+    "own weights": (CONTROL, {"layer": "own weights"}),
     "fully connected, decoder": (CONTROL, {"layer": "fully connected"}),
     "fully connected, heads": (CONTROL, {"heads": "fully connected"}),
     "fully connected, both": (CONTROL, {"heads": "fully connected", "layer": "fully connected"}),
