@@ -60,9 +60,6 @@ class Scope(dict[str, Any]):
 
     slack = 0.0
 
-    def but(self, **_: Any) -> "Scope":
-        raise TypeError("use `with_`")
-
     def with_(self, bound: dict[str, Any]) -> "Scope":
         inner = Scope(self)
         inner.update(bound)
@@ -273,7 +270,7 @@ class Parser:
     """One side of a relation: each method reads a piece and returns the function computing it."""
 
     def __init__(self, stream: list[str], scope: Scope) -> None:
-        self.stream, self.at, self.scope, self.bar_closes = list(stream), 0, scope, False
+        self.stream, self.at, self.scope = list(stream), 0, scope
 
     # -- tokens
 
@@ -347,8 +344,6 @@ class Parser:
         token = self.next
         if not token or token in "+-,;/&])}" or token in CLOSE or token in RELATIONS:
             return False
-        if token in (r"\Vert", r"\|"):
-            return not self.bar_closes
         return token not in (r"\mid", r"\odot", r"\cdot", r"\times", r"\cdots", "|")
 
     def product(self) -> Node:
@@ -456,7 +451,7 @@ class Parser:
             return lambda scope: float(np.floor(inside(scope)))
         if token == r"\mathbb" or token == r"\operatorname{Var}":
             return self.expectation()
-        if token == r"\Pr" or (token == "P" and "P" not in self.scope):
+        if token == r"\Pr":
             return self.probability()
         if token == r"\mathcal":
             return self.calligraphic()
