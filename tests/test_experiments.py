@@ -258,7 +258,12 @@ def test_reach_and_position_both_lower_the_kl_in_every_seed():
 def test_position_alone_saves_two_fifths_of_the_kl_and_with_reach_a_little_more():
     without, own, far, both = (
         term(DIGITS, name, "kl")
-        for name in ("1x1 convolution", "own weights", "7x7 convolution", "fully connected, decoder")
+        for name in (
+            "1x1 convolution",
+            "own weights",
+            "7x7 convolution",
+            "fully connected, decoder",
+        )
     )
     for seed in range(len(SEEDS)):
         assert 0.37 < 1 - own[seed] / without[seed] < 0.43  # "about 40 %"
