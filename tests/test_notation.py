@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from displays import latex
 from torch import distributions as dist
 
 import lecture_vae
 from lecture_book.notebooks.book import Book, read_book
-from lecture_book.notebooks.myst import Block, blocks
+from lecture_book.notebooks.myst import LITERAL, Block, blocks
 from lecture_book.notebooks.pages import Page
 from lecture_vae import NegativeELBO, SquaredError, build_model, evaluate, kl_to_standard_normal
 
@@ -25,12 +26,15 @@ PAGE = (ROOT / "book" / "notation.md").read_text(encoding="utf8")
 
 SYMBOLS = ["Symbol", "Meaning", "Unit or range", "In code", "Introduced in"]
 NAMES = ["In code", "What it is", "Shape or value"]
-DIFFERENCES = ["Here", "Still written", "Where"]
 
 FORMULA = re.compile(r"\$([^$]+)\$")
 ROLE = re.compile(r"\{(eq|ref|prf:ref|doc)\}`(?:[^`<]*<)?([^`<>]+)>?`")
 CODE = re.compile(r"(?<![}`])`([^`]+)`")
-QUOTED = re.compile(r'"([^"]+)"')
+
+
+def source(path: Path) -> str:
+    """A page without its front matter."""
+    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf8"), flags=re.DOTALL)
 
 
 # ---------------------------------------------------------------------------- the page's tables
@@ -64,14 +68,14 @@ def symbols(text: str) -> list[str]:
 
 def test_every_table_is_of_a_kind_that_is_checked():
     headers = re.findall(r"^(\|.*\|)\n\|[-| ]+\|$", PAGE, re.MULTILINE)
-    assert [cells(line) for line in headers] == [SYMBOLS] * 6 + [NAMES, DIFFERENCES]
+    assert [cells(line) for line in headers] == [SYMBOLS] * 7 + [NAMES]
     lines = [line for line in PAGE.splitlines() if line.startswith("|")]
-    read = sum(len(rows(PAGE, header)) for header in (SYMBOLS, NAMES, DIFFERENCES))
+    read = sum(len(rows(PAGE, header)) for header in (SYMBOLS, NAMES))
     assert read == len(lines) - 2 * len(headers)
 
 
 def test_every_row_is_filled_in():
-    for header in (SYMBOLS, NAMES, DIFFERENCES):
+    for header in (SYMBOLS, NAMES):
         assert [row for row in rows(PAGE, header) if not all(row.values())] == []
     for row in rows(PAGE, SYMBOLS):
         assert FORMULA.search(row["Symbol"]), row
@@ -210,7 +214,7 @@ def test_a_link_that_leads_nowhere_is_reported(book):
     assert dead_links(text, book) == dead
 
 
-# ---------------------------------------------------------------------------- what still differs
+# ---------------------------------------------------------------------------- letters of chapters
 
 
 def tokens(formula: str) -> list[str]:
@@ -246,46 +250,141 @@ def text_at(book: Book, role: str, name: str) -> str:
     return ""
 
 
-def outdated(text: str, book: Book) -> list[str]:
-    """Rows that say what is not, or no longer, written in a place that they name; one line each."""
-    lines = []
-    for row in rows(text, DIFFERENCES):
-        quotes = QUOTED.findall(row["Still written"])
-        formulas = [] if quotes else FORMULA.findall(row["Still written"])
-        for role, name in ROLE.findall(row["Where"]):
-            place = text_at(book, role, name)
-            found = [quote in " ".join(place.split()) for quote in quotes]
-            found += [holds(place, formula) for formula in formulas]
-            if not found or not all(found):
-                lines.append(f"{name}: {row['Still written']}")
-    return lines
-
-
-def test_what_still_differs_is_written_where_the_page_says(book):
-    assert [row for row in rows(PAGE, DIFFERENCES) if not ROLE.search(row["Where"])] == []
-    assert outdated(PAGE, book) == []
-
-
-def test_a_difference_that_is_gone_is_reported(book):
-    table = "| " + " | ".join(DIFFERENCES) + " |\n|---|---|---|\n"
-    true = "| $v$ | $s^2 I$ | {eq}`eq-def-gkl-decoder` |\n"
-    false = '| $v$ | $v I$ | {eq}`eq-def-gkl-decoder` |\n| a | "gone" | {doc}`c <api>` |\n'
-    assert outdated(table + true + false, book) == ["eq-def-gkl-decoder: $v I$", 'api: "gone"']
+def listed_letters() -> set[str]:
+    """Letters and words that the tables of the page explain, in the order of nothing."""
+    rows_ = rows(PAGE, SYMBOLS)
+    return {x for row in rows_ for f in FORMULA.findall(" ".join(row.values())) for x in letters(f)}
 
 
 def letters(formula: str) -> set[str]:
-    """The letters of a formula, Greek ones as commands; words set upright count as one."""
-    words = re.findall(r"\\mathrm\{(\w+)\}", formula)
-    rest = re.sub(r"\\mathrm\{\w+\}", " ", formula)
-    return set(words) | {t for t in tokens(rest) if re.fullmatch(r"\\?[A-Za-z]+", t)}
+    """The letters of a formula, Greek ones as commands, and its upright words."""
+    found = set()
+    for token in latex.tokens(formula):
+        if token in latex.LETTERS:
+            found.add(token)
+        elif latex.WORDS.fullmatch(token) and not token.startswith(r"\text"):
+            found.add(latex.written([token]))
+    return found
 
 
-def test_what_the_page_writes_instead_is_in_its_tables():
-    listed = {letter for symbol in rows(PAGE, SYMBOLS) for letter in letters(symbol["Symbol"])}
-    listed |= {r"\top"}
-    for row in rows(PAGE, DIFFERENCES):
-        for formula in FORMULA.findall(row["Here"]):
-            assert letters(formula) - {r"\mathcal", r"\mathbb"} <= listed, row
+def around(text: str) -> Iterator[tuple[str, str, str]]:
+    """For each display its label, its LaTeX and the prose between the displays beside it."""
+    pieces: list[tuple[str, str, str]] = []
+
+    def walk(part: str) -> None:
+        for block in blocks(part):
+            if block.kind == "directive" and block.name not in LITERAL:
+                walk(block.body)
+            elif block.kind in ("math", "prose"):
+                pieces.append((block.kind, block.name, block.body))
+
+    walk(text)
+    for at, (kind, label, body) in enumerate(pieces):
+        if kind == "math":
+            near = [piece[2] for piece in pieces[max(0, at - NEAR) : at + NEAR + 1]]
+            yield label, body, " ".join(near[: NEAR * 2 + 1]).replace(body, "")
+
+
+def unexplained(text: str, listed: set[str]) -> list[str]:
+    """Letters of displays that are neither on the page nor explained beside the display.
+
+    What a display beside it, or one that the text beside it refers to, explains, counts.
+    """
+    displays = {label: body for label, body, _ in around(text)}
+    lines = []
+    for label, body, near in around(text):
+        beside = {x for formula in FORMULA.findall(near) for x in letters(formula)}
+        for _, other in ROLE.findall(near):
+            beside |= letters(displays.get(other, "")) if other != label else set()
+        lines += [f"{label}: {x}" for x in sorted(letters(body) - listed - beside)]
+    return lines
+
+
+NEAR = 4  # paragraphs and displays before and after one
+
+CHAPTERS = sorted((ROOT / "book").glob("0*.md"))
+
+# What an index counts, and the symbols that have as many entries.
+COUNTED = {
+    "i": {"x", r"\hat x", r"\varepsilon", "H", r"\Sigma", r"\mu"},
+    "j": {"z", r"\mu", r"\sigma", r"\ell", r"\varepsilon", "KL", r"\lambda", "u", "q", "p", "x",
+          r"\rho", r"\Sigma"},
+    "n": {"x", r"\hat x", "q", "r", "KL", "p"},
+    "k": {"z", "x", r"\rho"},
+}  # fmt: skip
+INDEXED = re.compile(
+    r"(\\(?:hat|bar) ?[a-z]|\\mathrm\{KL\}|\\[a-z]+|[A-Za-z])_(?:\{)?([ijnk])(?![A-Za-z])"
+)
+
+
+def miscounted(formula: str) -> list[str]:
+    """Symbols with an index that counts something else."""
+    found = []
+    for symbol, index in INDEXED.findall(formula):
+        name = "KL" if "KL" in symbol else re.sub(r"\\(hat|bar) ?", r"\\\1 ", symbol)
+        if name not in (r"\sum", r"\prod") and name not in COUNTED[index]:
+            found.append(f"{symbol}_{index}")
+    return found
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_each_letter_of_a_display_is_on_the_page_or_explained_beside_it(path):
+    assert unexplained(source(path), listed_letters()) == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_an_index_counts_one_thing(path):
+    wrong = [(label, miscounted(body)) for label, body, _ in around(source(path))]
+    assert [each for each in wrong if each[1]] == []
+
+
+# Letters of the page that a chapter introduces in its own words, in the meaning of the page.
+INTRODUCED = {
+    "01_autoencoders": ["x", "V", "A"],
+    "02_divergence": [r"\mu", r"\mu", "Q", "p", "p", "q"],
+    "03_elbo": ["x", r"\rho", "q", r"\Delta", "q"],
+    "05_linear_vae": ["u"],
+    "06_latent_space": ["R"],
+    "07_convolutional_vae": ["h", "x"],
+}
+
+
+def introduced(text: str, listed: set[str]) -> list[str]:
+    """Letters of the page that a text says the meaning of, in the order of the text."""
+    said = re.findall(r"(?:[Ll]et|[Ww]rite|[Cc]all) \$(\\?[A-Za-z]+)\$ (?:be|for)\b", text)
+    return [letter for letter in said if letter in listed]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_letter_of_the_page_is_given_another_meaning(path):
+    found = introduced(source(path), listed_letters())
+    assert sorted(found) == sorted(INTRODUCED.get(path.stem, []))
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "$$\n\\psi = 1\n$$",
+        "$$\nx = G z\n$$",
+        "$$\n\\mathrm{width} = 2\n$$",
+        "$$\n\\Omega(x) = y\n$$",
+    ],
+)
+def test_a_letter_that_nobody_explains_is_reported(planted):
+    known = {"x", "y", "z", "width", r"\Omega"}
+    assert unexplained(f"Some text with $x$.\n\n{planted}\n", {"x", "y", "z"}) != []
+    assert unexplained(f"With $\\psi$, $G$.\n\n{planted}\n", known) == []
+
+
+@pytest.mark.parametrize("planted", [r"\mu_k", r"z_i", r"\lambda_n", r"\hat x_k", r"\sigma_{n}"])
+def test_an_index_that_counts_something_else_is_reported(planted):
+    assert miscounted(rf"\sum_i {planted}^2") != []
+    assert miscounted(r"\sum_j \mu_j^2 + x_n + \hat x_i + z_k + \mathrm{KL}_j") == []
+
+
+def test_a_letter_with_a_second_meaning_is_reported():
+    assert introduced(r"Let $n$ be a count. Write $\mu$ for it.", {"n", r"\mu"}) == ["n", r"\mu"]
+    assert introduced("Let $t$ be a time.", {"n"}) == []
 
 
 # ---------------------------------------------------------------------------- units

@@ -220,3 +220,48 @@ def test_every_element_looks_as_with_the_original_sheets(browser, origin, style,
         ]
         assert different == [], look
     context.close()
+
+
+# ---------------------------------------------------------------------------- print
+
+A4 = 673  # px between the margins of lecture.css
+
+
+@pytest.fixture
+def paper(browser, origin):
+    """A page as it is printed."""
+    context = browser.new_context(viewport={"width": A4, "height": 950})
+    page = context.new_page()
+    page.emulate_media(media="print")
+    yield page
+    context.close()
+
+
+@pytest.mark.site
+@pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)")
+def test_a_folded_answer_is_printed_and_asks_for_no_click(paper, origin):
+    paper.goto(f"{origin}/book/exercises/03_elbo.html")
+    paper.wait_for_selector(".admonition.toggle-hidden", state="attached")
+    answer = paper.locator(".admonition.toggle-hidden > .admonition-title + *").first
+    answer.evaluate("each => Promise.all(each.getAnimations().map((one) => one.finished))")
+    assert answer.is_visible() and answer.bounding_box()["height"] > 10
+    assert answer.evaluate("each => getComputedStyle(each).opacity") == "1"
+    assert not any(each.is_visible() for each in paper.locator(".toggle-button").all())
+    assert not any(each.is_visible() for each in paper.locator("details > summary").all())
+
+
+@pytest.mark.site
+@pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)")
+def test_no_formula_runs_off_the_paper(paper, origin):
+    wide = {}
+    for name in pages_of(SITE):
+        if "katex-display" in (SITE / name).read_text(encoding="utf8"):
+            paper.goto(f"{origin}/{name}")
+            paper.evaluate("document.fonts.ready")
+            wide[name] = paper.evaluate(
+                "[...document.querySelectorAll('.katex-display')]"
+                ".filter((each) => each.scrollWidth > each.clientWidth + 1)"
+                ".map((each) => each.querySelector('annotation').textContent)"
+            )
+    assert len(wide) >= 7
+    assert {name: found for name, found in wide.items() if found} == {}

@@ -64,7 +64,7 @@ class KnownCases:
         return base64.b64encode(zlib.compress(json.dumps(known).encode(), 9)).decode("ascii")
 
     def look_for_mistakes(self, probe: Callable[..., Any]) -> None:
-        """Raises AssertionError for an answer of another kind, or one that resembles a wrong answer.
+        """Raises AssertionError for an answer of another kind, or one like a known wrong answer.
 
         Of another kind is None, a text or a list where a number is right, for example. The message
         of a wrong answer is its hint.

@@ -27,12 +27,13 @@ from displays.values import (
     normal_density,
     plain,
 )
+from scipy.optimize import minimize_scalar
 
 RELATIONS = {
     "=": "=", r"\le": "<=", r"\leq": "<=", "<": "<", r"\ge": ">=", r"\geq": ">=", ">": ">",
     r"\approx": "~", r"\sim": "law", r"\in": "in", r"\ne": "!=", r"\gg": "in", r"\ll": "in",
 }  # fmt: skip
-BREAKS = {r"\\", r"\quad", r"\qquad", r"\Longrightarrow", r"\Rightarrow", "&&"}
+BREAKS = {r"\\", r"\quad", r"\qquad", r"\Longrightarrow", r"\Rightarrow", r"\longmapsto", "&&"}
 OPEN, CLOSE = (
     set("([{") | {r"\lfloor", r"\lVert", r"\{"},
     set(")]}") | {r"\rfloor", r"\rVert", r"\}"},
@@ -59,9 +60,6 @@ class Scope(dict[str, Any]):
 
     slack = 0.0
 
-    def but(self, **_: Any) -> "Scope":
-        raise TypeError("use `with_`")
-
     def with_(self, bound: dict[str, Any]) -> "Scope":
         inner = Scope(self)
         inner.update(bound)
@@ -86,6 +84,7 @@ def tokens(text: str) -> list[str]:
     text = re.sub(r"\\(?:begin|end)\{aligned\}|\\(?:begin|end)\{gathered\}", " ", text)
     text = re.sub(r"\\[lr]Vert", r"\\Vert", text).replace("{}", " ")
     text = re.sub(r"\\(mathcal|mathbb)\s*\{([A-Z])\}", r"\\\1 \2", text)
+    text = re.sub(r"\\operatorname\*\{arg\\,(max|min)\}", r"\\arg\1", text)
     return [t for t in TOKEN.findall(text) if t not in IGNORED]
 
 
@@ -129,7 +128,7 @@ def segments(stream: list[str]) -> list[tuple[str, list[str]]]:
     cuts: list[tuple[int, str]] = []
     top = list(at_top(stream))
     for (at, token), (_, after) in zip(top, [*top[1:], (0, r"\\")], strict=True):
-        listed = after == r"\dots" or stream[at - 1] == r"\dots"
+        listed = after == r"\dots" or (stream[at - 1] == r"\dots" and at < top[-1][0])
         if token in BREAKS or (token == "," and not listed) or token == "." or token == ";":
             cuts.append((at, token))
     pieces, start, before = [], 0, ""
@@ -231,7 +230,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     r"\cos": np.cos,
 }
 LETTERS = set(ascii_letters) | {
-    rf"\{name}"
+    "\\" + name
     for name in [
         "alpha",
         "beta",
@@ -271,7 +270,7 @@ class Parser:
     """One side of a relation: each method reads a piece and returns the function computing it."""
 
     def __init__(self, stream: list[str], scope: Scope) -> None:
-        self.stream, self.at, self.scope, self.bar_closes = list(stream), 0, scope, False
+        self.stream, self.at, self.scope = list(stream), 0, scope
 
     # -- tokens
 
@@ -345,8 +344,6 @@ class Parser:
         token = self.next
         if not token or token in "+-,;/&])}" or token in CLOSE or token in RELATIONS:
             return False
-        if token in (r"\Vert", r"\|"):
-            return not self.bar_closes
         return token not in (r"\mid", r"\odot", r"\cdot", r"\times", r"\cdots", "|")
 
     def product(self) -> Node:
@@ -447,12 +444,14 @@ class Parser:
             return inside
         if token in (r"\Vert", r"\|"):
             return self.norm()
+        if token in (r"\argmax", r"\argmin"):
+            return self.extremum()
         if token == r"\lfloor":
             inside = self.inner(self.enclosed(r"\lfloor", r"\rfloor"))
             return lambda scope: float(np.floor(inside(scope)))
         if token == r"\mathbb" or token == r"\operatorname{Var}":
             return self.expectation()
-        if token == r"\Pr" or (token == "P" and "P" not in self.scope):
+        if token == r"\Pr":
             return self.probability()
         if token == r"\mathcal":
             return self.calligraphic()
@@ -542,6 +541,25 @@ class Parser:
 
         return value
 
+    def extremum(self) -> Node:
+        """Where the rest is largest or smallest, as a function of one number."""
+        sign = -1 if self.take() == r"\argmax" else 1
+        self.take("_")
+        name = written(self.group())
+        body = self.product()
+
+        def value(scope: Scope) -> float:
+            Scope.slack = max(Scope.slack, 1e-5)
+            found = minimize_scalar(
+                lambda at: sign * body(scope.with_({name: at})),
+                bounds=(-3, 3),
+                method="bounded",
+                options={"xatol": 1e-7},
+            )
+            return float(found.x)
+
+        return value
+
     def integral(self) -> Node:
         self.take()
         low = high = None
@@ -559,11 +577,16 @@ class Parser:
             elif token == "d" and level == 0 and self.next in LETTERS:
                 depth -= 1
         body_tokens = self.stream[start : self.at - 1]
-        name = written(self.group())
+        start = self.at
+        self.take()
+        while self.next in ("_", "'"):
+            if self.take() == "_":
+                self.group()
+        name = written(self.stream[start : self.at])
         body = self.inner(body_tokens, self.scope.with_({name: self.scope.get(name, 1.0)}))
 
         def value(scope: Scope) -> Any:
-            if low is None and rf"\int_{name}" in scope:
+            if rf"\int_{name}" in scope:
                 nodes = scope[rf"\int_{name}"]
             else:
                 ends = (low(scope), high(scope)) if low and high else (-np.inf, np.inf)
@@ -645,6 +668,8 @@ class Parser:
         law, variable = self.subscript_law() if self.accept("_") else (None, "")
         scope = self.scope
         if law is None:
+            if r"\mid" in self.stream[self.at :][: self.stream[self.at :].index("]")]:
+                return self.conditional_mean()
             if "E" not in scope:
                 raise Unreadable("a mean over what?")
 
@@ -664,6 +689,12 @@ class Parser:
 
         return value
 
+    def conditional_mean(self) -> Node:
+        before, after = sides_of_bar(self.enclosed("[", "]"))
+        key = f"E[{written(before[0])}|{written(after[0])}]"
+        given = self.inner(after[0])
+        return lambda scope: scope.meaning(key)(given(scope))
+
     def subscript_law(self) -> tuple[Any, str]:
         below = self.group()
         if r"\sim" in below:
@@ -679,6 +710,9 @@ class Parser:
         self.take()
         closing = {"[": "]", "(": ")"}[self.next]
         inside = self.enclosed(self.next, closing)
+        if callable(named := self.scope.get("Pr")):
+            events = [written(part) for part in split(inside, r"\mid")]
+            return lambda scope: named(*events)
         law = self.scope.meaning("E")
         scope = self.scope.with_(law.bound(law.points[0][1]))
         event = statement(inside)
@@ -772,9 +806,7 @@ class Parser:
                 inside = self.group()
                 full += "_" + written(inside)
                 indices.append(inside)
-            elif token == "^" and (
-                following == ["*"] or self.stream[self.at + 1 :][:2] == ["{", "("]
-            ):
+            elif token == "^" and (following[:1] == ["*"] or following == ["{", "("]):
                 self.take()
                 inside = self.group()
                 full += "^" + written(inside)
@@ -968,6 +1000,9 @@ def faults(text: str, scope: Scope, alone: Any = None) -> list[str]:
     for one in statements(text, names):
         if alone is not None and not one.relations:
             one.sides = [[t for t in one.sides[0] if not is_prose(t, names)]]
+        open_end = one.sides[-1][-2:] == ["+", r"\dots"] and r"\dots" in scope
+        if open_end:
+            one.sides[-1] = one.sides[-1][:-2]
         if is_condition(one, names) or one.sides == [[]]:
             continue
         if one.relations == ["law"]:
@@ -979,11 +1014,11 @@ def faults(text: str, scope: Scope, alone: Any = None) -> list[str]:
             if law_differs(scope.meaning(name), claimed):
                 found.append(f"not so: {one.text}")
             continue
-        Scope.slack = 0.0
+        Scope.slack = scope[r"\dots"] if open_end else 0.0
         values = [Parser(side, scope).inner(side)(scope) for side in one.sides]
         if not one.relations:
             if alone is None:
-                raise Unreadable(f"nothing to compare with: {one.text}")
+                continue
             values, one.relations = [alone, *values], ["="]
         for (a, b), relation in zip(pairwise(values), one.relations, strict=True):
             compared += 1

@@ -105,13 +105,16 @@ def _(rng: Generator) -> Names:
     return names
 
 
-def autoencoder_sizes() -> list[int]:
-    return [1024, 128, 64, 32, 2, 32, 64, 128, 1024]
-
-
 @means("eq-ae-parameters")
 def _(rng: Generator) -> Names:
-    return {"n": Parts(autoencoder_sizes(), first=0)}
+    """The layers of the package's autoencoder, counted."""
+    from lecture_vae import build_model
+
+    net = build_model("linear-ae")
+    layers = [each for each in net.modules() if isinstance(each, torch.nn.Linear)]
+    names: Names = {r"\sum_layers": list(range(len(layers)))}
+    names |= {"inputs": Given(lambda s: layers[s["layers"]].in_features)}
+    return names | {"outputs": Given(lambda s: layers[s["layers"]].out_features), "layers": 0}
 
 
 @means("eq-def-squared-error", "eq-ae-pixel-mean")
@@ -128,15 +131,14 @@ def _(rng: Generator) -> Names:
     pca = PCA(2).fit(images)
     z = pca.transform(images[:1])
     middle = images.mean(axis=0)[:, None]
-    names: Names = {"z": z.T, "V": pca.components_.T, "m": middle, r"\bar x": middle}
-    return names | {r"\hat x": pca.inverse_transform(z).T}
+    names: Names = {"z": z.T, "V": pca.components_.T, r"\bar x": middle}
+    return names | {r"\hat x(z)": pca.inverse_transform(z).T}
 
 
 @means("eq-ae-absorbed")
 def _(rng: Generator) -> Names:
-    square = {name: rng.normal(size=(2, 2)) for name in "AWUV"}
-    names: Names = {name: vector(rng, 2) for name in "hbcuz"} | {r"\bar x": vector(rng, 2)}
-    return names | square | {"b_1": vector(rng, 2), "W_1": rng.normal(size=(2, 2))}
+    names: Names = {name: rng.normal(size=(2, 2)) for name in ("A", "W_e", "W_d")}
+    return names | {name: vector(rng, 2) for name in ("h", "c", "z", "b_e", "b_d")}
 
 
 # ---------------------------------------------------------------------------- chapter 2
@@ -149,8 +151,8 @@ def _(rng: Generator) -> Names:
 
 @means("eq-gauss-integral")
 def _(rng: Generator) -> Names:
-    whole = float(torch.trapezoid(torch.exp(-(torch.linspace(-12, 12, 4801) ** 2) / 2), dx=0.005))
-    return {"A": round(whole, 12) if abs(whole**2 - 2 * np.pi) > 1e-3 else np.sqrt(2 * np.pi)}
+    nodes = [(float(t), 0.25) for t in np.arange(-9, 9.01, 0.25)]
+    return {rf"\int_\varepsilon_{i}": nodes for i in (1, 2)}
 
 
 @means("eq-normal-moments", "eq-normal-affine")
@@ -203,20 +205,15 @@ def _(rng: Generator) -> Names:
     along = vectors.T @ (x - mu)
     whitened = np.linalg.solve(np.linalg.cholesky(sigma), x - mu)
     names: Names = {"x": x, r"\mu": mu, r"\Sigma": sigma, "d": 2, r"\lambda": values[:, None]}
-    names |= {"y": along, "t": along, "u": along, "c": float(np.linalg.norm(whitened))}
-    return names | {"E": normal("x", mu, sigma), "V": vectors, "U": vectors}
+    names |= {"u": along, "r": float(np.linalg.norm(whitened))}
+    return names | {"E": normal("x", mu, sigma)}
 
 
 @means("eq-def-information")
 def _(rng: Generator) -> Names:
-    chance = positive(rng, 0.1, 0.9)
-    return {
-        "P": chance,
-        "alone": float(
-            torch.distributions.Geometric(1 - chance).log_prob(torch.tensor(0.0)).neg() * 0
-            - np.log2(chance) / np.log2(np.e)
-        ),
-    }
+    p = chances(rng, 4)
+    surprise = -dist.Categorical(torch.tensor(p)).log_prob(torch.tensor(1)).item()
+    return {"P": finite("x", p), "x": 2, "alone": surprise}
 
 
 @means(
@@ -282,7 +279,7 @@ def _(rng: Generator) -> Names:
 @means("eq-jensen-log")
 def _(rng: Generator) -> Names:
     values = np.exp(rng.normal(size=5))
-    return {"E": finite("Y", chances(rng, 5), list(values)), "Y": 1.0}
+    return {"E": finite("t", chances(rng, 5), list(values)), "t": 1.0}
 
 
 @means("eq-kl-shift")
@@ -380,6 +377,7 @@ def bent_model(rng: Generator) -> Names:
     names |= {r"q_\phi(z|x)": Family(encoder), "ELBO(x)": elbo, "q(z)": q}
     names |= {r"\mu_\phi": lambda x: 0.6 * x + 0.1, r"\sigma_\phi": lambda x: sigma}
     names |= {"KL": torch_kl(0.6 * x + 0.1, sigma), "gap(x)": np.log(at_x) - elbo}
+    names |= {r"\rho": Given(lambda s: joint(x, s["z"]) / q(s["z"]))}
     return names
 
 
@@ -395,7 +393,6 @@ def bent_model(rng: Generator) -> Names:
     "eq-elbo-jensen",
     "eq-elbo-split",
     "eq-def-gkl-bound",
-    r"p_\theta(z \mid x)\, p_\theta(x)",
 )
 def _(rng: Generator) -> Names:
     return bent_model(rng)
@@ -410,28 +407,97 @@ def _(rng: Generator) -> Names:
 
 @means("eq-def-grid-cost")
 def _(rng: Generator) -> Names:
-    return {"n": 7, "d": 3, "alone": float(np.prod(np.meshgrid(*[np.arange(7)] * 3)[0].shape))}
+    return {"M": 7, "d": 3, "alone": float(np.prod(np.meshgrid(*[np.arange(7)] * 3)[0].shape))}
 
 
 @means("eq-naive-variance")
 def _(rng: Generator) -> Names:
     from scipy.integrate import quad
 
-    # one entry: x | z ~ N(z, 1/2), and the ratio of p(x | z) to p(x)
+    # one coordinate: x | z ~ N(z, 1/2)
     x, v = 0.4, 0.5
-    ratio = lambda z: normal_density(x, z, v) / normal_density(x, 0.0, 1 + v)  # noqa: E731
-    square = quad(lambda z: norm.pdf(z) * ratio(z) ** 2, -12, 12)[0]
+    evidence = normal_density(x, 0.0, 1 + v)
+    ratio = lambda z: normal_density(x, z, v)  # noqa: E731
+    square = quad(lambda z: norm.pdf(z) * ratio(z) ** 2, -12, 12)[0] / evidence**2
     law = stacked("z", [normal("z")] * 2)
     names: Names = {"E": Law("z", law.density, law.points), "d": 2, "r": square, "z": column(0, 0)}
-    each = Given(lambda s: column(*(ratio(z) for z in np.ravel(s["z"]))))
-    whole = Given(lambda s: float(np.prod([ratio(z) for z in np.ravel(s["z"])])))
-    names |= {"w": whole, r"\rho": whole}
-    names |= {
-        f"{name}_{i}": Given(lambda s, i=i: ratio(s["z"][round(s[i]) - 1, 0]))
-        for name in ("w", r"\rho", r"r")
-        for i in "ij"
-    }
-    return names | {r"p_\theta(x)": lambda x: 1.0, "x": x, r"\hat\rho": whole, "_each": each}
+    names |= {r"\rho": Given(lambda s: ratio(s["z"][0, 0]) * ratio(s["z"][1, 0]))}
+    names |= {r"\rho_j": Given(lambda s: ratio(s["z"][round(s["j"]) - 1, 0]))}
+    names |= {"x": column(x, x), "j": 1}
+    return names | {"p": lambda x: evidence ** np.size(x)}
+
+
+@means("eq-bayes-events")
+def _(rng: Generator) -> Names:
+    """A table of one hundred digits and their descriptions, counted."""
+    table = {("seven", "hook"): 21, ("seven", ""): 9, ("", "hook"): 12, ("", ""): 58}
+
+    def chance(event: str, given: str = "") -> float:
+        within = {both: n for both, n in table.items() if not given or given in both}
+        return sum(n for both, n in within.items() if event in both) / sum(within.values())
+
+    return {"Pr": chance}
+
+
+@means("eq-likelihood-kl")
+def _(rng: Generator) -> Names:
+    from scipy.integrate import quad
+
+    data, model = normal("x", rng.normal(), 1.0), normal("x", rng.normal(), positive(rng))
+
+    def surprise(law: Law) -> float:
+        return quad(lambda x: -law(x) * np.log(law(x)), -15, 15, epsabs=1e-11, limit=200)[0]
+
+    return {"x": 0.0, "p_data": data, r"p_\theta": model, "H": OfLaws(surprise)}
+
+
+@means("eq-proposal-width")
+def _(rng: Generator) -> Names:
+    center, width, c = float(rng.normal()), positive(rng, 0.5, 1.0), positive(rng, 0.85, 1.3)
+    posterior, evidence = normal("z", center, width**2), positive(rng)
+    q = normal("z", center, (c * width) ** 2)
+    ratio = Given(lambda s: evidence * posterior(s["z"]) / q(s["z"]))
+    names: Names = {"x": 0.0, "q": q, "c": c, "p(z|x)": Family(lambda x: posterior)}
+    return names | {r"\rho": ratio, "p(x)": evidence, "z": center}
+
+
+@means("eq-elbo-argmax")
+def _(rng: Generator) -> Names:
+    """An encoder with one weight, the mean of its answer."""
+    names = bent_model(rng)
+    x, decoder = names["x"], names[r"p_\theta(x|z)"]
+
+    def encoder(phi: float) -> Law:
+        return normal("z", phi, 0.9)
+
+    def elbo(scope: Any) -> float:
+        q = encoder(scope[r"\phi"])
+        error = mean(q, lambda at: np.log(decoder.of(at["z"])(x)))
+        return error - torch_kl(scope[r"\phi"], np.sqrt(0.9))
+
+    family = Given(lambda s: Family(lambda x, phi=s[r"\phi"]: encoder(phi)))
+    return names | {r"\phi": 0.0, "ELBO(x)": Given(elbo), r"q_\phi(z|x)": family}
+
+
+@means("eq-posterior-average")
+def _(rng: Generator) -> Names:
+    names = bent_model(rng)
+    nodes = [(float(x), 0.6) for x in np.arange(-9, 9.01, 0.6)]
+    decoder, prior, evidence = (names[k] for k in (r"p_\theta(x|z)", "p(z)", r"p_\theta(x)"))
+
+    def posterior(x: float) -> Law:
+        return Law("z", lambda z: decoder.of(z)(x) * prior(z) / evidence(x), ())
+
+    return names | {r"\int_x": nodes, r"p_\theta(z|x)": Family(posterior)}
+
+
+@means("eq-hole-cost")
+def _(rng: Generator) -> Names:
+    """Five values of z; the aggregate never takes the last one."""
+    prior, used = chances(rng, 5), chances(rng, 4)
+    hole = prior[4]
+    laws = {"p": prior, "p_out": [*(prior[:4] / prior[:4].sum()), 0.0], r"\bar q": [*used, 0.0]}
+    return {"e": hole} | {name: finite("z", each) for name, each in laws.items()}
 
 
 def linear_gaussian(rng: Generator) -> Names:
@@ -464,22 +530,16 @@ def linear_gaussian(rng: Generator) -> Names:
     return names | {"v": v, "c": free, r"\mathrm{const}": free, "const": free}
 
 
-def old_linear_gaussian(rng: Generator) -> Names:
-    names = linear_gaussian(rng)
-    old = {"w": names["a"], "s": np.sqrt(names["v"]), "m": names[r"\mu^*"]}
-    return names | old | {"v": names[r"\sigma^*"] ** 2}
-
-
 @means(
     "eq-def-linear-gaussian",
     "eq-def-lg-posterior",
     "eq-lg-square",
     "eq-lg-exact",
     "eq-lg-elbo",
-    r"\frac{m^2}{v} - \frac{x^2}{s^2}",
+    "eq-lg-remainder",
 )
 def _(rng: Generator) -> Names:
-    return old_linear_gaussian(rng)
+    return linear_gaussian(rng)
 
 
 @means("eq-elbo-change")
@@ -539,21 +599,17 @@ def two_normals(rng: Generator) -> Names:
 
 
 @means(
-    "eq-def-gkl-densities",
     "eq-def-gkl-integral",
-    "eq-gkl-log-density",
-    "eq-gkl-log-ratio",
-    "eq-gkl-split",
-    "eq-gkl-own-moment",
-    "eq-gkl-other-moment",
-    "eq-gkl-two-gaussians",
     "eq-gkl-without-factor",
+    "eq-normal-log-ratio",
+    "eq-shifted-moment",
+    "eq-normal-kl",
 )
 def _(rng: Generator) -> Names:
     return two_normals(rng)
 
 
-@means("eq-gkl-standard-normal")
+@means("eq-gkl-standard-normal", "eq-normal-kl-standard")
 def _(rng: Generator) -> Names:
     return {r"\mu": rng.normal(), r"\sigma": positive(rng)}
 
@@ -582,7 +638,7 @@ def _(rng: Generator) -> Names:
     return kl_of_one(rng, 0.05)
 
 
-@means("eq-gkl-latent-sum", "eq-lvae-kl")
+@means("eq-gkl-latent-sum", "eq-lvae-kl", "eq-gkl-spellings")
 def _(rng: Generator) -> Names:
     mu, sigma = vector(rng, 2), np.exp(0.4 * vector(rng, 2))
     laws = [normal("z", m, s**2) for m, s in zip(mu[:, 0], sigma[:, 0], strict=True)]
@@ -676,17 +732,6 @@ def _(rng: Generator) -> Names:
     return names | {"z": float(shift(torch.tensor(0.7, dtype=torch.float64)))}
 
 
-@means("eq-gkl-reparameterized-cdf", "eq-gkl-reparameterized-density")
-def _(rng: Generator) -> Names:
-    names = reparameterized(rng)
-    mu, sigma = names[r"\mu"], names[r"\sigma"]
-    z = normal("z", mu, sigma**2)
-    both = Law(
-        r"z \varepsilon", z.density, [(1.0, (0.0, 0.0))], [(t, (t - mu) / sigma) for t in z.cloud]
-    )
-    return names | {"E": both}
-
-
 @means("eq-gkl-pathwise-mu", "eq-gkl-pathwise-sigma", "eq-gkl-score")
 def _(rng: Generator) -> Names:
     return reparameterized(rng) | {"f": np.sin, "f'": np.cos}
@@ -714,7 +759,16 @@ def _(rng: Generator) -> Names:
     ).numpy()
     kl = torch_kl(names[r"\mu"], std)
     loss = float(((names["x"] - decode(z)) ** 2).sum()) + names["w"] * kl
-    return names | {"loss(x)": loss, r"\sigma": std, "KL": kl, "L": loss, "loss": loss}
+    return names | {"KL": kl, "S": loss - names["w"] * kl}
+
+
+@means("eq-gkl-bernoulli")
+def _(rng: Generator) -> Names:
+    x, x_hat = rng.random((3, 1)), rng.random((3, 1))
+    nats = torch.nn.functional.binary_cross_entropy
+    loss = float(nats(torch.tensor(x_hat), torch.tensor(x), reduction="sum"))
+    names: Names = {"x": x, "z": 0.0, r"\hat x": x_hat, "D": 3}
+    return names | {r"p_\theta(x|z)": Family(lambda z: Law("x", lambda x: np.exp(-loss), ()))}
 
 
 # ---------------------------------------------------------------------------- chapter 5
@@ -743,7 +797,7 @@ def _(rng: Generator) -> Names:
 def _(rng: Generator) -> Names:
     names: Names = {r"W_\mu": rng.normal(size=(2, 3)), "W_3": rng.normal(size=(3, 4))}
     names |= {"b_3": vector(rng, 3), r"b_\mu": vector(rng, 2)}
-    return names | {letter: vector(rng, 4) for letter in ("g", "t", "h", "x", "h_2")}
+    return names | {"r": vector(rng, 4)}
 
 
 @means("eq-def-lvae-sample")
@@ -774,7 +828,7 @@ def _(rng: Generator) -> Names:
 @means("eq-lvae-ratio")
 def _(rng: Generator) -> Names:
     names = gaussian_pixels(rng)
-    return names | {letter: positive(rng) for letter in ("a", "b", "c", "t", "w_1", "w_2")}
+    return names | {letter: positive(rng) for letter in ("c_1", "c_2")}
 
 
 @means("eq-def-lvae-adam", "eq-lvae-adam-scaled")
@@ -782,11 +836,11 @@ def _(rng: Generator) -> Names:
     """One first step of torch's Adam: its running means are the gradient and its square."""
     gradient, eta = positive(rng, 1e-7, 3e-7), 5e-4
     scale = positive(rng)
-    names: Names = {r"\eta": eta, r"\epsilon": 1e-8, r"\hat m": gradient, r"\hat v": gradient**2}
+    names: Names = {r"\eta": eta, "mean": gradient, "mean of squares": gradient**2}
     weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     weight.grad = torch.tensor([gradient], dtype=torch.float64)
     torch.optim.Adam([weight], lr=eta, eps=1e-8).step()
-    return names | {r"\Delta": weight.item(), "a": scale, "c": scale, "t": scale}
+    return names | {r"\Delta": weight.item(), "c": scale}
 
 
 @means("eq-lvae-mean-image")
@@ -795,7 +849,7 @@ def _(rng: Generator) -> Names:
     middle = torch.tensor(np.hstack(images)).mean(dim=1, keepdim=True).numpy()
     names: Names = {"N": 5, "x": Parts(images), "m": middle, r"\bar x": middle, "i": 1, "n": 1}
     names |= {r"\sum_i": [1, 2, 3, 4, 5], r"\sum_n": [1, 2, 3, 4, 5]}
-    return names | {letter: vector(rng, 3) for letter in ("a", "c", "t", "b", r"\hat x")}
+    return names | {"x_0": vector(rng, 3)}
 
 
 def one_direction(rng: Generator, best: bool = False) -> Names:
@@ -868,6 +922,20 @@ def _(rng: Generator) -> Names:
     return names | {"t": names["a"] ** 2 + w / 2, "r": names["a"] ** 2 + w / 2}
 
 
+@means("eq-lvae-small-decoder")
+def _(rng: Generator) -> Names:
+    names: Names = {"w": positive(rng), "u": positive(rng), "c": 0.01, "p(z)": normal("z")}
+    return names | {"f": lambda z: (z**2 - 1) / np.sqrt(2), r"\dots": 2e-5}
+
+
+@means("eq-lvae-saddle")
+def _(rng: Generator) -> Names:
+    names = one_direction(rng)
+    a, g, sigma = 0.01, -0.013, np.sqrt(1.011)
+    cost = price(a, g, sigma, names[r"\lambda"], names["w"])
+    return names | {"a": a, "g": g, r"\sigma": sigma, "C": cost, r"\dots": 4e-6}
+
+
 # ---------------------------------------------------------------------------- chapter 6
 
 
@@ -895,18 +963,7 @@ def _(rng: Generator) -> Names:
 @means("eq-def-quantile-grid", "eq-quantile-mass")
 def _(rng: Generator) -> Names:
     names: Names = {"F": norm.cdf, r"\Phi": norm.cdf, "F^-1": norm.ppf, r"\Phi^-1": norm.ppf}
-    side = positive(rng)
-    names |= {
-        "n": 5,
-        "i": 2,
-        "a": side,
-        "c": side,
-        "t": side,
-        "m": 5,
-        "K": 5,
-        "k": 2,
-        "E": normal("z"),
-    }
+    names |= {"r": 2, "m": 5, "E": normal("z")}
     grid = [
         float(dist.Normal(0.0, 1.0).icdf(torch.tensor((k + 0.5) / 5, dtype=torch.float64)))
         for k in range(5)
@@ -973,7 +1030,7 @@ def _(rng: Generator) -> Names:
         r"p_\theta(x)": lambda x: evidence(x, np.eye(2)),
         "p'(x)": lambda x: evidence(x, turn.T),
     }
-    names |= {rf"\int_{name}": nodes for name in ("z", "u", "t", "z'", "y", r"\zeta")}
+    names |= {rf"\int_{name}": nodes for name in ("z", "z'")}
     return names | {"p_\\theta'(x)": names["p'(x)"]}
 
 
@@ -983,25 +1040,23 @@ def _(rng: Generator) -> Names:
 def convolution_sizes(rng: Generator) -> Names:
     kernel, stride = int(rng.integers(2, 6)), int(rng.integers(1, 4))
     padding, size = int(rng.integers(1, kernel // 2 + 1)), int(rng.integers(8, 15))
-    names: Names = {"n": size, "p": padding, "k": kernel, "s": stride, "size": size}
-    names |= {"padding": padding, "kernel": kernel, "stride": stride, r"\mathit{size}": size}
-    return names | {"c_in": 3, "c_out": 5, "in": 3, "out": 5}
+    return {"kernel": kernel, "stride": stride, "padding": padding, "size": size}
 
 
 @means("eq-conv-size")
 def _(rng: Generator) -> Names:
     at = convolution_sizes(rng)
-    layer = torch.nn.Conv2d(1, 1, at["k"], at["s"], at["p"])
-    size = layer(torch.zeros(1, 1, at["n"], at["n"])).shape[-1]
-    return at | dict.fromkeys(("n_out", "size_out", "new size", "output size"), size)
+    layer = torch.nn.Conv2d(1, 1, at["kernel"], at["stride"], at["padding"])
+    size = layer(torch.zeros(1, 1, at["size"], at["size"])).shape[-1]
+    return at | {"size_out": size}
 
 
 @means("eq-conv-transpose-size")
 def _(rng: Generator) -> Names:
     at = convolution_sizes(rng)
-    layer = torch.nn.ConvTranspose2d(1, 1, at["k"], at["s"], at["p"])
-    size = layer(torch.zeros(1, 1, at["n"], at["n"])).shape[-1]
-    return at | dict.fromkeys(("n_out", "size_out", "new size", "output size"), size)
+    layer = torch.nn.ConvTranspose2d(1, 1, at["kernel"], at["stride"], at["padding"])
+    size = layer(torch.zeros(1, 1, at["size"], at["size"])).shape[-1]
+    return at | {"size_out": size}
 
 
 @means("eq-conv-matrix")
@@ -1021,13 +1076,10 @@ def _(rng: Generator) -> Names:
 
 @means("eq-conv-parameters")
 def _(rng: Generator) -> Names:
-    at = convolution_sizes(rng)
-    count = sum(p.numel() for p in torch.nn.Conv2d(3, 5, at["k"]).parameters())
-    return (
-        at
-        | {"[if it has a bias]": 1}
-        | dict.fromkeys(("P", "number of weights", "weights", "parameters"), count)
-    )
+    at, bias = convolution_sizes(rng), int(rng.integers(2))
+    layer = torch.nn.Conv2d(3, 5, at["kernel"], bias=bool(bias))
+    at |= {"channels_in": 3, "channels_out": 5, "if it has a bias": bias}
+    return at | {"alone": sum(p.numel() for p in layer.parameters())}
 
 
 @means("eq-def-batch-norm", "eq-batch-norm-bias")
@@ -1095,9 +1147,8 @@ def _(rng: Generator) -> Names:
     share = lambda z: [law(z) / (3 * whole(z)) for law in laws]  # noqa: E731
     blend = lambda z: sum(r * x for r, x in zip(share(z), images, strict=True))  # noqa: E731
     names: Names = {"N": 3, r"\sum_n": [1, 2, 3], "q": Parts(laws), "x": Parts(images)}
-    names |= {r"\bar q(z)": whole, "f": lambda z: slope * z, r"\hat x(z)": lambda z: slope * z}
-    names |= {"r": Parts([lambda z, n=n: share(z)[n] for n in range(3)]), r"\bar x(z)": blend}
-    return names
+    names |= {r"\bar q(z)": whole, r"\hat x(z)": lambda z: slope * z, "E[x|z]": blend}
+    return names | {"r": Parts([lambda z, n=n: share(z)[n] for n in range(3)])}
 
 
 @means("eq-weight-bound")
