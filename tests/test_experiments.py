@@ -266,7 +266,7 @@ def test_position_alone_saves_two_fifths_of_the_kl_and_with_reach_a_little_more(
         )
     )
     for seed in range(len(SEEDS)):
-        assert 0.37 < 1 - own[seed] / without[seed] < 0.43  # "about 40 %"
+        assert 0.37 < 1 - own[seed] / without[seed] < 0.43  # "two fifths"
         assert both[seed] < min(own[seed], far[seed])
 
 
