@@ -42,7 +42,8 @@ PAPER = """
 .book-contents li { break-inside: avoid; }
 .book-contents li.section { padding-left: 4mm; }
 .book-contents li.page { margin-top: 2mm; font-weight: bold; break-after: avoid; }
-.book-contents li span { margin-left: auto; }
+.book-contents li a { flex: 1; }
+.book-contents li span { flex: none; width: 2.5em; text-align: right; }
 .book-contents a { color: inherit; text-decoration: none; }
 """
 
