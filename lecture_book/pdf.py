@@ -124,11 +124,13 @@ def write_pdf(root: Path, site: Path, pdf: Path) -> None:
     numbers: dict[str, int] = {}
     with TemporaryDirectory() as folder:
         document, printed = Path(folder) / "lecture.html", Path(folder) / NAME
-        for _ in range(2):
+        for _ in range(3):  # a number may have moved a line of the contents
             document.write_text(book.html(numbers), encoding="utf8")
             print_html(browser, document, printed)
             before, numbers = numbers, sheets_of(PdfReader(printed), book)
-        if numbers != before:
+            if numbers == before:
+                break
+        else:
             raise PrintError("the sheets of its headings differ from print to print")
         writer = with_outline(PdfReader(printed), book)
         write_atomically(pdf, writer.write)
