@@ -423,7 +423,7 @@ def test_everything_follows_the_kl_weight(visit):
     }
     assert sum(here.bytes.values()) <= MEGABYTE
     slider.press("End")
-    here.page.get_by_text("w = 100", exact=True).wait_for()
+    figure.get_by_text("w = 100", exact=True).wait_for()
     assert used() == ["0 of 2", "0 of 2"]
     assert slider.get_attribute("aria-valuetext") == "w = 100"
     collapsed = state()
@@ -438,12 +438,12 @@ def test_everything_follows_the_kl_weight(visit):
     curves.scroll_into_view_if_needed()
     box = curves.bounding_box()
     here.page.mouse.click(box["x"] + 40, box["y"] + box["height"] / 2)
-    here.page.get_by_text("w = 0.1", exact=True).wait_for()
+    figure.get_by_text("w = 0.1", exact=True).wait_for()
     assert used()[1] == "2 of 2"
     slider.press("ArrowRight")
-    here.page.get_by_text("w = 0.3", exact=True).wait_for()
+    figure.get_by_text("w = 0.3", exact=True).wait_for()
     slider.fill("5")
-    here.page.get_by_text("w = 7", exact=True).wait_for()
+    figure.get_by_text("w = 7", exact=True).wait_for()
     assert used() == ["1 of 2", "2 of 2"]
     assert here.complaints == []
 
