@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -629,10 +629,8 @@ def test_numbers_in_the_notebooks_are_those_of_the_site(pages):
 def secrets(text: str, assignments: list) -> list[str]:
     """Lines of solutions, wrong answers and hidden cells that a text shows; one line each."""
     found = []
-    lecture = [page.text for page in read_book(ROOT).notebooks]
     for assignment in assignments:
-        shown = {line.strip() for line in notebook_lines(assignment)}
-        shown |= {line.strip() for text in lecture for line in text.splitlines()}
+        shown = {line.strip() for line in notebook_lines(assignment)} | lecture_lines()
         for exercise in assignment.exercises:
             hidden = [exercise.solution, exercise.hidden, *(w.source for w in exercise.wrong)]
             lines = {line.strip() for cell in hidden for line in cell.splitlines()}
@@ -642,6 +640,13 @@ def secrets(text: str, assignments: list) -> list[str]:
                 if len(line) > 30 and line in text
             ]
     return found
+
+
+@cache
+def lecture_lines() -> frozenset[str]:
+    """Every line of the chapters; read once, because a site has many pages."""
+    texts = [page.text for page in read_book(ROOT).notebooks]
+    return frozenset(line.strip() for text in texts for line in text.splitlines())
 
 
 def notebook_lines(assignment) -> list[str]:
