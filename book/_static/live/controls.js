@@ -40,7 +40,8 @@ export function radio(name, value, label) {
  */
 export function table(columns, rows) {
   const cells = rows.map(() => columns.slice(1).map(() => element("td")));
-  const head = element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, text)));
+  const head = element("tr", {}, ...columns.map(
+    (text) => text ? element("th", { scope: "col" }, text) : element("td"))); // a corner heads nothing
   const body = rows.map((name, row) =>
     element("tr", {}, element("th", { scope: "row" }, name), ...cells[row]));
   const root = element("table", { class: "live-table" },
