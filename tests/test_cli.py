@@ -178,7 +178,9 @@ def test_a_release_that_is_refused_shows_which_answer_fared_wrong(call, tmp_path
         "bits = q * torch", "bits = p * torch").replace("torch.where(q > 0", "torch.where(p > 0"
     ))  # fmt: skip
     result = call("release", str(weak), "--out", str(tmp_path / "out"), code=2)
-    assert "arguments-swapped    public passes  hidden passes   <-- must not be" in result.stdout
+    (row,) = [line for line in result.stdout.splitlines() if "<-- must not be" in line]
+    words = " ".join(row.split())
+    assert words == "arguments-swapped public passes hidden passes <-- must not be"
     assert "arguments-swapped must fail, but passes the public and the hidden" in result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -200,11 +202,15 @@ def test_grade_prints_one_json_object_as_its_last_line(call, tmp_path):
     submissions = tmp_path / "handout" / "instructor" / "rehearsal"
     words = ["grade", DIVERGENCE, str(submissions), "--out", str(tmp_path / "marks"), "--json"]
     figures = json.loads(call(*words).stdout.splitlines()[-1])
-    assert figures["students"] == len(list(submissions.iterdir())) == 8
+    assert figures["students"] == len(list(submissions.iterdir())) == 15
     rows = (tmp_path / "marks" / "gradebook.csv").read_text().splitlines()
-    points = {row.split(",")[0]: row.split(",")[-1] for row in rows[2:]}
-    assert points.pop("all-right") == "3"
-    assert set(points.values()) == {"0"}
+    *each, total = map(int, rows[1].split(",")[-3:])  # points possible: two exercises, both
+    points = {row.split(",")[0]: int(row.split(",")[-1]) for row in rows[2:]}
+    assert points.pop("all-right") == total == sum(each)
+    assert points.pop("untouched") == 0
+    lost = dict(zip(("kl-in-bits", "kl-line-by-line"), each, strict=True))
+    assert len(points) == 13  # one wrong answer each, and the rest right
+    assert all(total - lost[name.split("--")[0]] == got for name, got in points.items())
 
 
 @pytest.mark.parametrize(
