@@ -7,7 +7,6 @@ those parts only. The budgets are part of the experiments, LECTURE_VAE_BUDGET is
 
 import argparse
 import json
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +32,7 @@ from lecture_vae import (
     kl_per_latent,
     load_images,
 )
+from lecture_vae.cluster import cores
 from lecture_vae.storage import write_atomically
 
 __all__ = ["PARTS", "early_death", "locality", "measured", "price_of_order", "write_part"]
@@ -91,7 +91,7 @@ def measured(run: Run, data: ImageData) -> dict[str, Any]:
         row |= {"kl_weight": objective.kl_weight, "kl": sampled.terms["kl"]}
         row |= {"active": int(active.sum())}
         row |= {"collapsed_channels": channels - int(active.any(dim=1).sum())}
-        if channels < 64:
+        if channels < 64:  # as many single shares would say little
             shares = kl_per_latent(q.mu, q.log_var).view(channels, -1).sum(dim=1)
             row["kl_shares"] = sorted(shares.tolist(), reverse=True)
     return row
@@ -167,7 +167,7 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
 def machine() -> dict[str, Any]:
     """What kind of machine this is; nothing that names it."""
     return {
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "vector_unit": torch.backends.cpu.get_cpu_capability(),
     }

@@ -900,31 +900,6 @@ def test_the_rate_distortion_figure_draws_the_recorded_runs(book):
     assert drawn["AUTOENCODER"] == pytest.approx(autoencoder, abs=6e-4)
 
 
-def ranges_overlap(rows):
-    """Whether the squared errors at the means of the two models overlap over their seeds."""
-    errors = {}
-    for row in rows:
-        errors.setdefault(row["model"], []).append(row["squared_error_at_mean"])
-    ae, vae = errors["linear-ae"], errors["linear-vae"]
-    return len(ae) == len(vae) == 3 and min(vae) < max(ae) and max(vae) < 1.05 * min(ae)
-
-
-def test_what_chapter_5_says_of_the_price_of_order_and_of_the_early_collapse_was_recorded():
-    record = json.loads((ROOT / "results" / "experiments.json").read_text(encoding="utf8"))
-    assert ranges_overlap(record["price_of_order"]["rows"])
-    at_7 = [row for row in record["early_death"]["rows"] if row["kl_weight"] == 7]
-    lost = [row for row in at_7 if row["start"] == "random"]
-    [kept] = [row for row in at_7 if row["start"] == "w6"]
-    assert [row["active"] for row in lost] == [1, 1, 1] and kept["active"] == 2
-    assert kept["loss"] < min(row["loss"] for row in lost) - 0.5
-
-
-def test_a_price_that_exceeds_the_seeds_is_seen():
-    rows = [{"model": "linear-ae", "squared_error_at_mean": 30 + seed / 10} for seed in range(3)]
-    dear = [{"model": "linear-vae", "squared_error_at_mean": 31 + seed / 10} for seed in range(3)]
-    assert not ranges_overlap(rows + dear)
-
-
 def test_the_package_leaves_an_older_torch_and_numpy_alone():
     # The oldest that a chapter was seen to run with; Colab has newer ones, and they must stay.
     oldest = {"torch": "2.6.0", "torchvision": "0.21.0", "numpy": "1.26.4"}

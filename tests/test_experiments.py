@@ -270,6 +270,12 @@ def test_position_alone_saves_two_fifths_of_the_kl_and_with_reach_a_little_more(
         assert both[seed] < min(own[seed], far[seed])
 
 
+def test_with_a_longer_reach_the_loss_falls_on_average():
+    names = ["1x1 convolution", "3x3 convolution", "7x7 convolution"]
+    losses = [mean_of(DIGITS, name, "loss") for name in names]
+    assert losses == sorted(losses, reverse=True)
+
+
 def test_with_both_the_kl_is_less_than_half_and_no_other_conv_vae_has_so_low_a_loss():
     both = "fully connected, both"
     assert mean_of(DIGITS, both, "kl") < mean_of(DIGITS, "ConvVAE", "kl") / 2

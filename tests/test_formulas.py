@@ -8,6 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import BROWSER
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 from sphinxcontrib.katex import katex_version
 
@@ -73,6 +74,16 @@ def test_a_formula_is_there_for_the_eye_for_screen_readers_and_for_copying():
 def test_what_katex_does_not_accept_is_refused(tex, complaint):
     with pytest.raises(FormulaError, match=re.escape(complaint)):
         rendered(tex, True)
+
+
+def test_a_killed_process_is_named(monkeypatch):
+    process = formulas.started(formulas.commands()[0])
+    assert "html" in formulas.asked(process, "x", False)
+    process.kill()
+    process.wait()
+    monkeypatch.setattr(formulas, "engine", lambda: process)
+    with pytest.raises(ExtensionError, match="its process ended"):
+        rendered(r"a \neq b", True)
 
 
 def test_v8_and_node_render_the_same():

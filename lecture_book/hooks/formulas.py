@@ -21,6 +21,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.errors import ExtensionError
 from sphinx.util.logging import getLogger
 from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
@@ -124,10 +125,13 @@ def rendered(tex: str, display: bool) -> str:
 
     Raises:
         FormulaError: KaTeX does not accept it.
+        ExtensionError: The process of KaTeX has ended.
     """
     process = engine()
     assert process, "KaTeX was not chosen"
     answer = asked(process, tex, display)
+    if not answer:
+        raise ExtensionError(f"KaTeX must answer, but its process ended at {tex!r}. Was it killed?")
     if "html" not in answer:
         raise FormulaError(answer["error"].removeprefix("KaTeX parse error: "))
     return answer["html"]
