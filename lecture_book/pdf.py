@@ -61,7 +61,7 @@ def print_html(browser: str, document: Path, pdf: Path) -> None:
                 capture_output=True, text=True, errors="replace", timeout=LIMIT, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
-            raise PrintError(f"Chromium printed for {LIMIT} seconds without an end") from error
+            raise PrintError(f"Chromium did not finish within {LIMIT} seconds") from error
     if done.returncode != 0 or not pdf.is_file():
         last = " ".join(done.stderr.strip().splitlines()[-1:])
         raise PrintError(f"Chromium wrote no PDF (exit status {done.returncode}): {last}")
@@ -78,7 +78,7 @@ def sheets_of(pdf: PdfReader, book: Book) -> dict[str, int]:
         raise PrintError(f"these headings are not in it: {', '.join(missing)}")
     lines = pdf.pages[-1].extract_text().splitlines()
     if str(len(pdf.pages)) not in (*lines[:1], *lines[-1:]):
-        raise PrintError("its sheets have no numbers: Chromium 131 or newer is needed")
+        raise PrintError("its pages have no numbers: Chromium 131 or newer is needed")
     return {
         h.id: (pdf.get_destination_page_number(places[f"/{h.id}"]) or 0) + 1 for h in book.headings
     }
@@ -86,7 +86,7 @@ def sheets_of(pdf: PdfReader, book: Book) -> dict[str, int]:
 
 def with_outline(pdf: PdfReader, book: Book) -> PdfWriter:
     """A printed PDF with a title and an outline of its pages and their sections."""
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it counts its copies, and tells everybody
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it logs every object that it copies
     writer = PdfWriter(clone_from=pdf)
     writer.add_metadata({"/Title": book.title})
     writer.page_mode = "/UseOutlines"
@@ -131,7 +131,7 @@ def write_pdf(root: Path, site: Path, pdf: Path) -> None:
             if numbers == before:
                 break
         else:
-            raise PrintError("the sheets of its headings differ from print to print")
+            raise PrintError("the pages of its headings differ from print to print")
         writer = with_outline(PdfReader(printed), book)
         write_atomically(pdf, writer.write)
 

@@ -117,7 +117,7 @@ def balance_values(root: Path) -> dict[str, str]:
 def experiment_values(root: Path) -> dict[str, str]:
     """The terms of the recorded experiments, over their seeds, and tables of them.
 
-    A name is part, row, term: `locality_digits_conv_vae_kl` is the mean over the seeds, and the
+    A name is part, row, term: `locality_digits_convvae_kl` is the mean over the seeds, and the
     same with `_least` and `_most` the range.
     """
     path = root / EXPERIMENTS

@@ -1,6 +1,7 @@
-"""What the tests share: one thread, no display, tiny images, own folders, a browser on the site."""
+"""What the tests share: one thread, tiny images, own folders, texts of pages, a browser on the site."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 settings.load_profile("same")
+
+
+def source(page: Path) -> str:
+    """The text of a page without its front matter."""
+    return re.sub(r"\A---\n.*?\n---\n", "", page.read_text(encoding="utf8"), flags=re.DOTALL)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import source
 from displays.latex import Scope, Unreadable, faults
 from displays.meanings import MEANINGS
 from displays.values import normal_density
@@ -40,11 +41,6 @@ def formulas(text: str) -> Iterator[tuple[str, str]]:
             yield block.name, block.body
         elif block.kind == "directive" and block.name not in LITERAL:
             yield from formulas(block.body)
-
-
-def source(path: Path) -> str:
-    """A page without its front matter."""
-    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf8"), flags=re.DOTALL)
 
 
 def key_of(label: str, formula: str) -> str:

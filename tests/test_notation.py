@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import source
 from displays import latex
 from torch import distributions as dist
 
@@ -30,11 +31,6 @@ NAMES = ["In code", "What it is", "Shape or value"]
 FORMULA = re.compile(r"\$([^$]+)\$")
 ROLE = re.compile(r"\{(eq|ref|prf:ref|doc)\}`(?:[^`<]*<)?([^`<>]+)>?`")
 CODE = re.compile(r"(?<![}`])`([^`]+)`")
-
-
-def source(path: Path) -> str:
-    """A page without its front matter."""
-    return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(encoding="utf8"), flags=re.DOTALL)
 
 
 # ---------------------------------------------------------------------------- the page's tables

@@ -116,7 +116,7 @@ def pruned(source: list[Any] | str, used: Used) -> Iterator[str]:
     """The rules of a sheet or of a block that the pages use, in their order."""
     for rule in rules(source):
         if rule.type == "error":
-            raise ExtensionError(f"A style sheet has a rule that is none: {rule.message}")
+            raise ExtensionError(f"A style sheet has a rule that cannot be read: {rule.message}")
         if rule.type == "comment":
             if rule.value.startswith("!"):  # a license
                 yield f"/*{rule.value}*/"
@@ -145,7 +145,7 @@ def named(rule: str) -> str | None:
 
 
 def without_unused(kept: list[str]) -> list[str]:
-    """The rules without fonts and animations of which no rule speaks."""
+    """The rules without the fonts and animations that no rule uses."""
     others = "".join(rule for rule in kept if named(rule) is None)
     return [rule for rule in kept if (name := named(rule)) is None or name in others]
 
