@@ -1,4 +1,4 @@
-"""What the tests share: one thread, tiny images, own folders, texts of pages, a browser on the site."""
+"""What the tests share: one thread, tiny images, own folders, pages' texts, a browser."""
 
 import os
 import re
