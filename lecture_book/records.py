@@ -22,7 +22,7 @@ from lecture_vae.reproduction import LECTURE
 RECORD = Path("results") / "reproduction.json"
 BALANCE = LIVE / "balance" / "balance.safetensors"
 PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py writes it
-EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments.py writes it
+EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments/ writes it
 
 
 class RecordError(Exception):

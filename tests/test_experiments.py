@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from lecture_book.controls import CONTROL, LAYERS, OwnWeights, conv_vae_with
-from lecture_book.experiments import (
+from lecture_book.experiments.measuring import SEEDS
+from lecture_book.experiments.record import PARTS, write_part
+from lecture_book.experiments.training import (
     CONTROLS,
     ON_MNIST,
-    PARTS,
-    SEEDS,
     early_death,
     locality,
     price_of_order,
-    write_part,
 )
 from lecture_book.records import experiment_groups, experiment_values
 from lecture_vae import MODELS, NegativeELBO, RunSpec, SquaredError, TrainConfig, build_model

@@ -95,7 +95,9 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "records", "controls", "experiments", "execution",
+    "project", "tables", "site", "records", "controls",
+    "experiments.measuring", "experiments.training", "experiments.record",
+    "experiments.__main__", "execution",
     "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",

@@ -1,0 +1,1 @@
+"""Experiments that decide what the chapters claim about trained networks."""
