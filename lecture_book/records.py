@@ -14,8 +14,9 @@ from typing import Any
 
 from safetensors import safe_open
 
+from lecture_book.evidence_record import evidence_values
 from lecture_book.project import LIVE
-from lecture_book.tables import four_digits, markdown_table, whole
+from lecture_book.tables import four_digits, markdown_table, nats, whole
 from lecture_vae import NegativeELBO
 from lecture_vae.reproduction import LECTURE
 
@@ -23,15 +24,15 @@ RECORD = Path("results") / "reproduction.json"
 BALANCE = LIVE / "balance" / "balance.safetensors"
 PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py writes it
 EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments/ writes it
+EXPERIMENT_TERMS = (
+    "squared_error", "squared_error_at_mean", "kl", "loss", "loss_at_7", "fitted_weight", "bits",
+    "bits_calibrated", "worst_percent", "seventh", "best_seventh", "train_squared_error",
+    "train_kl", "best_squared_error", "best_kl",
+)  # fmt: skip
 
 
 class RecordError(Exception):
     """A page uses a number that is not recorded."""
-
-
-def nats(value: float) -> str:
-    """Four significant digits, or "less than 0.001"."""
-    return four_digits(value) if value >= 0.001 else "less than 0.001"
 
 
 def percent_change(ours: float, original: float) -> str:
@@ -130,7 +131,7 @@ def experiment_values(root: Path) -> dict[str, str]:
         digits = 1 if local else 2
         groups = experiment_groups(content["rows"])
         for name, rows in groups.items():
-            for term in ("squared_error", "squared_error_at_mean", "kl", "loss", "loss_at_7"):
+            for term in EXPERIMENT_TERMS:
                 if term in rows[0]:
                     found = [row[term] for row in rows]
                     key = f"{part}_{slug(name)}_{term}"
@@ -143,6 +144,8 @@ def experiment_values(root: Path) -> dict[str, str]:
                 )
         if local:
             values[f"{part}_table"] = locality_table(groups)
+        if part == "evidence":
+            values |= evidence_values(groups)
     return values
 
 

@@ -1,6 +1,7 @@
 """The experiments: their machinery on a tiny data set, and what the chapters conclude from them."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -8,6 +9,16 @@ import pytest
 import torch
 
 from lecture_book.controls import CONTROL, LAYERS, OwnWeights, conv_vae_with
+from lecture_book.experiments import evidence as chapter_9
+from lecture_book.experiments.codes import code_rates, codes, independent_log_prob
+from lecture_book.experiments.collapse import (
+    FITTED,
+    affine_optimum,
+    calibration,
+    objective_of,
+    remedies,
+)
+from lecture_book.experiments.evidence import WEIGHTS, aggregate_parts, evidence, gap_parts
 from lecture_book.experiments.measuring import SEEDS
 from lecture_book.experiments.record import PARTS, write_part
 from lecture_book.experiments.training import (
@@ -18,7 +29,20 @@ from lecture_book.experiments.training import (
     price_of_order,
 )
 from lecture_book.records import experiment_groups, experiment_values
-from lecture_vae import MODELS, NegativeELBO, RunSpec, SquaredError, TrainConfig, build_model
+from lecture_vae import (
+    MODELS,
+    AffineVAE,
+    DiagonalGaussian,
+    GaussianPixels,
+    KLWarmUp,
+    NegativeELBO,
+    RunSpec,
+    SquaredError,
+    TrainConfig,
+    aggregate_kl,
+    build_model,
+    posterior_gap,
+)
 from lecture_vae.recipe import describe, key_of, with_engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,6 +156,24 @@ def test_the_price_of_order_has_no_kl_for_the_autoencoder(tiny, one_core):
     assert rows[2]["squared_error"] != rows[2]["squared_error_at_mean"]
 
 
+def test_codes_are_counted_in_bits_under_three_priors(tiny, one_core):
+    (row,) = codes(tiny, steps=2, seeds=(1,), prior_steps=5)
+    assert (row["seed"], row["entries"], row["bits_uniform"]) == (1, 8, 48)
+    assert row["nats"] == pytest.approx(row["bits"] * math.log(2))
+    assert 1 <= row["perplexity"] <= 8 - row["dead"] and 0 <= row["alone"] <= 1
+    assert row["squared_error"] == pytest.approx(row["squared_error_at_mean"])  # nothing is drawn
+    rates = code_rates(tiny, steps=2, weights=(0.2, 1.6))
+    assert [rate["kl_weight"] for rate in rates] == [0.2, 1.6]
+    assert rates[0]["bits"] == pytest.approx(rates[0]["kl"] / math.log(2))
+
+
+def test_independent_positions_have_the_shares_that_were_counted():
+    training, test = torch.tensor([[0, 1], [0, 1], [1, 1]]), torch.tensor([[0, 0]])
+    # with one more of each: 3 of 5 and 1 of 5
+    found = independent_log_prob(training, test, 2).exp().item()
+    assert found == pytest.approx(3 / 5 * 1 / 5)
+
+
 def test_controls_are_trained_with_every_seed_and_recorded_beside_other_parts(
     tiny, one_core, tmp_path
 ):
@@ -152,6 +194,85 @@ def test_controls_are_trained_with_every_seed_and_recorded_beside_other_parts(
     assert values["locality_digits_convvae_kl"] == f"{mean:.1f}"
     assert values["locality_digits_table"].count("\n") == 4  # header, rule, three rows
     assert "range" not in values["locality_mnist_table"]  # of one seed
+
+
+def test_each_remedy_is_tried_at_both_weights_and_judged_by_the_plain_loss(tiny, one_core):
+    rows = remedies(tiny, steps=2, seeds=(0, 1))
+    names = "random start", "KL warm-up", "free bits", "warm start"
+    assert [(row["remedy"], row["kl_weight"], row["seed"]) for row in rows] == [
+        (name, weight, seed) for weight in (7.0, 14.0) for name in names for seed in (0, 1)
+    ]
+    assert objective_of("KL warm-up", 7.0, 25_000) == KLWarmUp(7.0, warm_up=10_000)
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["squared_error"] + row["kl_weight"] * row["kl"])
+        assert (row["start_from"] is not None) == (row["remedy"] == "warm start")
+    assert len({row["key"] for row in rows}) == len(rows)
+
+
+def test_a_fitted_weight_is_twice_the_mean_squared_error_of_a_pixel(tiny, one_core):
+    plain, fitted = calibration(tiny, steps=2, seeds=(0,))
+    assert (plain["kl_weight"], fitted["kl_weight"]) == (1.0, fitted["fitted_weight"])
+    # Two steps leave S far above 512: no variance in between is better than the fitted one.
+    for row in (plain, fitted):
+        assert row["fitted_weight"] == pytest.approx(2 * row["squared_error"] / 1024, rel=0.2)
+        assert row["bits_calibrated"] <= row["bits"] + 1e-9
+    assert fitted["bits_calibrated"] == fitted["bits"]
+    nats = plain["squared_error"] + plain["kl"] + 512 * math.log(math.pi)  # eq-notation-units
+    assert plain["bits"] == pytest.approx(8 + nats / (1024 * math.log(2)))
+
+
+def test_the_affine_vae_is_compared_with_its_closed_form(tiny, one_core):
+    (row,) = affine_optimum(tiny, steps=2, seeds=(0,))
+    assert len(row["model_variances"]) == 8 and row["worst_percent"] > 20  # after two steps
+    assert row["train_squared_error"] + 4 * row["train_kl"] > (
+        row["best_squared_error"] + 4 * row["best_kl"]
+    )
+
+
+def test_the_evidence_is_measured_for_both_weights_and_every_seed(tiny, one_core, monkeypatch):
+    for name in ("TEST_IMAGES", "GAP_IMAGES", "OTHER_IMAGES"):
+        monkeypatch.setattr(chapter_9, name, 4)
+    monkeypatch.setattr(chapter_9, "POINTS", 48)
+    monkeypatch.setattr(chapter_9, "FINE_POINTS", 256)
+    rows = evidence(tiny, steps=2, seeds=(0, 1))
+    assert [(row["kl_weight"], row["seed"]) for row in rows] == [
+        (weight, seed) for weight in WEIGHTS for seed in (0, 1)
+    ]
+    for row in rows:
+        assert row["elbo"] <= row["iwae_64"] + 0.5 and row["iwae_64"] <= row["log_evidence"] + 0.5
+        whole = row["approximation_gap"] + row["amortization_gap"]
+        assert whole == pytest.approx(row["log_evidence"] - row["elbo"], rel=0.1, abs=0.5)
+        assert row["information"] + row["misfit"] > 0
+        assert 0 <= row["hole_price"] <= row["misfit"] + 1e-6
+        assert row["others"]["reconstructions"]["above_median"] == 1
+
+
+def test_a_gaussian_posterior_without_tilt_has_no_approximation_gap():
+    torch.manual_seed(0)
+    model, x = AffineVAE(), torch.rand(3, 1, 32, 32)
+    with torch.no_grad():
+        weight = next(p for name, p in model.named_parameters() if p.shape == (1024, 2))
+        weight[:512, 1] = 0.0  # the two directions share no pixel: the posterior is not tilted
+        weight[512:, 0] = 0.0
+        weight *= 0.2
+    pixels = GaussianPixels()
+    approximation, amortization = gap_parts(model, x, pixels, steps=300)
+    assert approximation.abs().max() < 0.01
+    assert amortization.sum() == pytest.approx(
+        posterior_gap(model, x, likelihood=pixels, samples=512).sum().item(), rel=0.1
+    )
+
+
+def test_a_collapsed_aggregate_has_no_holes_and_a_narrow_one_pays_less_than_its_misfit(monkeypatch):
+    monkeypatch.setattr(chapter_9, "FINE_POINTS", 256)
+    collapsed = DiagonalGaussian(torch.zeros(5, 2), torch.zeros(5, 2))
+    parts = aggregate_parts(collapsed)
+    assert parts["hole_share"] == 0 and abs(parts["misfit"]) < 1e-6
+    narrow = DiagonalGaussian(torch.zeros(5, 2), torch.full((5, 2), -2.0))
+    parts = aggregate_parts(narrow)
+    assert 0.3 < parts["hole_share"] < 1 and parts["hole_used"] < 0.05
+    assert 0 < parts["hole_price"] < parts["misfit"]
+    assert parts["misfit"] == pytest.approx(aggregate_kl(narrow), abs=1e-4)
 
 
 # ---------------------------------------------------------------------------- the record
@@ -176,7 +297,11 @@ def spec_of_row(part: str, row: dict) -> RunSpec:
     config = TrainConfig(steps=steps, eval_every=100 if steps == 3_000 else 250, seed=row["seed"])
     objective = NegativeELBO(row["kl_weight"]) if "kl_weight" in row else SquaredError()
     model, keywords = row.get("model", "linear-vae"), {}
-    if "control" in row:
+    if part == "affine_optimum":
+        model, keywords = "affine-vae", {"latent_dim": 8}
+    elif part == "calibration":
+        objective = objective_of(row["control"], 1.0, steps)
+    elif "control" in row:
         model, keywords = CONTROLS[row["control"]]
     start = RECORD[part]["rows"][0]["key"] if row.get("start") == "w6" else None
     return RunSpec(model, objective, config, keywords, start)
@@ -226,6 +351,29 @@ def test_the_price_of_order_is_small_beside_the_spread_of_the_seeds():
     assert 0 < price < max(ae) - min(ae)
     assert price < 0.03 * min(ae)
     assert min(vae) < max(ae)  # the ranges overlap
+
+
+def test_at_w_1_the_vae_is_worse_than_uniform_noise_and_one_fitted_number_mends_it():
+    plain, fitted = (
+        experiment_groups(RECORD["calibration"]["rows"])[name][0] for name in ("linear VAE", FITTED)
+    )
+    assert plain["bits"] > 8.5 > 8 > plain["bits_calibrated"] > fitted["bits_calibrated"]
+    # Nearly all of the gain is the number, not the training with it.
+    gain = plain["bits"] - fitted["bits_calibrated"]
+    assert plain["bits"] - plain["bits_calibrated"] > 0.9 * gain
+    assert fitted["kl"] > 1.5 * plain["kl"]
+    assert fitted["active"] == plain["active"] == 2
+    assert fitted["fitted_weight"] < plain["fitted_weight"] < 0.07  # "about 0.06"
+
+
+def test_a_trained_affine_vae_has_the_variances_of_its_closed_form():
+    (row,) = RECORD["affine_optimum"]["rows"]
+    assert row["worst_percent"] < 4
+    assert row["train_squared_error"] == pytest.approx(row["best_squared_error"], rel=0.005)
+    assert row["train_kl"] == pytest.approx(row["best_kl"], rel=0.01)
+    # Nearer to the threshold a slope is further from its best value.
+    last = abs(row["seventh"] / row["best_seventh"] - 1)
+    assert 100 * last > 3 * row["worst_percent"]
 
 
 DIGITS, MNIST = "locality_digits", "locality_mnist"
@@ -292,6 +440,50 @@ def test_on_mnist_the_fully_connected_layers_beat_the_linear_vae_which_beats_the
     losses = [mean_of(MNIST, name, "loss") for name in names]
     assert losses == sorted(losses)
     assert mean_of(MNIST, names[0], "kl") < 0.6 * mean_of(MNIST, "ConvVAE", "kl")
+
+
+EVIDENCE = RECORD.get("evidence", {}).get("rows", [])
+
+
+def test_bounds_are_below_the_evidence_and_the_sharp_model_misses_more():
+    for row in EVIDENCE:
+        assert row["elbo"] < row["iwae_64"] < row["log_evidence"]
+        assert row["error"] < 0.5 or row["error"] < (row["log_evidence"] - row["elbo"]) / 5
+    gaps = [
+        [r["log_evidence"] - r["elbo"] for r in EVIDENCE if r["kl_weight"] == w] for w in WEIGHTS
+    ]
+    assert max(gaps[0]) < min(gaps[1])
+
+
+def test_most_of_the_gap_is_amortization_and_holes_are_cheap():
+    for row in EVIDENCE:
+        if row["kl_weight"] == 1:
+            assert row["approximation_gap"] < row["amortization_gap"] / 2
+            assert 0.05 < row["hole_share"] < 0.5
+            assert row["hole_price"] < row["misfit"] < 1 < row["information"]
+
+
+def test_weight_1_loses_against_uniform_gray_and_a_fitted_variance_wins():
+    for row in EVIDENCE:
+        assert row["bits"] > 8 if row["kl_weight"] == 1 else row["bits"] < 8
+        assert row["bits_fitted"] < 8
+
+
+def test_reconstructions_are_more_probable_than_digits_for_each_seed():
+    for row in EVIDENCE:
+        others = row["others"]
+        assert others["reconstructions"]["above_median"] == 1
+        assert others["mean training image"]["above_median"] == 1
+        assert others["inverted"]["above_median"] == others["uniform noise"]["above_median"] == 0
+
+
+def test_an_image_without_ink_scores_like_a_digit_lower_or_higher_by_seed():
+    above = [
+        row["others"]["all background"]["log_evidence"]
+        - row["others"]["test images"]["log_evidence"]
+        for row in EVIDENCE
+    ]
+    assert min(above) < 0 < max(above) and max(map(abs, above)) < 300
 
 
 def test_the_chapter_types_no_number_of_an_experiment():

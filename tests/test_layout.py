@@ -16,11 +16,13 @@ OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
 CORE = [
     "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
-    "losses", "randomness", "native.build", "native.network", "native.modules", "native.structures",
+    "losses", "quantized", "remedies", "randomness", "code_prior", "native.build", "native.network",
+    "native.modules", "native.structures",
     "native.checks", "native.plan", "native.engine", "evaluation", "history", "training", "budgets",
     "cluster", "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side",
-    "runs", "diagnostics", "reproduction", "drawing", "plots", "grids", "video", "animation",
-    "live", "command_line", "cli",
+    "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence", "bounds",
+    "aggregate", "diagnosis", "reproduction", "drawing", "plots", "grids", "video", "animation",
+    "live", "options", "command_line", "cli",
 ]  # fmt: skip
 
 # Rooms of the grader in reading order, their modules, and what a room may import beside itself: of
@@ -95,8 +97,9 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "records", "controls",
-    "experiments.measuring", "experiments.training", "experiments.record",
+    "project", "tables", "site", "evidence_record", "records", "controls",
+    "experiments.measuring", "experiments.training", "experiments.collapse",
+    "experiments.evidence", "experiments.codes", "experiments.record",
     "experiments.__main__", "execution",
     "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",

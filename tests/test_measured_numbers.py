@@ -82,7 +82,15 @@ COMPUTED: dict[tuple[str, str], str] = {
     ("errata", "65,504"): "(2 - 2**-10) * 2**15",
     ("errata", "24,750"): "25_000 - 250",
     ("errata", "29,750"): "30_000 - 250",
+    ("09_evidence", "0.17"): "sqrt(0.06 / 2)",
+    ("09_evidence", "0.71"): "sqrt(1 / 2)",
+    ("09_evidence", "99 %"): "1 - exp(-(3**2) / 2)",
+    ("09_evidence", "4.9"): "log(128)",
+    ("09_evidence", "8.83"): "8 + log(pi) / (2 * log(2))",
+    ("09_evidence", "8.88"): "8 + (36.87 + 512 * log(pi)) / (1024 * log(2))",
     ("notation", "586.1"): "1024 / 2 * log(pi)",
+    ("08_collapse", "0.71"): "sqrt(1 / 2)",
+    ("08_collapse", "0.06"): "2 * 30 / 1024",
 }
 
 # page, number as printed: why it needs no source on the page

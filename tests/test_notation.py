@@ -298,14 +298,14 @@ def unexplained(text: str, listed: set[str]) -> list[str]:
 
 NEAR = 4  # paragraphs and displays before and after one
 
-CHAPTERS = sorted((ROOT / "book").glob("0*.md"))
+CHAPTERS = sorted((ROOT / "book").glob("[0-9]*.md"))
 
 # What an index counts, and the symbols that have as many entries.
 COUNTED = {
     "i": {"x", r"\hat x", r"\varepsilon", "H", r"\Sigma", r"\mu"},
     "j": {"z", r"\mu", r"\sigma", r"\ell", r"\varepsilon", "KL", r"\lambda", "u", "q", "p", "x",
-          r"\rho", r"\Sigma"},
-    "n": {"x", r"\hat x", "q", "r", "KL", "p"},
+          r"\rho", r"\Sigma", "e", "c"},
+    "n": {"x", r"\hat x", "q", "r", "KL", "p", "c"},
     "k": {"z", "x", r"\rho"},
 }  # fmt: skip
 INDEXED = re.compile(
