@@ -1420,7 +1420,9 @@ def _(rng: Generator) -> Names:
 def _(rng: Generator) -> Names:
     names = bent_model(rng)
     middles = [float(z) for z in np.arange(-7.95, 8, 0.1)]
-    return names | {"z": Parts(middles), "M": len(middles), r"\delta": 0.1, "d": 1}
+    return names | {"z": Parts(middles), r"\delta": 0.1, "d": 1} | {
+        r"\sum_m": range(1, len(middles) + 1)
+    }
 
 
 @means("eq-ev-spacing")
@@ -1430,7 +1432,7 @@ def _(rng: Generator) -> Names:
     sigma = spacing * positive(rng, 0.3, 0.5)
     rate = 2 * np.pi**2 * sigma**2 / spacing**2
     t = 2 * sum(np.exp(-rate * k) for k in range(1, 200))
-    names: Names = {r"\delta": spacing, r"\sigma": sigma, "M": 40, "t": t}
+    names: Names = {r"\delta": spacing, r"\sigma": sigma, "t": t, r"\sum_m": range(-40, 41)}
     return names | {r"\mu": spacing * float(rng.choice([2.0, 2.5])), "m": 0.0}
 
 
