@@ -16,8 +16,8 @@ OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
 CORE = [
     "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
-    "losses", "quantized", "remedies", "randomness", "binarized", "code_prior", "native.build", "native.network",
-    "native.modules", "native.structures",
+    "losses", "quantized", "remedies", "randomness", "binarized", "code_prior", "native.build",
+    "native.network", "native.modules", "native.structures",
     "native.checks", "native.plan", "native.engine", "evaluation", "history", "training", "budgets",
     "cluster", "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side",
     "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence", "bounds",
