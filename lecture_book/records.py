@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from lecture_book.evidence_record import evidence_values
+from lecture_book.evidence_record import binarized_values, evidence_values
 from lecture_book.project import LIVE
 from lecture_book.tables import four_digits, markdown_table, nats, whole
 from lecture_vae import NegativeELBO
@@ -146,6 +146,8 @@ def experiment_values(root: Path) -> dict[str, str]:
             values[f"{part}_table"] = locality_table(groups)
         if part == "evidence":
             values |= evidence_values(groups)
+        if part == "binarized":
+            values |= binarized_values(groups)
     return values
 
 

@@ -20,10 +20,10 @@ __all__ = ["BinarizedELBO"]
 class BinarizedELBO(NegativeELBO):
     """:class:`~lecture_vae.losses.NegativeELBO` of images that are binarized anew at every step.
 
-    Each pixel is 1 with the probability that its gray level gives, else 0: equation eq-ev-binarized
-    of chapter 9. The encoder sees the drawn image, and the decoder is to predict it. All
-    evaluations draw the same test images. With the default likelihood and weight the loss is the
-    negative ELBO, in nats per image, with no constant left out.
+    Each pixel is 1 with the probability that its gray level gives, else 0; chapter 9 compares its
+    runs with published ones. The encoder sees the drawn image, and the decoder is to predict it.
+    All evaluations draw the same test images. With the default likelihood and weight the loss is
+    the negative ELBO, in nats per image, with no constant left out.
 
     Args:
         likelihood: p(x | z), by default Bernoulli pixels.

@@ -3,13 +3,17 @@
 import json
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from lecture_book.controls import CONTROL, LAYERS, OwnWeights, conv_vae_with
+from lecture_book.experiments import binarized as chapter_9_binarized
 from lecture_book.experiments import evidence as chapter_9
+from lecture_book.experiments.binarized import MODELS as BINARIZED_MODELS
+from lecture_book.experiments.binarized import Inner, binarized
 from lecture_book.experiments.codes import code_rates, codes, independent_log_prob
 from lecture_book.experiments.collapse import (
     FITTED,
@@ -28,19 +32,24 @@ from lecture_book.experiments.training import (
     locality,
     price_of_order,
 )
+from lecture_book.published import PUBLISHED, published_vae
 from lecture_book.records import experiment_groups, experiment_values
 from lecture_vae import (
     MODELS,
     AffineVAE,
+    BinarizedELBO,
     DiagonalGaussian,
     GaussianPixels,
     KLWarmUp,
+    LatentGrid,
+    LinearVAE,
     NegativeELBO,
     RunSpec,
     SquaredError,
     TrainConfig,
     aggregate_kl,
     build_model,
+    log_evidence,
     posterior_gap,
 )
 from lecture_vae.recipe import describe, key_of, with_engine
@@ -48,12 +57,14 @@ from lecture_vae.recipe import describe, key_of, with_engine
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = json.loads((ROOT / "results" / "experiments.json").read_text(encoding="utf8"))
 
-del MODELS._builders[CONTROL]  # other tests try every model that there is
+OURS = {CONTROL: conv_vae_with, PUBLISHED: published_vae}
+for each in OURS:
+    del MODELS._builders[each]  # other tests try every model that there is
 
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
-    monkeypatch.setattr(MODELS, "_builders", MODELS._builders | {CONTROL: conv_vae_with})
+    monkeypatch.setattr(MODELS, "_builders", MODELS._builders | OURS)
 
 
 # ---------------------------------------------------------------------------- the controls
@@ -234,6 +245,7 @@ def test_the_evidence_is_measured_for_both_weights_and_every_seed(tiny, one_core
         monkeypatch.setattr(chapter_9, name, 4)
     monkeypatch.setattr(chapter_9, "POINTS", 48)
     monkeypatch.setattr(chapter_9, "FINE_POINTS", 256)
+    monkeypatch.setattr(chapter_9, "log_evidence", partial(log_evidence, grid=LatentGrid(48)))
     rows = evidence(tiny, steps=2, seeds=(0, 1))
     assert [(row["kl_weight"], row["seed"]) for row in rows] == [
         (weight, seed) for weight in WEIGHTS for seed in (0, 1)
@@ -245,6 +257,30 @@ def test_the_evidence_is_measured_for_both_weights_and_every_seed(tiny, one_core
         assert row["information"] + row["misfit"] > 0
         assert 0 <= row["hole_price"] <= row["misfit"] + 1e-6
         assert row["others"]["reconstructions"]["above_median"] == 1
+
+
+def test_binarized_images_are_measured_for_both_networks_and_every_seed(
+    tiny, one_core, monkeypatch
+):
+    monkeypatch.setattr(chapter_9_binarized, "FEW", 10)
+    monkeypatch.setattr(chapter_9_binarized, "POINTS", 48)
+    rows = binarized(tiny, steps=2, seeds=(0, 1))
+    assert [(row["control"], row["seed"]) for row in rows] == [
+        (name, seed) for name in BINARIZED_MODELS for seed in (0, 1)
+    ]
+    for row in rows:
+        assert row["images"] == 70
+        assert row["elbo"] <= row["iwae_64"] + 0.2 and row["iwae_64"] <= row["log_evidence"] + 0.2
+        assert row["padding"] > 50  # after two steps every pixel is a coin
+        assert row["constant"] > row["log_evidence"]
+    assert rows[0]["constant"] == rows[1]["constant"]  # of the same draw of the same test images
+    assert rows[0]["log_evidence"] != rows[1]["log_evidence"]
+
+
+def test_without_its_padding_an_image_is_the_inner_pixels_of_the_same_latent():
+    model, z = LinearVAE(), torch.randn(3, 2)
+    logits = Inner(model).decode_logits(z)
+    assert torch.equal(logits, model.decode_logits(z)[:, :, 2:30, 2:30])
 
 
 def test_a_gaussian_posterior_without_tilt_has_no_approximation_gap():
@@ -297,6 +333,8 @@ def spec_of_row(part: str, row: dict) -> RunSpec:
     config = TrainConfig(steps=steps, eval_every=100 if steps == 3_000 else 250, seed=row["seed"])
     objective = NegativeELBO(row["kl_weight"]) if "kl_weight" in row else SquaredError()
     model, keywords = row.get("model", "linear-vae"), {}
+    if part == "binarized":
+        return RunSpec(model, BinarizedELBO(), config)
     if part == "affine_optimum":
         model, keywords = "affine-vae", {"latent_dim": 8}
     elif part == "calibration":
@@ -461,6 +499,18 @@ def test_most_of_the_gap_is_amortization_and_holes_are_cheap():
             assert row["approximation_gap"] < row["amortization_gap"] / 2
             assert 0.05 < row["hole_share"] < 0.5
             assert row["hole_price"] < row["misfit"] < 1 < row["information"]
+
+
+BINARIZED = RECORD.get("binarized", {}).get("rows", [])
+
+
+def test_of_binarized_images_bounds_are_close_and_two_latents_are_far_better_than_none():
+    for row in BINARIZED:
+        assert row["images"] == 10_000
+        assert row["constant"] + 50 < row["elbo"] < row["iwae_64"] < row["log_evidence"] < -120
+        assert row["error"] < 0.5 and row["edge"] < 0.1
+        assert 0 < row["padding"] < 1  # "that is what padding costs": little
+        assert -3 < row["gray"] < 0  # gray levels give less, as Jensen says, and not much less
 
 
 def test_weight_1_loses_against_uniform_gray_and_a_fitted_variance_wins():

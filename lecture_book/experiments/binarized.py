@@ -73,12 +73,13 @@ def binarized_row(run: Run, data: ImageData) -> dict[str, Any]:
         ``gray``, by how much it is higher for gray levels in the place of zeros and ones.
     """
     model: Any = run.model
+    without_padding: Any = Inner(model)
     pixels, grid = BernoulliPixels(), LatentGrid(POINTS)
     x = run.spec.objective.inputs(data.test.images, 0, 0)
     found = log_evidence(model, x, likelihood=pixels, grid=grid)
     few = found.log_prob[:FEW]
     gray = log_evidence(model, data.test.images[:FEW], likelihood=pixels, grid=grid).log_prob
-    within = log_evidence(Inner(model), inner(x[:FEW]), likelihood=pixels, grid=grid).log_prob
+    within = log_evidence(without_padding, inner(x[:FEW]), likelihood=pixels, grid=grid).log_prob
     with torch.inference_mode():
         kl = torch.cat([model.encode(images).kl() for images in x.split(1_000)])
     constant = data.train.images.mean(dim=0, keepdim=True).clamp(1e-6, 1 - 1e-6).logit()

@@ -66,14 +66,12 @@ def evidence_of(run: Run, data: ImageData) -> dict[str, Any]:
     assert isinstance(objective, NegativeELBO)
     pixels = GaussianPixels(variance=objective.kl_weight / 2)
     noisy = dequantized(x)
-    exact = log_evidence(model, torch.cat([x, noisy]), likelihood=pixels, grid=LatentGrid(POINTS))
+    exact = log_evidence(model, torch.cat([x, noisy]), likelihood=pixels)
     log_p, log_p_noisy = exact.log_prob.split(len(x))
     with torch.inference_mode():
         q = model.encode(x)
     fitted = GaussianPixels(variance=calibrated_variance(sampled_error(model, noisy)))
-    fitted_evidence = log_evidence(
-        model, noisy, likelihood=fitted, grid=LatentGrid(POINTS)
-    ).log_prob
+    fitted_evidence = log_evidence(model, noisy, likelihood=fitted).log_prob
     approximation, amortization = gap_parts(model, x[:GAP_IMAGES], pixels)
     parts = aggregate_parts(q)
     row = {
@@ -190,9 +188,7 @@ def other_images(
     """Mean log p(x) of each kind of image, and the share above the median test image."""
     kinds = kinds_of_images(model, data, likelihood.variance)
     together = torch.cat(list(kinds.values()))  # so that the grid is decoded once
-    log_probs = log_evidence(
-        model, together, likelihood=likelihood, grid=LatentGrid(POINTS)
-    ).log_prob
+    log_probs = log_evidence(model, together, likelihood=likelihood).log_prob
     found = dict(zip(kinds, log_probs.split([len(each) for each in kinds.values()]), strict=True))
     median = found["test images"].median()
     return {
