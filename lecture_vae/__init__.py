@@ -34,6 +34,7 @@ _NAMES = {
     "quantized": ("Quantized", "VQVAE", "QuantizedError", "perplexity"),
     "remedies": ("KLWarmUp", "FreeBits", "FittedVariance"),
     "randomness": ("bernoulli",),
+    "binarized": ("BinarizedELBO",),
     "code_prior": ("CodePrior", "fit_code_prior"),
     "evaluation": ("Evaluation", "evaluate"),
     "history": ("History",),
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from lecture_vae.quantized import *
     from lecture_vae.remedies import *
     from lecture_vae.randomness import *
+    from lecture_vae.binarized import *
     from lecture_vae.code_prior import *
     from lecture_vae.evaluation import *
     from lecture_vae.history import *

@@ -25,11 +25,11 @@ Imports = Annotated[
 ]
 
 
-def _load(source: str) -> Any:
+def _load(source: str, *, padded: bool = False) -> Any:
     from lecture_vae.data import DataError, load_images
 
     try:
-        return load_images(source)
+        return load_images(source, resize="pad" if padded else "interpolate")
     except DataError as error:
         PROGRAM.refuse(error)
 
@@ -59,7 +59,7 @@ def _stored(run: str, imports: list[str] | None, data: str) -> tuple[Any, Any]:
         stored = open_run(run)
     except StoreError as error:
         PROGRAM.refuse(error)
-    images = _load(data)
+    images = _load(data, padded=stored.data == "mnist-padded")
     if images.fingerprint != stored.fingerprint:
         PROGRAM.refuse(
             f"a run is looked at with the data that it was trained on, {stored.data} for run "
@@ -212,9 +212,9 @@ def diagnose(
     if as_json:
         typer.echo(json.dumps({"run": stored.key, **asdict(found)}))
         return
-    typer.echo(f"run {stored.key}")
+    typer.echo(f"{'run':24} {stored.key}")
     for name, text in found.rows():
-        typer.echo(f"{name:22} {text}")
+        typer.echo(f"{name:24} {text}")
 
 
 @app.command()

@@ -32,6 +32,24 @@ from lecture_vae.store import Run
 __all__ = ["Diagnosis", "diagnose_run"]
 
 SAMPLES = 64  # K of the importance-weighted bound, and samples of the ELBO
+UNITS = {
+    "squared_error": "squared gray levels, z drawn from q",
+    "squared_error_at_mean": "squared gray levels, z = mu",
+    "kl": "nats",
+    "kl_per_latent": "nats",
+    "predicted_latents": "that the best affine VAE uses",
+    "effective_weight": "w of the loss S + w KL",
+    "first_threshold": "w above which the best affine VAE uses none",
+    "calibrated_weight": "w = 2 S / D",
+    "implied_sigma": "gray levels, sqrt(w / 2)",
+    "calibrated_sigma": "gray levels, sqrt(S / D)",
+    "elbo": "nats per image",
+    "iwae_64": "nats per image",
+    "log_evidence": "nats per image, by quadrature",
+    "log_evidence_error": "nats, at most",
+    "bits_per_dim": "bits, of the tightest of these",
+}
+MANY = 8  # latents whose KL is shown; all are in the JSON
 FACTOR = 2.0  # a weight within this factor of the calibrated one counts as calibrated
 
 
@@ -69,8 +87,16 @@ class Diagnosis:
     reason: str
 
     def rows(self) -> list[tuple[str, str]]:
-        """The diagnosis as names and texts, for the screen."""
-        return [(name.replace("_", " "), _shown(value)) for name, value in asdict(self).items()]
+        """The diagnosis as names and texts with their units, for the screen.
+
+        What has no meaning for this run is left out.
+        """
+        found = []
+        for name, value in asdict(self).items():
+            if value is not None:
+                unit = f"  ({UNITS[name]})" if name in UNITS else ""
+                found.append((name.replace("_", " "), _shown(value) + unit))
+        return found
 
 
 def diagnose_run(run: Run, data: ImageData, *, images: int | None = 1000) -> Diagnosis:
@@ -106,7 +132,8 @@ def diagnose_run(run: Run, data: ImageData, *, images: int | None = 1000) -> Dia
         raise TypeError(
             f"a diagnosis needs a VAE, whose encoder gives a distribution q(z | x), and "
             f"{run.spec.model} gives a {type(q).__name__} without kl() or log_prob(z). "
-            "An autoencoder has no KL and no evidence."
+            "An autoencoder has no KL and no evidence; for the codes of a VQ-VAE there are "
+            "perplexity and fit_code_prior."
         )
     sampled, at_mean = (evaluate(model, NegativeELBO(), x, seed=seed).terms for seed in (0, None))
     s = sampled["squared_error"]
@@ -129,6 +156,11 @@ def diagnose_run(run: Run, data: ImageData, *, images: int | None = 1000) -> Dia
             float(collapse_weights(variances)[0]),
         )
     verdict, reason = _verdict(active, len(shares), predicted, weight, threshold, calibrated)
+    if discrete and not ((x == 0) | (x == 1)).all():
+        reason += (
+            " The images are gray, though, and of gray levels a cross-entropy is a loss and no "
+            "log-probability: train with BinarizedELBO to have bits that can be compared."
+        )
     return Diagnosis(
         model=run.spec.model,
         data=data.name,
@@ -188,7 +220,11 @@ def _verdict(
     if weight is None or predicted is None or threshold is None:
         if active == 0:
             return "collapsed", f"none of the {latents} latents is active."
-        return "healthy", f"{active} of {latents} latents are active; the loss implies no weight."
+        return (
+            "healthy",
+            f"{active} of {latents} latents are active. The loss implies no decoder variance, so "
+            "that there is no threshold to compare with and nothing to calibrate.",
+        )
     if active == 0 and predicted == 0:
         return (
             "collapsed because w > 2 lambda",
@@ -204,20 +240,23 @@ def _verdict(
     if calibrated is not None and not 1 / FACTOR < weight / calibrated < FACTOR:
         return (
             "miscalibrated",
-            f"w = {weight:.3g} implies errors of sigma = {math.sqrt(weight / 2):.3g} gray levels, "
-            f"and they are {math.sqrt(calibrated / 2):.3g}: w = 2 S / D = {calibrated:.3g} would "
-            "fit them.",
+            f"{active} of {latents} latents are active, but w = {weight:.3g} implies errors of "
+            f"sigma = {math.sqrt(weight / 2):.3g} gray levels, and they are "
+            f"{math.sqrt(calibrated / 2):.3g}: w = 2 S / D = {calibrated:.3g} would fit them.",
         )
+    few = "" if predicted == latents else f", and the best affine VAE uses {predicted}"
     return (
         "healthy",
-        f"{active} of {latents} latents are active, as many as the data ask for or more, and the "
-        "weight fits the errors.",
+        f"{active} of {latents} latents are active{few}; the weight fits the errors within a "
+        f"factor of {FACTOR:g}.",
     )
 
 
 def _shown(value: Any) -> str:
+    """A value as text; of a large number one decimal, of a small one three digits."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
     if isinstance(value, list):
-        return " ".join(f"{each:.3g}" for each in value)
-    return "-" if value is None else str(value)
+        shown = " ".join(f"{each:.2f}" for each in value[:MANY])
+        return shown + (f" and {len(value) - MANY} more" if len(value) > MANY else "")
+    return str(value)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import lecture_vae.binarized
 import lecture_vae.quantized  # noqa: F401  (registers a model and its objective)
 from lecture_vae.data import ImageData
 from lecture_vae.history import History

@@ -118,6 +118,7 @@ def test_bernoulli_pixels_have_no_sigma_and_no_prediction(digits):
     for name in ("implied_sigma", "calibrated_sigma", "predicted_latents", "first_threshold"):
         assert rows[name] is None
     assert found.bits_per_dim == pytest.approx(-found.log_evidence / (1024 * math.log(2)))
+    assert "The images are gray, though" in found.reason
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ def test_the_images_are_those_that_an_evaluation_sees(digits):
     run = fetch_run("linear-vae", objective, digits, SHORT, store=None)
     seen = bernoulli(digits.test.images[:20], 0, 0)
     expected = elbo(run.model, seen, likelihood=BernoulliPixels()).mean().item()
-    assert diagnose_run(run, digits, images=20).elbo == pytest.approx(expected)
+    found = diagnose_run(run, digits, images=20)
+    assert found.elbo == pytest.approx(expected)
+    assert "gray" not in found.reason
 
 
 def test_more_latents_have_a_bound_and_no_evidence(digits):
@@ -142,7 +145,10 @@ def test_more_latents_have_a_bound_and_no_evidence(digits):
     assert found.log_evidence is None
     assert found.elbo < found.iwae_64
     assert len(found.kl_per_latent) == 64
-    assert ("log evidence", "-") in found.rows()
+    rows = dict(found.rows())
+    assert "log evidence" not in rows and "log evidence error" not in rows
+    assert rows["kl per latent"].endswith("and 56 more  (nats)")
+    assert rows["iwae 64"] == f"{found.iwae_64:.1f}  (nats per image)"
 
 
 def test_an_autoencoder_and_a_single_image_are_refused(digits):
@@ -191,7 +197,8 @@ def test_the_command_diagnoses_an_own_model_and_prints_json(tmp_path):
     assert found["run"] == key
     assert found["elbo"] <= found["iwae_64"] <= found["log_evidence"] + 1e-3
     table = call(app, words).stdout
-    assert f"verdict                {found['verdict']}" in table
+    assert f"verdict                  {found['verdict']}\n" in table
+    assert f"{'elbo':24} {found['elbo']:.1f}  (nats per image)\n" in table
     assert found["reason"] in table
 
 

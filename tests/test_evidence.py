@@ -76,6 +76,69 @@ def test_a_grid_that_cuts_the_tails_is_reported(x):
     close(wide.log_prob, model.log_evidence(far).detach(), 1e-6)
 
 
+def narrow(latent_dim, length, tilted=False):
+    """A referee whose posterior is ``length`` times as narrow, nearly."""
+    model = LinearGaussian(latent_dim, tilted=tilted, side=4)
+    with torch.no_grad():
+        model.W.mul_(length)
+    return model
+
+
+# Standard deviations of the posterior, along the longer row: 0.34, 0.036, 0.006, 0.0024, where the
+# cells of the default grid have sides of 0.047.
+@pytest.mark.parametrize("length", [1, 10, 60, 150])
+@pytest.mark.parametrize(("latent_dim", "tilted"), [(1, False), (2, False), (2, True)])
+def test_without_a_grid_narrow_posteriors_are_found_and_the_error_is_at_most_the_report(
+    latent_dim, tilted, length
+):
+    model = narrow(latent_dim, length, tilted)
+    z = torch.tensor([[0.0, 0.0], [1.01, -0.52], [-2.777, 0.031], [3.456, 2.1]]).double()
+    images = model.decode(z[:, :latent_dim]).detach()
+    found = log_evidence(model, images, likelihood=PIXEL)
+    actual = (found.log_prob - model.log_evidence(images).detach()).abs()
+    assert (actual <= found.error + 1e-6).all()
+    assert actual.max() < (1e-3 if length <= 60 else 0.05)
+    coarse = log_evidence(model, images, likelihood=PIXEL, grid=LatentGrid(dims=latent_dim))
+    refined = coarse.error > 1
+    assert refined.any() == (length > 10)
+    assert (found.error[refined] < coarse.error[refined]).all()
+    assert torch.equal(found.log_prob[~refined], coarse.log_prob[~refined])  # nothing was done
+
+
+def test_without_a_grid_a_posterior_beyond_it_is_found(x):
+    model = narrow(2, 10)
+    z = torch.tensor([[6.5, 0.0], [0.0, -7.0], [8.5, 8.5], [1.0, 1.0]]).double()
+    images = model.decode(z).detach()
+    found = log_evidence(model, images, likelihood=PIXEL)
+    close(found.log_prob, model.log_evidence(images).detach(), 1e-3)
+    assert (found.edge < 1e-6).all()
+    cut = log_evidence(model, images, likelihood=PIXEL, grid=LatentGrid())
+    assert (cut.edge > 1e-6).tolist() == [True, True, True, False]
+    # Two peaks beyond and inside are refined each on its own grid.
+    sharp = narrow(2, 60)
+    images = sharp.decode(z).detach()
+    found = log_evidence(sharp, images, likelihood=PIXEL)
+    close(found.log_prob, sharp.log_evidence(images).detach(), 1e-3)
+
+
+def test_a_second_peak_and_the_rest_of_the_plane_are_not_lost():
+    """A decoder that depends on |z|: two peaks, or a ring, in the plane of the latents."""
+
+    class Ring(LinearGaussian):
+        def decode(self, z):
+            return (z.square().sum(dim=1, keepdim=True) * self.W[:1] + self.b).view(-1, 1, 4, 4)
+
+    for latent_dim in (1, 2):
+        model = Ring(latent_dim, side=4)
+        with torch.no_grad():
+            model.W.mul_(60)
+        image = model.decode(torch.full((1, latent_dim), 0.7).double()).detach()
+        found = log_evidence(model, image, likelihood=PIXEL)
+        fine = LatentGrid(1_500, 2.0, latent_dim)
+        whole = log_evidence(model, image, likelihood=PIXEL, grid=fine)
+        close(found.log_prob, whole.log_prob, 1e-3)
+
+
 def test_another_prior_is_another_model(x):
     # z ~ N(0, 4) with W is z ~ N(0, 1) with 2 W.
     model, doubled = LinearGaussian(2), LinearGaussian(2)
@@ -264,11 +327,63 @@ def test_a_collapsed_posterior_tells_nothing_and_separate_ones_tell_which_image(
     assert information(apart) == pytest.approx(math.log(9), abs=1e-6)
 
 
+@pytest.mark.parametrize(("length", "shift"), [(1, 0.0), (10, 0.0), (60, 0.25)])
+def test_the_aggregate_of_exact_posteriors_is_the_product_of_two_known_mixtures(length, shift):
+    """The posteriors of a linear-Gaussian model, of images placed by the quantiles of N(0, 1)."""
+    model = LinearGaussian(2, shift)
+    with torch.no_grad():
+        model.W.mul_(length)  # at 60 the standard deviations are 0.006 and 0.015
+        line = torch.special.ndtri((torch.arange(12).double() + 0.5) / 12)
+        q = model.encode(model.decode(torch.cartesian_prod(line, line)))
+    # All pairs of 12 means along the axes, and the same sigma: each axis is by itself.
+    z, expected = torch.linspace(-9, 9, 200_001, dtype=torch.double), 0.0
+    for axis, means in enumerate((q.mu[::12, 0], q.mu[:12, 1])):
+        sigma = (0.5 * q.log_var[0, axis]).exp()
+        density = Normal(means[:, None], sigma).log_prob(z).exp().mean(dim=0)
+        ratio = torch.xlogy(density, density) - density * Normal(0.0, 1.0).log_prob(z)
+        expected += torch.trapezoid(ratio, z).item()
+    assert aggregate_kl(q) == pytest.approx(expected, abs=1e-4)
+    assert information(q) == pytest.approx(q.kl().mean().item() - expected, abs=1e-4)
+    assert information(q) < math.log(144)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 0.1, 0.01, 0.004])
+@pytest.mark.parametrize("latents", [1, 2])
+def test_without_a_grid_one_is_taken_that_is_as_fine_and_as_wide_as_the_posteriors(latents, sigma):
+    one = DiagonalGaussian(
+        torch.full((1, latents), 6.5), torch.full((1, latents), 2 * math.log(sigma))
+    )
+    assert aggregate_kl(one) == pytest.approx(one.kl().item(), rel=1e-6)
+    assert information(one) == pytest.approx(0, abs=1e-4)
+    # Neighbors that overlap: what one posterior gains on the other changes within a cell or two.
+    two = DiagonalGaussian(
+        sigma * torch.tensor([[0.0], [3.3]]).expand(2, latents),
+        torch.full((2, latents), 2 * math.log(sigma)),
+    )
+    z = torch.linspace(-8, 12, 20_001, dtype=torch.double)
+    shift = 3.3 * latents**0.5  # along the line through both means
+    p = [Normal(mean, 1.0).log_prob(z) for mean in (0.0, shift)]
+    mixed = torch.logaddexp(*p) - math.log(2)
+    expected = torch.trapezoid(p[0].exp() * (p[0] - mixed), z).item()
+    assert information(two) == pytest.approx(expected, abs=2e-4)
+
+
+def test_a_posterior_too_narrow_for_any_grid_of_a_reasonable_size_is_refused():
+    narrow = DiagonalGaussian(torch.ones(1, 2), torch.full((1, 2), -16.0))
+    with pytest.raises(ValueError, match=r"at most 4,096 points .* needs 5,974: .* 0\.000335"):
+        aggregate_kl(narrow)
+    found = aggregate_kl(narrow, LatentGrid(6_000, 1.01))
+    assert found == pytest.approx(narrow.kl().item(), rel=1e-6)
+    broken = DiagonalGaussian(torch.ones(1, 2), torch.full((1, 2), math.nan))
+    with pytest.raises(ValueError, match="needs nan"):
+        aggregate_kl(broken)
+
+
 @pytest.mark.parametrize(("mean", "log_var"), [(0.01, -12.0), (7.0, 0.0)])
 def test_a_grid_that_does_not_hold_the_aggregate_is_refused(mean, log_var):
     q = DiagonalGaussian(torch.full((1, 2), mean), torch.full((1, 2), log_var))
     with pytest.raises(ValueError, match=r"must sum to 1 on the grid.*finer or a wider grid"):
-        aggregate_kl(q)
+        aggregate_kl(q, LatentGrid())
 
 
 # ------------------------------------------------------------------------------------ calibration

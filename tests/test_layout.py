@@ -16,8 +16,8 @@ OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
 CORE = [
     "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
-    "losses", "quantized", "remedies", "randomness", "code_prior", "native.build", "native.network",
-    "native.modules", "native.structures",
+    "losses", "quantized", "remedies", "randomness", "binarized", "code_prior", "native.build",
+    "native.network", "native.modules", "native.structures",
     "native.checks", "native.plan", "native.engine", "evaluation", "history", "training", "budgets",
     "cluster", "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side",
     "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence", "bounds",
@@ -97,9 +97,10 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "evidence_record", "records", "controls",
+    "project", "tables", "site", "evidence_record", "records", "controls", "published",
     "experiments.measuring", "experiments.training", "experiments.collapse",
-    "experiments.evidence", "experiments.codes", "experiments.record",
+    "experiments.evidence", "experiments.binarized", "experiments.codes",
+    "experiments.record",
     "experiments.__main__", "execution",
     "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",

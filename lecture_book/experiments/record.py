@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lecture_book.experiments.binarized import binarized
 from lecture_book.experiments.collapse import affine_optimum, calibration
 from lecture_book.experiments.evidence import evidence
 from lecture_book.experiments.measuring import CONV_STEPS, DIGITS_STEPS, LINEAR_STEPS, SEEDS, Rows
@@ -44,6 +45,7 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "calibration": ("mnist", LINEAR_STEPS, (0,), calibration),
     "affine_optimum": ("mnist", LINEAR_STEPS, (0,), affine_optimum),
     "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
+    "binarized": ("mnist-padded", LINEAR_STEPS, SEEDS, binarized),
 }
 
 
@@ -98,7 +100,9 @@ def main() -> None:
     path = root_or_exit() / RECORD
     for name in parts:
         source, steps, seeds, experiment = PARTS[name]
-        data = load_images("digits") if source == "digits" else load_images()
+        padded = source == "mnist-padded"
+        where = "digits" if source == "digits" else "auto"
+        data = load_images(where, resize="pad" if padded else "interpolate")
         if data.name != source:
             sys.exit(f"{name} needs MNIST, got {data.name}. Set LECTURE_VAE_DATA.")
         rows = experiment(data, steps, seeds)

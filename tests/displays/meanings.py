@@ -1332,8 +1332,10 @@ def _(rng: Generator) -> Names:
 def _(rng: Generator) -> Names:
     from lecture_vae import bits_per_dim
 
-    elbo = 3 * float(rng.normal())
-    return {"D": 5, "ELBO": elbo, "bits per pixel": bits_per_dim(elbo, 5)}
+    names = bent_model(rng)
+    x, log_p = names["x"], float(np.log(names[r"p_\theta(x)"]))
+    terms: Names = {"x": x, r"p_\theta(x)": names[r"p_\theta(x)"], "ELBO(x)": names["ELBO(x)"]}
+    return terms | {"D": 5, "bits(x)": bits_per_dim(log_p, 5)}
 
 
 @means("eq-col-affine", "eq-col-affine-slope", "eq-col-ppca")
@@ -1413,6 +1415,24 @@ def _(rng: Generator) -> Names:
     return names
 
 
+@means("eq-col-curvature")
+def _(rng: Generator) -> Names:
+    """The cost of one direction at the posterior of a linear decoder, which is the best encoder."""
+    variance = positive(rng, 0.8, 1.6)
+    w = variance * positive(rng, 0.3, 0.9)
+
+    def cost(scope: Any) -> float:
+        a = scope["a"]
+        posterior = np.linalg.inv([[1 + a * a / (w / 2)]])[0, 0]  # of z, given u
+        g = posterior * a / (w / 2)
+        q = dist.Normal(g * np.sqrt(variance), float(np.sqrt(posterior)))  # at u^2 = its mean
+        kl = float(dist.kl_divergence(q, dist.Normal(0.0, 1.0)))
+        return variance * (1 - a * g) ** 2 + a * a * posterior + w * kl
+
+    names: Names = {"w": w, r"\lambda": variance, "a": float(np.sqrt(variance - w / 2))}
+    return names | {"C": Given(cost)}
+
+
 # ---------------------------------------------------------------------------- chapter 9
 
 
@@ -1420,7 +1440,9 @@ def _(rng: Generator) -> Names:
 def _(rng: Generator) -> Names:
     names = bent_model(rng)
     middles = [float(z) for z in np.arange(-7.95, 8, 0.1)]
-    return names | {"z": Parts(middles), "M": len(middles), r"\delta": 0.1, "d": 1}
+    return names | {"z": Parts(middles), r"\delta": 0.1, "d": 1} | {
+        r"\sum_m": range(1, len(middles) + 1)
+    }
 
 
 @means("eq-ev-spacing")
@@ -1430,7 +1452,7 @@ def _(rng: Generator) -> Names:
     sigma = spacing * positive(rng, 0.3, 0.5)
     rate = 2 * np.pi**2 * sigma**2 / spacing**2
     t = 2 * sum(np.exp(-rate * k) for k in range(1, 200))
-    names: Names = {r"\delta": spacing, r"\sigma": sigma, "M": 40, "t": t}
+    names: Names = {r"\delta": spacing, r"\sigma": sigma, "t": t, r"\sum_m": range(-40, 41)}
     return names | {r"\mu": spacing * float(rng.choice([2.0, 2.5])), "m": 0.0}
 
 
