@@ -97,7 +97,7 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "evidence_record", "records", "controls",
+    "project", "tables", "site", "evidence_record", "experiment_record", "records", "controls",
     "experiments.measuring", "experiments.training", "experiments.collapse",
     "experiments.evidence", "experiments.codes", "experiments.record",
     "experiments.__main__", "execution",
