@@ -132,13 +132,11 @@ def affine_optimum(
     """
 
     def runs(step_size: float, starts: Sequence[str | None]) -> list[Run]:
+        objective, keywords = NegativeELBO(AFFINE_WEIGHT), {"latent_dim": AFFINE_LATENTS}
         specs = []
         for seed, start in zip(seeds, starts, strict=True):
             config = TrainConfig(steps=steps, lr=step_size, eval_every=every(steps), seed=seed)
-            keywords = {"latent_dim": AFFINE_LATENTS}
-            specs.append(
-                RunSpec("affine-vae", NegativeELBO(AFFINE_WEIGHT), config, keywords, start)
-            )
+            specs.append(RunSpec("affine-vae", objective, config, keywords, start))
         return fetch_runs(specs, data)
 
     usual, large, small = STEP_SIZES.values()
