@@ -14,7 +14,7 @@ EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments/ 
 EXPERIMENT_TERMS = (
     "squared_error", "squared_error_at_mean", "kl", "loss", "loss_at_7", "fitted_weight", "bits",
     "bits_calibrated", "worst_percent", "seventh", "best_seventh", "train_squared_error",
-    "train_kl", "best_squared_error", "best_kl", "perplexity", "dead", "bits_independent",
+    "train_kl", "best_squared_error", "best_kl", "mixed", "perplexity", "dead", "bits_independent",
     "bits_training",
 )  # fmt: skip
 # Table -> the parts whose rows it has, and its terms with their headings.
