@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from lecture_book.experiments.binarized import binarized
-from lecture_book.experiments.collapse import affine_optimum, calibration
 from lecture_book.experiments.codes import code_rates, codes
 from lecture_book.experiments.collapse import affine_optimum, calibration, remedies
 from lecture_book.experiments.evidence import evidence
