@@ -5,16 +5,15 @@ text from here, so that they cannot differ. Nothing here measures anything.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from safetensors import safe_open
 
 from lecture_book.evidence_record import binarized_values, evidence_values
+from lecture_book.experiment_record import experiment_values
 from lecture_book.project import LIVE
 from lecture_book.tables import four_digits, markdown_table, nats, whole
 from lecture_vae import NegativeELBO
@@ -23,12 +22,6 @@ from lecture_vae.reproduction import LECTURE
 RECORD = Path("results") / "reproduction.json"
 BALANCE = LIVE / "balance" / "balance.safetensors"
 PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py writes it
-EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments/ writes it
-EXPERIMENT_TERMS = (
-    "squared_error", "squared_error_at_mean", "kl", "loss", "loss_at_7", "fitted_weight", "bits",
-    "bits_calibrated", "worst_percent", "seventh", "best_seventh", "train_squared_error",
-    "train_kl", "best_squared_error", "best_kl",
-)  # fmt: skip
 
 
 class RecordError(Exception):

@@ -103,8 +103,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'lecture_vae' has no attribute {name!r}")
-    if name in ("MODELS", "build_model"):
-        import_module("lecture_vae.quantized")  # registers a model, too
     return getattr(import_module(f"lecture_vae.{_HOME[name]}"), name)
 
 

@@ -21,8 +21,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import lecture_vae.binarized
-import lecture_vae.quantized  # noqa: F401  (registers a model and its objective)
 from lecture_vae.data import ImageData
 from lecture_vae.history import History
 from lecture_vae.likelihoods import LIKELIHOODS, BernoulliPixels, GaussianPixels
@@ -40,7 +38,6 @@ from lecture_vae.native.modules import network_of
 from lecture_vae.native.plan import Plan
 from lecture_vae.networks import MODELS, Constant, build_model
 from lecture_vae.registry import Registry
-from lecture_vae.remedies import KLWarmUp  # noqa: F401  (registers the objectives of chapter 8)
 from lecture_vae.source import SourceError, code_fingerprint
 from lecture_vae.training import TrainConfig, pick_device, progress_bar, train
 

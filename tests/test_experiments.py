@@ -4,6 +4,7 @@ import json
 import math
 import re
 from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ import torch
 
 from lecture_book.controls import CONTROL, LAYERS, OwnWeights, conv_vae_with
 from lecture_book.experiments import binarized as chapter_9_binarized
+from lecture_book.experiment_record import experiment_groups, experiment_values
 from lecture_book.experiments import evidence as chapter_9
 from lecture_book.experiments.binarized import MODELS as BINARIZED_MODELS
 from lecture_book.experiments.binarized import Inner, binarized
 from lecture_book.experiments.codes import code_rates, codes, independent_log_prob
 from lecture_book.experiments.collapse import (
     FITTED,
+    STEP_SIZES,
     affine_optimum,
+    beside_optimum,
     calibration,
     objective_of,
     remedies,
@@ -39,22 +43,28 @@ from lecture_vae import (
     AffineVAE,
     BinarizedELBO,
     DiagonalGaussian,
+    FittedVariance,
+    FreeBits,
     GaussianPixels,
     KLWarmUp,
     LatentGrid,
     LinearVAE,
     NegativeELBO,
+    QuantizedError,
     RunSpec,
     SquaredError,
     TrainConfig,
     aggregate_kl,
     build_model,
     log_evidence,
+    fetch_runs,
     posterior_gap,
+    principal_variances,
 )
 from lecture_vae.recipe import describe, key_of, with_engine
 
 ROOT = Path(__file__).resolve().parents[1]
+EIGHT = {"latent_dim": 8}
 RECORD = json.loads((ROOT / "results" / "experiments.json").read_text(encoding="utf8"))
 
 OURS = {CONTROL: conv_vae_with, PUBLISHED: published_vae}
@@ -173,9 +183,12 @@ def test_codes_are_counted_in_bits_under_three_priors(tiny, one_core):
     assert row["nats"] == pytest.approx(row["bits"] * math.log(2))
     assert 1 <= row["perplexity"] <= 8 - row["dead"] and 0 <= row["alone"] <= 1
     assert row["squared_error"] == pytest.approx(row["squared_error_at_mean"])  # nothing is drawn
-    rates = code_rates(tiny, steps=2, weights=(0.2, 1.6))
-    assert [rate["kl_weight"] for rate in rates] == [0.2, 1.6]
-    assert rates[0]["bits"] == pytest.approx(rates[0]["kl"] / math.log(2))
+    rates = code_rates(tiny, steps=2, seeds=(0, 1), weights=(0.2, 1.6))
+    assert [(rate["kl_weight"], rate["seed"]) for rate in rates] == [
+        (0.2, 0), (0.2, 1), (1.6, 0), (1.6, 1),
+    ]  # fmt: skip
+    for rate in rates:
+        assert rate["bits"] == pytest.approx(rate["kl"] / math.log(2))
 
 
 def test_independent_positions_have_the_shares_that_were_counted():
@@ -209,15 +222,22 @@ def test_controls_are_trained_with_every_seed_and_recorded_beside_other_parts(
 
 def test_each_remedy_is_tried_at_both_weights_and_judged_by_the_plain_loss(tiny, one_core):
     rows = remedies(tiny, steps=2, seeds=(0, 1))
-    names = "random start", "KL warm-up", "free bits", "warm start"
+    names = "random start", "KL warm-up", "free bits", "warm start", FITTED
     assert [(row["remedy"], row["kl_weight"], row["seed"]) for row in rows] == [
         (name, weight, seed) for weight in (7.0, 14.0) for name in names for seed in (0, 1)
     ]
     assert objective_of("KL warm-up", 7.0, 25_000) == KLWarmUp(7.0, warm_up=10_000)
+    assert objective_of("free bits", 7.0, 25_000) == FreeBits(7.0, free=0.5)
+    assert objective_of(FITTED, 7.0, 25_000) == FittedVariance()
+    assert objective_of("warm start", 7.0, 25_000) == NegativeELBO(7.0)
     for row in rows:
         assert row["loss"] == pytest.approx(row["squared_error"] + row["kl_weight"] * row["kl"])
         assert (row["start_from"] is not None) == (row["remedy"] == "warm start")
-    assert len({row["key"] for row in rows}) == len(rows)
+    # A fitted variance has no weight: one run for both, judged by two losses.
+    assert len({row["key"] for row in rows}) == len(rows) - 2
+    first, second = ([r for r in rows if (r["remedy"], r["seed"]) == (FITTED, s)] for s in (0, 1))
+    for light, heavy in (first, second):
+        assert light["key"] == heavy["key"] and light["kl"] == heavy["kl"]
 
 
 def test_a_fitted_weight_is_twice_the_mean_squared_error_of_a_pixel(tiny, one_core):
@@ -233,11 +253,46 @@ def test_a_fitted_weight_is_twice_the_mean_squared_error_of_a_pixel(tiny, one_co
 
 
 def test_the_affine_vae_is_compared_with_its_closed_form(tiny, one_core):
-    (row,) = affine_optimum(tiny, steps=2, seeds=(0,))
-    assert len(row["model_variances"]) == 8 and row["worst_percent"] > 20  # after two steps
-    assert row["train_squared_error"] + 4 * row["train_kl"] > (
-        row["best_squared_error"] + 4 * row["best_kl"]
-    )
+    rows = affine_optimum(tiny, steps=2, seeds=(0, 1))
+    assert [(row["control"], row["seed"]) for row in rows] == [
+        (name, seed) for name in STEP_SIZES for seed in (0, 1)
+    ]
+    starts = [row["key"] for row in rows[2:4]]
+    assert [row["start_from"] for row in rows] == [None] * 4 + starts
+    for row in rows:
+        assert len(row["model_variances"]) == 8 and row["worst_percent"] > 20  # after two steps
+        assert row["mixed"] > 0.5
+        assert row["train_squared_error"] + 4 * row["train_kl"] > (
+            row["best_squared_error"] + 4 * row["best_kl"]
+        )
+
+
+def test_an_affine_vae_at_its_closed_form_misses_nothing(tiny, one_core):
+    spec = RunSpec("affine-vae", NegativeELBO(4.0), TrainConfig(steps=1), EIGHT)
+    (run,) = fetch_runs([spec], tiny)
+    pixels = tiny.train.images.flatten(1).double()
+    variances = principal_variances(tiny.train.images)
+    principal = torch.linalg.eigh(pixels.T.cov()).eigenvectors.flip(1)[:, :8]
+    slopes = (variances[:8] - 2).clamp(min=0).sqrt()
+    state = run.model.state_dict()
+    mean = pixels.mean(dim=0)
+    # The best encoder: slope a / (a^2 + w / 2), variance (w / 2) / (a^2 + w / 2).
+    matrix = (slopes / (slopes**2 + 2))[:, None] * principal.T
+    state["decoder.0.weight"].copy_(principal * slopes)
+    state["decoder.0.bias"].copy_(mean)
+    state["to_mu.weight"].copy_(matrix)
+    state["to_mu.bias"].copy_(-matrix @ mean)
+    state["to_log_var.value"].copy_((2 / (slopes**2 + 2)).log())
+    row = beside_optimum(run, tiny)
+    assert row["worst_percent"] < 0.1 and row["mixed"] < 1e-3
+    assert row["seventh"] == pytest.approx(row["best_seventh"], abs=1e-3)
+    assert row["train_kl"] == pytest.approx(row["best_kl"], rel=0.01)
+    assert row["train_squared_error"] == pytest.approx(row["best_squared_error"], rel=0.05)
+    # Turn two directions into each other: half of each is then outside.
+    turn = torch.eye(8, dtype=torch.float64)
+    turn[:2, :2] = torch.tensor([[1.0, -1.0], [1.0, 1.0]]) / 2**0.5
+    state["decoder.0.weight"].copy_(principal @ turn * slopes)
+    assert beside_optimum(run, tiny)["mixed"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_evidence_is_measured_for_both_weights_and_every_seed(tiny, one_core, monkeypatch):
@@ -336,12 +391,19 @@ def spec_of_row(part: str, row: dict) -> RunSpec:
     if part == "binarized":
         return RunSpec(model, BinarizedELBO(), config)
     if part == "affine_optimum":
-        model, keywords = "affine-vae", {"latent_dim": 8}
+        model, keywords = "affine-vae", EIGHT
+        config = replace(config, lr=STEP_SIZES[row["control"]])
     elif part == "calibration":
         objective = objective_of(row["control"], 1.0, steps)
+    elif part == "remedies":
+        objective = objective_of(row["remedy"], row["kl_weight"], steps)
+    elif part == "codes":
+        model, objective = "vq-vae", QuantizedError()
+    elif part == "code_rates":
+        model = "conv-vae"
     elif "control" in row:
         model, keywords = CONTROLS[row["control"]]
-    start = RECORD[part]["rows"][0]["key"] if row.get("start") == "w6" else None
+    start = RECORD[part]["rows"][0]["key"] if row.get("start") == "w6" else row.get("start_from")
     return RunSpec(model, objective, config, keywords, start)
 
 

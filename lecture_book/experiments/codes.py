@@ -8,7 +8,6 @@ import torch
 
 from lecture_book.experiments.measuring import (
     CONV_STEPS,
-    LINEAR_STEPS,
     SEEDS,
     Rows,
     every,
@@ -35,7 +34,7 @@ RATE_WEIGHTS = 0.2, 0.4, 0.8, 1.6  # of the ConvVAE
 
 def codes(
     data: ImageData,
-    steps: int = LINEAR_STEPS,
+    steps: int = CONV_STEPS,
     seeds: Sequence[int] = SEEDS,
     prior_steps: int = PRIOR_STEPS,
 ) -> Rows:
@@ -73,6 +72,7 @@ def code_row(run: Run, data: ImageData, prior_steps: int = PRIOR_STEPS) -> dict[
     _, place, times = test.unique(dim=0, return_inverse=True, return_counts=True)
     bit = math.log(2)
     return {
+        "control": "VQ-VAE",
         **measured(run, data),
         "entries": entries,
         "perplexity": perplexity(test),
@@ -102,7 +102,7 @@ def independent_log_prob(training: torch.Tensor, test: torch.Tensor, entries: in
 def code_rates(
     data: ImageData,
     steps: int = CONV_STEPS,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = SEEDS,
     weights: Sequence[float] = RATE_WEIGHTS,
 ) -> Rows:
     """Chapter 10: the ConvVAE of chapter 7 at several KL weights; ``bits`` is its KL in bits."""
@@ -116,4 +116,11 @@ def code_rates(
         for seed in seeds
     ]
     rows = [measured(run, data) for run in fetch_runs(specs, data)]
-    return [{**row, "bits": row["kl"] / math.log(2)} for row in rows]
+    return [
+        {
+            "control": f"ConvVAE w{row['kl_weight']:g}",
+            **row,
+            "bits": row["kl"] / math.log(2),
+        }
+        for row in rows
+    ]

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from lecture_book.experiments.binarized import binarized
-from lecture_book.experiments.collapse import affine_optimum, calibration
+from lecture_book.experiments.codes import code_rates, codes
+from lecture_book.experiments.collapse import affine_optimum, calibration, remedies
 from lecture_book.experiments.evidence import evidence
 from lecture_book.experiments.measuring import CONV_STEPS, DIGITS_STEPS, LINEAR_STEPS, SEEDS, Rows
 from lecture_book.experiments.training import ON_MNIST, early_death, locality, price_of_order
@@ -42,10 +43,13 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
         (0,),
         lambda data, steps, seeds: locality(data, steps, seeds, ON_MNIST),
     ),
-    "calibration": ("mnist", LINEAR_STEPS, (0,), calibration),
-    "affine_optimum": ("mnist", LINEAR_STEPS, (0,), affine_optimum),
+    "calibration": ("mnist", LINEAR_STEPS, SEEDS, calibration),
+    "remedies": ("mnist", LINEAR_STEPS, SEEDS, remedies),
+    "affine_optimum": ("mnist", LINEAR_STEPS, SEEDS, affine_optimum),
     "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
     "binarized": ("mnist-padded", LINEAR_STEPS, SEEDS, binarized),
+    "codes": ("mnist", CONV_STEPS, SEEDS, codes),
+    "code_rates": ("mnist", CONV_STEPS, SEEDS, code_rates),
 }
 
 

@@ -1440,9 +1440,11 @@ def _(rng: Generator) -> Names:
 def _(rng: Generator) -> Names:
     names = bent_model(rng)
     middles = [float(z) for z in np.arange(-7.95, 8, 0.1)]
-    return names | {"z": Parts(middles), r"\delta": 0.1, "d": 1} | {
-        r"\sum_m": range(1, len(middles) + 1)
-    }
+    return (
+        names
+        | {"z": Parts(middles), r"\delta": 0.1, "d": 1}
+        | {r"\sum_m": range(1, len(middles) + 1)}
+    )
 
 
 @means("eq-ev-spacing")
