@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from lecture_book.evidence_record import evidence_values
+from lecture_book.evidence_record import binarized_values, evidence_values
 from lecture_book.tables import markdown_table, whole
 
 EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments/ writes it
@@ -66,6 +66,8 @@ def experiment_values(root: Path) -> dict[str, str]:
             values[f"{part}_table"] = locality_table(groups)
         if part == "evidence":
             values |= evidence_values(groups)
+        if part == "binarized":
+            values |= binarized_values(groups)
     for table, (parts, headings) in TABLES.items():
         if record.keys() >= set(parts):
             rows = [row for part in parts for row in record[part]["rows"]]
