@@ -3,16 +3,16 @@
 import json
 import math
 import re
-from functools import partial
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from lecture_book.controls import CONTROL, LAYERS, OwnWeights, conv_vae_with
-from lecture_book.experiments import binarized as chapter_9_binarized
 from lecture_book.experiment_record import experiment_groups, experiment_values
+from lecture_book.experiments import binarized as chapter_9_binarized
 from lecture_book.experiments import evidence as chapter_9
 from lecture_book.experiments.binarized import MODELS as BINARIZED_MODELS
 from lecture_book.experiments.binarized import Inner, binarized
@@ -37,7 +37,6 @@ from lecture_book.experiments.training import (
     price_of_order,
 )
 from lecture_book.published import PUBLISHED, published_vae
-from lecture_book.records import experiment_groups, experiment_values
 from lecture_vae import (
     MODELS,
     AffineVAE,
@@ -56,8 +55,8 @@ from lecture_vae import (
     TrainConfig,
     aggregate_kl,
     build_model,
-    log_evidence,
     fetch_runs,
+    log_evidence,
     posterior_gap,
     principal_variances,
 )
