@@ -1333,9 +1333,8 @@ def _(rng: Generator) -> Names:
     from lecture_vae import bits_per_dim
 
     names = bent_model(rng)
-    x, log_p = names["x"], float(np.log(names[r"p_\theta(x)"]))
-    terms: Names = {"x": x, r"p_\theta(x)": names[r"p_\theta(x)"], "ELBO(x)": names["ELBO(x)"]}
-    return terms | {"D": 5, "bits(x)": bits_per_dim(log_p, 5)}
+    bits = bits_per_dim(float(np.log(names[r"p_\theta(x)"](names["x"]))), 5)
+    return {key: names[key] for key in ("x", r"p_\theta(x)", "ELBO(x)")} | {"D": 5, "bits(x)": bits}
 
 
 @means("eq-col-affine", "eq-col-affine-slope", "eq-col-ppca")
