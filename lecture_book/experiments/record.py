@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lecture_book.experiments.codes import code_rates, codes
+from lecture_book.experiments.codes import SHORT_STEPS, code_rates, codes
 from lecture_book.experiments.collapse import affine_optimum, calibration, remedies
 from lecture_book.experiments.evidence import evidence
 from lecture_book.experiments.measuring import CONV_STEPS, DIGITS_STEPS, LINEAR_STEPS, SEEDS, Rows
@@ -46,8 +46,9 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "remedies": ("mnist", LINEAR_STEPS, SEEDS, remedies),
     "affine_optimum": ("mnist", LINEAR_STEPS, SEEDS, affine_optimum),
     "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
-    "codes": ("mnist", CONV_STEPS, SEEDS, codes),
-    "code_rates": ("mnist", CONV_STEPS, SEEDS, code_rates),
+    "codes": ("mnist", SHORT_STEPS, SEEDS, codes),
+    "code_rates": ("mnist", SHORT_STEPS, SEEDS, code_rates),
+    "code_rates_long": ("mnist", CONV_STEPS, SEEDS, code_rates),
 }
 
 
