@@ -457,7 +457,9 @@ def test_everything_follows_the_kl_weight(visit):
 def test_the_evidence_follows_the_image_the_samples_and_the_model(visit):
     here = open_figure(visit, "evidence")
     figure = here.page.locator("[data-live=evidence]")
-    image, samples = figure.get_by_label("Test image"), figure.get_by_label("Samples K")
+    image, samples = (
+        figure.get_by_role("slider", name=name) for name in ("Test image", "Samples K")
+    )
     rows, curves = figure.locator("tbody tr"), figure.locator(".live-curves")
     assert sum(here.bytes.values()) <= MEGABYTE / 2
 

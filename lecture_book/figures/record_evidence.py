@@ -39,7 +39,7 @@ CONFIG = TrainConfig(steps=3_000, eval_every=100)  # quick: 25,000 steps overfit
 IMAGES = 40  # the first ones of the test set
 SIZES = tuple(2**k for k in range(9))  # K, from the ELBO to 256 samples
 DRAWS = 16_384  # of q(z | x) for each image: 64 groups of the largest K
-GRID = LatentGrid(512)  # for the evidence, and to find where a posterior lies
+GRID, COARSE = LatentGrid(768), LatentGrid(256)  # for the evidence; to find a posterior
 SIDE = 44  # points along an edge of a posterior's own window
 TAIL = 5e-4  # of the posterior's mass beyond each edge of its window
 NATS = 0.04  # a step of a stored log-density
@@ -122,28 +122,32 @@ def posterior_window(
     likelihood: GaussianPixels,
     log_posterior: Float[Tensor, " M"],
 ) -> Window:
-    """The posterior of one image on a fine grid where `log_posterior`, on GRID, has its mass."""
-    mass = (log_posterior + GRID.log_cell).exp().view(GRID.points, GRID.points)
-    ends = [_ends(mass.sum(dim=1 - axis)) for axis in (0, 1)]
-    z1, z2 = (torch.linspace(*end, SIDE, dtype=torch.double) for end in ends)
-    z = torch.stack(torch.meshgrid(z1, z2, indexing="xy"), dim=-1).view(-1, 2).float()
-    with torch.inference_mode():
-        log_joint = log_prob_pairs(likelihood, x[None], likelihood.parameters(model, z))[0]
-        log_joint += log_standard_normal(z)
-    below = (log_joint.max() - log_joint).view(SIDE, SIDE)
-    start, spacing = zip(*((low, (high - low) / (SIDE - 1)) for low, high in ends), strict=True)
-    return Window(start, spacing, below)
+    """The posterior of one image on a grid around its mass; `log_posterior` is that on COARSE."""
+    mass = log_posterior.softmax(dim=0).view(COARSE.points, COARSE.points).T  # row: z2
+    axes = [COARSE.axis(), COARSE.axis()]
+    for _ in range(2):  # the second grid is fine enough to say where the tails begin
+        ends = [_ends(axis, mass.sum(dim=k)) for k, axis in enumerate(axes)]
+        axes = [torch.linspace(*end, SIDE, dtype=torch.double) for end in ends]
+        z = torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1).view(-1, 2).float()
+        with torch.inference_mode():
+            log_joint = log_prob_pairs(likelihood, x[None], likelihood.parameters(model, z))[0]
+            log_joint += log_standard_normal(z)
+        mass = log_joint.double().softmax(dim=0).view(SIDE, SIDE)
+    (low1, _), (low2, _) = ends
+    spacing = _spacing(axes[0]), _spacing(axes[1])
+    return Window((low1, low2), spacing, (log_joint.max() - log_joint).view(SIDE, SIDE))
 
 
-def _ends(mass: Float[Tensor, " points"]) -> tuple[float, float]:
-    """Where the tails of a mass along one axis of GRID begin, a cell further out."""
+def _ends(axis: Float[Tensor, " P"], mass: Float[Tensor, " P"]) -> tuple[float, float]:
+    """Where the tails of a mass along an axis begin, two points further out."""
     seen = mass.cumsum(dim=0)
-    axis = GRID.axis()
-    low, high = axis[seen > TAIL][0], axis[seen < 1 - TAIL]
-    return (
-        float(low) - GRID.spacing,
-        float(high[-1] if len(high) else axis[0]) + 2 * GRID.spacing,
-    )
+    within = axis[(seen > TAIL) & (seen - mass < 1 - TAIL)]
+    margin = 2 * _spacing(axis)
+    return float(within[0]) - margin, float(within[-1]) + margin
+
+
+def _spacing(axis: Float[Tensor, " P"]) -> float:
+    return float(axis[1] - axis[0])
 
 
 def _measured(run: Run, x: Float[Tensor, "N 1 32 32"], draws: int) -> dict[str, np.ndarray]:
@@ -151,7 +155,7 @@ def _measured(run: Run, x: Float[Tensor, "N 1 32 32"], draws: int) -> dict[str, 
     model: Any = run.model.eval()
     likelihood = GaussianPixels(variance=_kl_weight(run) / 2)
     exact = log_evidence(model, x, likelihood=likelihood, grid=GRID)
-    log_posterior = true_posterior(model, x, likelihood=likelihood, grid=GRID)
+    log_posterior = true_posterior(model, x, likelihood=likelihood, grid=COARSE)
     windows = [
         posterior_window(model, image, likelihood, each)
         for image, each in zip(x, log_posterior, strict=True)
