@@ -8,7 +8,9 @@ const live = new URL("../book/_static/live/", import.meta.url);
 const axes = await import(new URL("axes.js", live));
 const { contourLines } = await import(new URL("contours.js", live));
 const { arrowKeys, draggable } = await import(new URL("drag.js", live));
+const { readModels } = await import(new URL("evidence.js", live));
 const { kl, klBySum } = await import(new URL("gaussian.js", live));
+const { levelOfMass, limitsOf, radiusOfMass } = await import(new URL("posterior.js", live));
 const { reparameterize } = await import(new URL("reparameterization.js", live));
 const { network } = await import(new URL("network.js", live));
 const { crc32, halfToNumber, readSafetensors } = await import(new URL("safetensors.js", live));
@@ -90,6 +92,15 @@ const tasks = {
     return drawn;
   },
   contours: ({ values, columns, level }) => contourLines(values, columns, level),
+  massLevel: ({ logDensity, share }) => [levelOfMass(logDensity, share), radiusOfMass(share)],
+  limits: ({ posterior, q }) => limitsOf(posterior, q),
+  evidence: ({ file }) => readModels(open(file)).map(({ images, ...rest }) => ({
+    ...rest,
+    images: images.map(({ given, decoded, posterior, ...each }) => ({
+      ...each, given: [...given], decoded: [...decoded],
+      posterior: { ...posterior, logDensity: [...posterior.logDensity] },
+    })),
+  })),
   drag: ({ events }) => {
     const { made, told, tell } = element();
     draggable(made, Object.fromEntries(

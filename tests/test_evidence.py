@@ -121,7 +121,14 @@ def test_without_a_grid_a_posterior_beyond_it_is_found(x):
     close(found.log_prob, sharp.log_evidence(images).detach(), 1e-3)
 
 
-def test_a_second_peak_and_the_rest_of_the_plane_are_not_lost():
+def test_many_images_are_refined_in_parts_and_stay_in_order():
+    model = narrow(1, 60)
+    images = model.decode(3 * random(300, 1)).detach()
+    found = log_evidence(model, images, likelihood=PIXEL)
+    close(found.log_prob, model.log_evidence(images).detach(), 1e-3)
+
+
+def test_a_second_peak_and_all_of_a_ring_are_found():
     """A decoder that depends on |z|: two peaks, or a ring, in the plane of the latents."""
 
     class Ring(LinearGaussian):

@@ -20,6 +20,7 @@ from lecture_book.experiments.codes import code_rates, codes, independent_log_pr
 from lecture_book.experiments.collapse import (
     FITTED,
     STEP_SIZES,
+    Optimum,
     affine_optimum,
     beside_optimum,
     calibration,
@@ -269,12 +270,12 @@ def test_the_affine_vae_is_compared_with_its_closed_form(tiny, one_core):
 def test_an_affine_vae_at_its_closed_form_misses_nothing(tiny, one_core):
     spec = RunSpec("affine-vae", NegativeELBO(4.0), TrainConfig(steps=1), EIGHT)
     (run,) = fetch_runs([spec], tiny)
-    pixels = tiny.train.images.flatten(1).double()
-    variances = principal_variances(tiny.train.images)
-    principal = torch.linalg.eigh(pixels.T.cov()).eigenvectors.flip(1)[:, :8]
-    slopes = (variances[:8] - 2).clamp(min=0).sqrt()
+    optimum = Optimum(tiny.train.images)
+    variances, principal = optimum.variances, optimum.directions
+    torch.testing.assert_close(variances, principal_variances(tiny.train.images)[:8])
+    slopes = (variances - 2).clamp(min=0).sqrt()
     state = run.model.state_dict()
-    mean = pixels.mean(dim=0)
+    mean = tiny.train.images.flatten(1).double().mean(dim=0)
     # The best encoder: slope a / (a^2 + w / 2), variance (w / 2) / (a^2 + w / 2).
     matrix = (slopes / (slopes**2 + 2))[:, None] * principal.T
     state["decoder.0.weight"].copy_(principal * slopes)
@@ -282,7 +283,7 @@ def test_an_affine_vae_at_its_closed_form_misses_nothing(tiny, one_core):
     state["to_mu.weight"].copy_(matrix)
     state["to_mu.bias"].copy_(-matrix @ mean)
     state["to_log_var.value"].copy_((2 / (slopes**2 + 2)).log())
-    row = beside_optimum(run, tiny)
+    row = beside_optimum(run, tiny, optimum)
     assert row["worst_percent"] < 0.1 and row["mixed"] < 1e-3
     assert row["seventh"] == pytest.approx(row["best_seventh"], abs=1e-3)
     assert row["train_kl"] == pytest.approx(row["best_kl"], rel=0.01)
@@ -291,7 +292,7 @@ def test_an_affine_vae_at_its_closed_form_misses_nothing(tiny, one_core):
     turn = torch.eye(8, dtype=torch.float64)
     turn[:2, :2] = torch.tensor([[1.0, -1.0], [1.0, 1.0]]) / 2**0.5
     state["decoder.0.weight"].copy_(principal @ turn * slopes)
-    assert beside_optimum(run, tiny)["mixed"] == pytest.approx(0.5, abs=0.01)
+    assert beside_optimum(run, tiny, optimum)["mixed"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_evidence_is_measured_for_both_weights_and_every_seed(tiny, one_core, monkeypatch):
@@ -398,7 +399,7 @@ def spec_of_row(part: str, row: dict) -> RunSpec:
         objective = objective_of(row["remedy"], row["kl_weight"], steps)
     elif part == "codes":
         model, objective = "vq-vae", QuantizedError()
-    elif part == "code_rates":
+    elif part.startswith("code_rates"):
         model = "conv-vae"
     elif "control" in row:
         model, keywords = CONTROLS[row["control"]]

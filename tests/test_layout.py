@@ -107,8 +107,9 @@ LECTURE_BOOK = [
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
     "notebooks.write", "solutions", "build", "joined", "pdf", "figures.svg", "figures.graphs",
-    "figures.architectures", "figures.models", "figures.record_runs", "figures.overview",
-    "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
+    "figures.architectures", "figures.models", "figures.record_evidence",
+    "figures.record_runs", "figures.overview", "figures.stills", "hooks.loading",
+    "hooks.live_figures", "hooks.videos", "hooks.numbers",
     "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
     "hooks.solutions", "hooks.execution", "hooks.styles", "extension",
 ]  # fmt: skip

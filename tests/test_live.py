@@ -258,7 +258,13 @@ def test_a_drawing_is_encoded(visit):
     ids=["cut off", "another page"],
 )
 @pytest.mark.parametrize(
-    ("name", "file"), [("explorer", "model"), ("balance", "balance"), ("balance", "decoder-2")]
+    ("name", "file"),
+    [
+        ("explorer", "model"),
+        ("balance", "balance"),
+        ("balance", "decoder-2"),
+        ("evidence", "evidence"),
+    ],
 )
 def test_a_damaged_file_is_named_and_the_picture_stays(visit, name, file, change, message):
     here = visit()
@@ -445,6 +451,65 @@ def test_everything_follows_the_kl_weight(visit):
     slider.fill("5")
     figure.get_by_text("w = 7", exact=True).wait_for()
     assert used() == ["1 of 2", "2 of 2"]
+    assert here.complaints == []
+
+
+def test_the_evidence_follows_the_image_the_samples_and_the_model(visit):
+    here = open_figure(visit, "evidence")
+    figure = here.page.locator("[data-live=evidence]")
+    image, samples = (
+        figure.get_by_role("slider", name=name) for name in ("Test image", "Samples K")
+    )
+    rows, curves = figure.locator("tbody tr"), figure.locator(".live-curves")
+    assert sum(here.bytes.values()) <= MEGABYTE / 2
+
+    def state():
+        """Of ELBO, bound and log p(x): their nats, and how many are missing."""
+        nats, missing = np.array([numbers_in(rows.nth(k).inner_text())[-2:] for k in range(3)]).T
+        assert nats + missing == pytest.approx(np.full(3, nats[-1]), abs=0.02)
+        return missing
+
+    def pictures():
+        places = [".live-plane", ".live-bars", ".live-digit >> nth=0", ".live-digit >> nth=1"]
+        return [figure.locator(place).evaluate("canvas => canvas.toDataURL()") for place in places]
+
+    samples.press("Home")
+    assert figure.get_by_text("K = 1", exact=True).is_visible()
+    elbo, bound, exact = state()
+    assert elbo == bound > exact == 0  # one sample: the ELBO
+    missing = []
+    for _ in range(8):
+        samples.press("ArrowRight")
+        missing.append(state()[1])
+    assert samples.get_attribute("aria-valuetext") == "K = 256"
+    assert missing == sorted(missing, reverse=True)
+    assert missing[-1] < elbo / 4
+    image.press("Home")
+    first, shown = state()[0], pictures()
+    image.press("End")
+    assert state()[0] > 10 * first  # sorted by the gap
+    assert all(a != b for a, b in zip(shown, pictures(), strict=True))
+    x = figure.locator(".live-digit").first.evaluate("canvas => canvas.toDataURL()")
+    usual = state()[0]
+    figure.get_by_label("sharp").check()
+    assert figure.locator(".live-digit").first.evaluate("canvas => canvas.toDataURL()") == x
+    assert state()[0] != usual  # the same image under the other model
+    samples.press("Home")
+    curves.scroll_into_view_if_needed()
+    box = curves.bounding_box()
+    here.page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    here.page.mouse.down()
+    far = state()[0]
+    here.page.mouse.move(box["x"] - 20, box["y"] + box["height"] / 2, steps=4)
+    here.page.mouse.up()
+    assert figure.get_by_text("1 of 40", exact=False).is_visible()
+    assert state()[0] < far
+    heights = {figure.bounding_box()["height"]}
+    for key in ("ArrowRight", "End", "PageDown"):
+        image.press(key)
+        samples.press(key)
+        heights.add(figure.bounding_box()["height"])
+    assert len(heights) == 1  # nothing below the figure moves
     assert here.complaints == []
 
 

@@ -22,7 +22,6 @@ from lecture_vae import (
     calibrated_variance,
     evaluate,
     fetch_runs,
-    principal_variances,
     total_variance,
 )
 
@@ -139,30 +138,38 @@ def affine_optimum(
             specs.append(RunSpec("affine-vae", objective, config, keywords, start))
         return fetch_runs(specs, data)
 
+    optimum = Optimum(data.train.images)
     usual, large, small = STEP_SIZES.values()
     at_random = [None] * len(seeds)
     found = [runs(usual, at_random), runs(large, at_random)]
     found.append(runs(small, [run.key for run in found[1]]))
     return [
-        {"control": name, "start_from": run.spec.start_from, **beside_optimum(run, data)}
+        {"control": name, "start_from": run.spec.start_from, **beside_optimum(run, data, optimum)}
         for name, group in zip(STEP_SIZES, found, strict=True)
         for run in group
     ]
 
 
-def beside_optimum(run: Run, data: ImageData) -> dict[str, Any]:
+class Optimum:
+    """The first principal directions of images, and the best affine VAE."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        covariance = images.flatten(1).double().T.cov(correction=0)
+        variances, directions = torch.linalg.eigh(covariance)
+        self.variances = variances.flip(0)[:AFFINE_LATENTS]
+        self.directions = directions.flip(1)[:, :AFFINE_LATENTS]
+        self.terms = affine_vae_optimum(AFFINE_WEIGHT, self.variances, total_variance(images))
+
+
+def beside_optimum(run: Run, data: ImageData, optimum: Optimum) -> dict[str, Any]:
     """What :func:`affine_optimum` says about a run."""
-    images, noise = data.train.images, AFFINE_WEIGHT / 2
-    spectrum = principal_variances(images)
-    best = affine_vae_optimum(AFFINE_WEIGHT, spectrum[:AFFINE_LATENTS], total_variance(images))
-    terms = evaluate(run.model, run.spec.objective, images).terms
-    pixels = images.flatten(1).double()
-    principal = torch.linalg.eigh(pixels.T.cov()).eigenvectors.flip(1)[:, :AFFINE_LATENTS]
+    variances, noise = optimum.variances, AFFINE_WEIGHT / 2
+    terms = evaluate(run.model, run.spec.objective, data.train.images).terms
     matrix = run.model.state_dict()["decoder.0.weight"].double()
     directions, singular_values, _ = torch.linalg.svd(matrix, full_matrices=False)
-    slopes, variances = singular_values.square(), spectrum[:AFFINE_LATENTS]
+    slopes = singular_values.square()
     misses = ((slopes + noise) / variances - 1).abs()
-    outside = 1 - (directions * principal).sum(dim=0).square()
+    outside = 1 - (directions * optimum.directions).sum(dim=0).square()
     clear = variances > 1.2 * noise
     return {
         **measured(run, data),
@@ -173,6 +180,6 @@ def beside_optimum(run: Run, data: ImageData) -> dict[str, Any]:
         "best_seventh": max(variances[6].item() - noise, 0.0),
         "train_squared_error": terms["squared_error"],
         "train_kl": terms["kl"],
-        "best_squared_error": best.squared_error,
-        "best_kl": best.kl.sum().item(),
+        "best_squared_error": optimum.terms.squared_error,
+        "best_kl": optimum.terms.kl.sum().item(),
     }

@@ -19,6 +19,7 @@ import torch
 
 from lecture_book.experiments.binarized import binarized
 from lecture_book.experiments.codes import code_rates, codes
+from lecture_book.experiments.codes import SHORT_STEPS, code_rates, codes
 from lecture_book.experiments.collapse import affine_optimum, calibration, remedies
 from lecture_book.experiments.evidence import evidence
 from lecture_book.experiments.measuring import CONV_STEPS, DIGITS_STEPS, LINEAR_STEPS, SEEDS, Rows
@@ -50,6 +51,9 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "binarized": ("mnist-padded", LINEAR_STEPS, SEEDS, binarized),
     "codes": ("mnist", CONV_STEPS, SEEDS, codes),
     "code_rates": ("mnist", CONV_STEPS, SEEDS, code_rates),
+    "codes": ("mnist", SHORT_STEPS, SEEDS, codes),
+    "code_rates": ("mnist", SHORT_STEPS, SEEDS, code_rates),
+    "code_rates_long": ("mnist", CONV_STEPS, SEEDS, code_rates),
 }
 
 

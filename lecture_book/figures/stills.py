@@ -16,6 +16,7 @@ FIGURES = {
     "divergence": "book/02_divergence.html",
     "reparameterization": "book/04_gaussian_kl.html",
     "balance": "book/05_linear_vae.html",
+    "evidence": "book/09_evidence.html",
 }
 
 
