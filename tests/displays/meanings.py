@@ -1424,8 +1424,8 @@ def _(rng: Generator) -> Names:
         a = scope["a"]
         posterior = np.linalg.inv([[1 + a * a / (w / 2)]])[0, 0]  # of z, given u
         g = posterior * a / (w / 2)
-        q = dist.Normal(g * np.sqrt(variance), float(np.sqrt(posterior)))  # at u^2 = its mean
-        kl = float(dist.kl_divergence(q, dist.Normal(0.0, 1.0)))
+        mu, sigma = torch.tensor([g * np.sqrt(variance), np.sqrt(posterior)])  # at u^2 = its mean
+        kl = float(dist.kl_divergence(dist.Normal(mu, sigma), dist.Normal(0.0 * mu, 0 * mu + 1)))
         return variance * (1 - a * g) ** 2 + a * a * posterior + w * kl
 
     names: Names = {"w": w, r"\lambda": variance, "a": float(np.sqrt(variance - w / 2))}
