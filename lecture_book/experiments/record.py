@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from lecture_book.experiments.binarized import binarized
-from lecture_book.experiments.codes import code_rates, codes
 from lecture_book.experiments.codes import SHORT_STEPS, code_rates, codes
 from lecture_book.experiments.collapse import affine_optimum, calibration, remedies
 from lecture_book.experiments.evidence import evidence
@@ -49,8 +48,6 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "affine_optimum": ("mnist", LINEAR_STEPS, SEEDS, affine_optimum),
     "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
     "binarized": ("mnist-padded", LINEAR_STEPS, SEEDS, binarized),
-    "codes": ("mnist", CONV_STEPS, SEEDS, codes),
-    "code_rates": ("mnist", CONV_STEPS, SEEDS, code_rates),
     "codes": ("mnist", SHORT_STEPS, SEEDS, codes),
     "code_rates": ("mnist", SHORT_STEPS, SEEDS, code_rates),
     "code_rates_long": ("mnist", CONV_STEPS, SEEDS, code_rates),
