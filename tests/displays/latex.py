@@ -492,7 +492,11 @@ class Parser:
             squared = below[-2:] == ["^", "2"]
             name = written(below[1:-2] if squared else below[1:])
             scope = self.scope if name in self.scope else self.scope.with_({name: 0.0})
-            body = self.inner(above[1:], scope) if len(above) > 1 else self.product()
+            twice = squared and above[1:3] == ["^", "2"]
+            of = above[3:] if twice else above[1:]
+            body = self.inner(of, scope) if of else self.product()
+            if twice:
+                return lambda s: derivative(lambda at: derivative(body, at, name), s, name)
             return lambda s: derivative(body, s, name, 2 if squared else 1)
         top, bottom = self.inner(above), self.inner(below)
         return lambda scope: plain(top(scope)) / plain(bottom(scope))

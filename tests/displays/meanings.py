@@ -1333,8 +1333,9 @@ def _(rng: Generator) -> Names:
     from lecture_vae import bits_per_dim
 
     names = bent_model(rng)
-    x, log_p = names["x"], float(np.log(names[r"p_\theta(x)"]))
-    terms: Names = {"x": x, r"p_\theta(x)": names[r"p_\theta(x)"], "ELBO(x)": names["ELBO(x)"]}
+    x, evidence = names["x"], names[r"p_\theta(x)"]
+    log_p = float(np.log(evidence(x)))
+    terms: Names = {"x": x, r"p_\theta(x)": evidence, "ELBO(x)": names["ELBO(x)"]}
     return terms | {"D": 5, "bits(x)": bits_per_dim(log_p, 5)}
 
 
@@ -1425,8 +1426,9 @@ def _(rng: Generator) -> Names:
         a = scope["a"]
         posterior = np.linalg.inv([[1 + a * a / (w / 2)]])[0, 0]  # of z, given u
         g = posterior * a / (w / 2)
-        q = dist.Normal(g * np.sqrt(variance), float(np.sqrt(posterior)))  # at u^2 = its mean
-        kl = float(dist.kl_divergence(q, dist.Normal(0.0, 1.0)))
+        # At u^2 = its mean; in double precision, because two derivatives are taken.
+        at = torch.tensor([g * np.sqrt(variance), np.sqrt(posterior)], dtype=torch.float64)
+        kl = float(dist.kl_divergence(dist.Normal(*at), dist.Normal(0.0, 1.0)))
         return variance * (1 - a * g) ** 2 + a * a * posterior + w * kl
 
     names: Names = {"w": w, r"\lambda": variance, "a": float(np.sqrt(variance - w / 2))}
