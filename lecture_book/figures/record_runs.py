@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from lecture_book.figures.record_codes import export_codes
 from lecture_book.project import LIVE, root_or_exit
 from lecture_vae import (
     ImageData,
@@ -94,6 +95,7 @@ def main() -> None:
     specs = [RunSpec("linear-vae", NegativeELBO(weight), config) for weight in WEIGHTS]
     export_balance(fetch_runs(specs, data), data, live / "balance")
     export_explorer(data, live / "runs")
+    export_codes(data, live / "codes")
 
 
 if __name__ == "__main__":
