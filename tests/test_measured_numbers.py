@@ -87,7 +87,6 @@ COMPUTED: dict[tuple[str, str], str] = {
     ("09_evidence", "99 %"): "1 - exp(-(3**2) / 2)",
     ("09_evidence", "4.9"): "log(128)",
     ("09_evidence", "8.83"): "8 + log(pi) / (2 * log(2))",
-    ("09_evidence", "27"): "25_000 * 64 / 60_000",
     ("errata", "8.88"): "8 + (36.87 + 512 * log(pi)) / (1024 * log(2))",
     ("errata", "0.06"): "2 * 30 / 1024",
     ("09_evidence", "8.88"): "8 + (36.87 + 512 * log(pi)) / (1024 * log(2))",
