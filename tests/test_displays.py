@@ -15,7 +15,7 @@ import pytest
 from conftest import source
 from displays.latex import Scope, Unreadable, faults
 from displays.meanings import MEANINGS
-from displays.values import normal_density
+from displays.values import Given, normal_density
 from scipy.stats import multivariate_normal, norm
 
 from lecture_book.notebooks.myst import LITERAL, blocks
@@ -143,6 +143,7 @@ def test_a_planted_typo_is_found(key, formula):
         (r"\int_0^1 t^2\, dt = \frac13", {}),
         (r"\log 2\pi = \log 2 + \log \pi", {}),
         (r"\frac{\partial}{\partial a} a^3 = 3 a^2", {"a": 1.5}),
+        (r"\frac{\partial^2 C}{\partial a^2} = 6 a", {"a": 1.5, "C": Given(lambda s: s["a"] ** 3)}),
         (r"\left\lfloor \frac72 \right\rfloor = 3", {}),
     ],
 )

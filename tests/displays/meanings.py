@@ -1337,6 +1337,8 @@ def _(rng: Generator) -> Names:
     log_p = float(np.log(evidence(x)))
     terms: Names = {"x": x, r"p_\theta(x)": evidence, "ELBO(x)": names["ELBO(x)"]}
     return terms | {"D": 5, "bits(x)": bits_per_dim(log_p, 5)}
+    bits = bits_per_dim(float(np.log(names[r"p_\theta(x)"](names["x"]))), 5)
+    return {key: names[key] for key in ("x", r"p_\theta(x)", "ELBO(x)")} | {"D": 5, "bits(x)": bits}
 
 
 @means("eq-col-affine", "eq-col-affine-slope", "eq-col-ppca")
