@@ -66,9 +66,12 @@ def binarized_values(groups: Mapping[str, list[Mapping[str, Any]]]) -> dict[str,
     constant = one_decimal(rows[0]["constant"])
     header = ["Network", "Parameters", "$\\log p_\\theta(x)$", "IWAE-64", "ELBO", "KL"]
     least = ["mean image", "784", constant, constant, constant, "0"]
+    seeds = len({row["seed"] for row in rows})
     return {
+        "binarized_seeds": "one seed" if seeds == 1 else f"{seeds} seeds",
+        "binarized_images": whole(rows[0]["images"]),
         "binarized_table": markdown_table(header, [least, *body], words=1),
         "binarized_gray": f"{-mean(row['gray'] for row in rows):.2f}",
-        "binarized_padding": f"{mean(row['padding'] for row in rows):.2g}",
-        "binarized_iwae_gap": nats(max(row["log_evidence"] - row["iwae_64"] for row in rows)),
+        "binarized_padding": nats(max(abs(row["padding"]) for row in rows)),
+        "binarized_iwae_gap": f"{mean(row['log_evidence'] - row['iwae_64'] for row in rows):.1f}",
     }

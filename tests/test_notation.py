@@ -339,6 +339,7 @@ INTRODUCED = {
     "01_autoencoders": ["x", "V", "A"],
     "02_divergence": [r"\mu", r"\mu", "Q", "p", "p", "q"],
     "03_elbo": ["x", r"\rho", "q", r"\Delta", "q"],
+    "04_gaussian_kl": ["M"],
     "05_linear_vae": ["u"],
     "06_latent_space": ["R"],
     "07_convolutional_vae": ["h", "x"],

@@ -73,6 +73,21 @@ def test_each_term_moves_its_own_part(model, x):
     }
 
 
+def test_the_loss_weighs_what_moves_the_encoder_and_not_what_moves_the_codebook(model, x):
+    terms = QuantizedError().terms(model, x, torch.zeros(6, 1))
+    at = model.to_code[0].weight, model.codebook
+
+    def gradients(loss):
+        return torch.autograd.grad(loss, at, retain_graph=True, allow_unused=True)
+
+    encoder, codebook = gradients(QuantizedError(2.0).loss(terms, 1))
+    of_error, _ = gradients(terms["squared_error"].mean())
+    commitment, _ = gradients(terms["commitment"].mean())
+    _, of_codebook = gradients(terms["codebook"].mean())
+    torch.testing.assert_close(encoder, of_error + 2.0 * commitment, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(codebook, of_codebook)
+
+
 def test_the_kl_is_that_of_a_certain_grid_to_the_uniform_prior(model, x):
     certain = Categorical(probs=torch.eye(5)[2])
     uniform = Categorical(probs=torch.full((5,), 0.2))
@@ -188,6 +203,37 @@ def test_a_fitted_prior_finds_what_two_positions_have_in_common():
     codes = torch.tensor([[0, 1], [1, 2], [2, 0]]).repeat(100, 1)
     prior = fit_code_prior(codes, 3, steps=300)
     assert -prior.log_prob(codes).mean().item() == pytest.approx(math.log(3), abs=0.05)
+
+
+def test_a_prior_is_fitted_to_all_rows():
+    codes = torch.tensor([[0, 1], [1, 0]]).repeat_interleave(200, dim=0)
+    prior = fit_code_prior(codes, 2, steps=200)
+    assert -prior.log_prob(codes).mean().item() == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_a_prior_follows_from_its_seed_and_leaves_the_rest_as_it_was():
+    codes = torch.tensor([[0, 1], [1, 0]]).repeat(20, 1)
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, again, other = (fit_code_prior(codes, 2, steps=3, seed=s) for s in (1, 1, 2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(first.read, again.read) and not torch.equal(first.read, other.read)
+
+
+def test_the_step_size_of_a_prior_falls_in_a_straight_line(monkeypatch):
+    step, seen = torch.optim.Adam.step, []
+
+    def noted(self, *arguments):
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    fit_code_prior(torch.tensor([[0, 1]]).repeat(20, 1), 2, steps=4, lr=0.1)
+    assert seen == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
 def test_codes_beyond_the_codebook_are_refused():

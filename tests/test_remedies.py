@@ -74,6 +74,24 @@ def test_the_fitted_loss_is_the_least_negative_elbo_of_any_variance():
     assert bits_per_dim(-tried.min().item()) > 0
 
 
+def test_the_gradient_of_the_fitted_loss_is_that_of_the_weight_that_fits_up_to_a_factor():
+    error = torch.tensor([30.0, 34.0], requires_grad=True)
+    kl = torch.tensor([5.0, 7.0], requires_grad=True)
+    terms = {"squared_error": error, "kl": kl}
+    fitted = torch.autograd.grad(FittedVariance().loss(terms, 1), (error, kl))
+    plain = torch.autograd.grad(NegativeELBO(2 * 32 / 1024).loss(terms, 1), (error, kl))
+    for ours, theirs in zip(fitted, plain, strict=True):
+        torch.testing.assert_close(ours, 1024 / (2 * 32) * theirs)
+
+
+def test_free_bits_average_the_distortion_over_the_samples():
+    noise = torch.randn(6, 2, 2, generator=torch.Generator().manual_seed(2))
+    model = build_model("linear-vae", seed=0)
+    both = FreeBits(3.0, samples=2).terms(model, IMAGES, noise)["squared_error"]
+    plain = NegativeELBO(3.0, samples=2).terms(model, IMAGES, noise)["squared_error"]
+    torch.testing.assert_close(both, plain)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

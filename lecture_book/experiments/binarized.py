@@ -13,7 +13,6 @@ from lecture_vae import (
     BernoulliPixels,
     BinarizedELBO,
     ImageData,
-    LatentGrid,
     Run,
     RunSpec,
     TrainConfig,
@@ -28,7 +27,6 @@ __all__ = ["MODELS", "Inner", "binarized", "binarized_row"]
 # What is said of the network in the table -> registered name.
 MODELS = {"linear VAE": "linear-vae", "published network": PUBLISHED}
 FEW = 1_000  # the first test images, for differences, which vary little from image to image
-POINTS = 256  # along an axis
 PADDING = 2  # pixels on each side
 
 
@@ -74,12 +72,12 @@ def binarized_row(run: Run, data: ImageData) -> dict[str, Any]:
     """
     model: Any = run.model
     without_padding: Any = Inner(model)
-    pixels, grid = BernoulliPixels(), LatentGrid(POINTS)
+    pixels = BernoulliPixels()
     x = run.spec.objective.inputs(data.test.images, 0, 0)
-    found = log_evidence(model, x, likelihood=pixels, grid=grid)
+    found = log_evidence(model, x, likelihood=pixels)
     few = found.log_prob[:FEW]
-    gray = log_evidence(model, data.test.images[:FEW], likelihood=pixels, grid=grid).log_prob
-    within = log_evidence(without_padding, inner(x[:FEW]), likelihood=pixels, grid=grid).log_prob
+    gray = log_evidence(model, data.test.images[:FEW], likelihood=pixels).log_prob
+    within = log_evidence(without_padding, inner(x[:FEW]), likelihood=pixels).log_prob
     with torch.inference_mode():
         kl = torch.cat([model.encode(images).kl() for images in x.split(1_000)])
     constant = data.train.images.mean(dim=0, keepdim=True).clamp(1e-6, 1 - 1e-6).logit()

@@ -42,6 +42,7 @@ DRAWS = 16_384  # of q(z | x) for each image: 64 groups of the largest K
 GRID, COARSE = LatentGrid(768), LatentGrid(256)  # for the evidence; to find a posterior
 SIDE = 44  # points along an edge of a posterior's own window
 TAIL = 5e-4  # of the posterior's mass beyond each edge of its window
+ROUNDS = 6  # of fitting the window; COARSE may have missed where the tails of a sharp one begin
 NATS = 0.04  # a step of a stored log-density
 
 
@@ -125,7 +126,7 @@ def posterior_window(
     """The posterior of one image on a grid around its mass; `log_posterior` is that on COARSE."""
     mass = log_posterior.softmax(dim=0).view(COARSE.points, COARSE.points).T  # row: z2
     axes = [COARSE.axis(), COARSE.axis()]
-    for _ in range(2):  # the second grid is fine enough to say where the tails begin
+    for _ in range(ROUNDS):
         ends = [_ends(axis, mass.sum(dim=k)) for k, axis in enumerate(axes)]
         axes = [torch.linspace(*end, SIDE, dtype=torch.double) for end in ends]
         z = torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1).view(-1, 2).float()

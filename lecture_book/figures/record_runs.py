@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 
 from lecture_book.figures import record_evidence
+from lecture_book.figures.record_codes import export_codes
 from lecture_book.project import LIVE, root_or_exit
 from lecture_vae import (
     ImageData,
@@ -96,6 +97,7 @@ def main() -> None:
     export_balance(fetch_runs(specs, data), data, live / "balance")
     export_explorer(data, live / "runs")
     record_evidence.record(load_images("digits"), live / "evidence")
+    export_codes(data, live / "codes")
 
 
 if __name__ == "__main__":

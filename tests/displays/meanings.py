@@ -1426,6 +1426,9 @@ def _(rng: Generator) -> Names:
         g = posterior * a / (w / 2)
         mu, sigma = torch.tensor([g * np.sqrt(variance), np.sqrt(posterior)])  # at u^2 = its mean
         kl = float(dist.kl_divergence(dist.Normal(mu, sigma), dist.Normal(0.0 * mu, 0 * mu + 1)))
+        # At u^2 = its mean; in double precision, because two derivatives are taken.
+        at = torch.tensor([g * np.sqrt(variance), np.sqrt(posterior)], dtype=torch.float64)
+        kl = float(dist.kl_divergence(dist.Normal(*at), dist.Normal(0.0, 1.0)))
         return variance * (1 - a * g) ** 2 + a * a * posterior + w * kl
 
     names: Names = {"w": w, r"\lambda": variance, "a": float(np.sqrt(variance - w / 2))}

@@ -16,14 +16,15 @@ const REACH = 3; // standard deviations of q that the plane shows at least
  *
  * @param {ArrayLike<number>} logDensity at the points of a regular grid; a constant may be missing
  * @param {number} share between 0 and 1
- * @returns {number} the smallest of `logDensity` within the region
+ * @returns {number} halfway between the smallest value within the region and the next one outside
  */
 export function levelOfMass(logDensity, share) {
   const largestFirst = Float64Array.from(logDensity).sort().reverse();
   const mass = largestFirst.map((value) => Math.exp(value - largestFirst[0]));
   const wanted = share * mass.reduce((sum, each) => sum + each, 0);
   let seen = 0;
-  return largestFirst[mass.findIndex((each) => (seen += each) >= wanted)];
+  const within = largestFirst[mass.findIndex((each) => (seen += each) >= wanted)];
+  return (within + (largestFirst.find((value) => value < within) ?? within)) / 2;
 }
 
 /** The radius, in standard deviations, within which a normal density in a plane has a share. */
