@@ -675,7 +675,7 @@ BINARIZED = RECORD.get("binarized", {}).get("rows", [])
 
 def test_of_binarized_images_bounds_are_close_and_two_latents_are_far_better_than_none():
     for row in BINARIZED:
-        assert row["images"] == 10_000
+        assert row["images"] == 2_000
         assert row["constant"] + 50 < row["elbo"] < row["iwae_64"] < row["log_evidence"] < -120
         assert row["error"] < 0.5 and row["edge"] < 0.1
         assert abs(row["padding"]) < 1e-3  # "costs nothing that can be seen"

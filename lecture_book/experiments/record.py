@@ -52,6 +52,7 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "codes_long": ("mnist", CONV_STEPS, SEEDS, codes),
     "code_rates": ("mnist", SHORT_STEPS, SEEDS, code_rates),
     "code_rates_long": ("mnist", CONV_STEPS, SEEDS, code_rates),
+    "binarized": ("mnist-padded", LINEAR_STEPS, (0,), binarized),
 }
 
 
