@@ -47,7 +47,6 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "remedies": ("mnist", LINEAR_STEPS, SEEDS, remedies),
     "affine_optimum": ("mnist", LINEAR_STEPS, SEEDS, affine_optimum),
     "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
-    "binarized": ("mnist-padded", LINEAR_STEPS, SEEDS, binarized),
     "codes": ("mnist", SHORT_STEPS, SEEDS, codes),
     "codes_long": ("mnist", CONV_STEPS, SEEDS, codes),
     "code_rates": ("mnist", SHORT_STEPS, SEEDS, code_rates),
