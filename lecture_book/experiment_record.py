@@ -29,7 +29,7 @@ TABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         },
     ),
     "codes": (
-        ("codes", "code_rates", "code_rates_long"),
+        ("codes", "code_rates", "codes_long", "code_rates_long"),
         {"bits": "Bits per image", "squared_error": "Squared error"},
     ),
 }

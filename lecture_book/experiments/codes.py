@@ -72,7 +72,7 @@ def code_row(run: Run, data: ImageData, prior_steps: int = PRIOR_STEPS) -> dict[
     _, place, times = test.unique(dim=0, return_inverse=True, return_counts=True)
     bit = math.log(2)
     return {
-        "control": "VQ-VAE",
+        "control": f"VQ-VAE, {run.spec.config.steps:,} steps",
         **measured(run, data),
         "entries": entries,
         "perplexity": perplexity(test),

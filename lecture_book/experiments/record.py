@@ -1,7 +1,7 @@
 """The record of the experiments: what decides how trained networks behave, for the chapters.
 
-`LECTURE_VAE_DATA=... python -m lecture_book.experiments` trains what is not in the store (about ten
-minutes on two cores) and writes `results/experiments.json`; names of parts as arguments record
+`LECTURE_VAE_DATA=... python -m lecture_book.experiments` trains what is not in the store (about an
+hour on two cores) and writes `results/experiments.json`; names of parts as arguments record
 those parts only. The budgets are part of the experiments, LECTURE_VAE_BUDGET is not read.
 """
 
@@ -47,10 +47,11 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "remedies": ("mnist", LINEAR_STEPS, SEEDS, remedies),
     "affine_optimum": ("mnist", LINEAR_STEPS, SEEDS, affine_optimum),
     "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
-    "binarized": ("mnist-padded", LINEAR_STEPS, SEEDS, binarized),
     "codes": ("mnist", SHORT_STEPS, SEEDS, codes),
+    "codes_long": ("mnist", CONV_STEPS, SEEDS, codes),
     "code_rates": ("mnist", SHORT_STEPS, SEEDS, code_rates),
     "code_rates_long": ("mnist", CONV_STEPS, SEEDS, code_rates),
+    "binarized": ("mnist-padded", LINEAR_STEPS, (0,), binarized),
 }
 
 

@@ -34,7 +34,8 @@ def export_codes(data: ImageData, folder: Path) -> Path:
     """Train the VQ-VAE and its priors as chapter 10 does, and write `codes.safetensors`."""
     [run] = fetch_runs([SPEC], data)
     training = codes_of(run, data.train.images)
-    entries = len(run.model.get_parameter("codebook"))
+    model: Any = run.model
+    entries = len(model.codebook)
     prior = fit_code_prior(training, entries, steps=PRIOR_STEPS)
     file = code_file(run, prior, independent_log_shares(training, entries), data)
     [path] = write_files(folder, {"codes": file})
@@ -56,7 +57,8 @@ def code_file(
       ``prior.bias``, ``prior.write`` and ``prior.level``: the parameters of the
       :class:`~lecture_vae.code_prior.CodePrior`, where ``read`` is masked.
     """
-    layers, weights = folded_decoder(run.model.get_submodule("decoder"))
+    model: Any = run.model
+    layers, weights = folded_decoder(model.decoder)
     codes, labels = run.code.long(), data.test.labels
     classes = [codes[labels == label][:STARTS] for label in labels.unique()]
     offered = min(map(len, classes))
@@ -73,7 +75,7 @@ def code_file(
     }
     halves = {
         **weights,
-        "codebook": run.model.get_parameter("codebook"),
+        "codebook": model.codebook,
         "independent": independent,
         **{f"prior.{name}": value for name, value in parameters.items()},
     }

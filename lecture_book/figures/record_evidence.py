@@ -35,7 +35,7 @@ from lecture_vae.pairwise import log_prob_pairs
 __all__ = ["Window", "bounds_of", "export_evidence", "log_ratios", "posterior_window", "record"]
 
 WEIGHTS = 1.0, 0.06  # as in the chapter: usual, and sharp
-CONFIG = TrainConfig(steps=3_000, eval_every=100)  # quick: 25,000 steps overfit 1,438 images
+CONFIG = TrainConfig(steps=3_000, eval_every=100)  # after 25,000 the encoder overfits
 IMAGES = 40  # the first ones of the test set
 SIZES = tuple(2**k for k in range(9))  # K, from the ELBO to 256 samples
 DRAWS = 16_384  # of q(z | x) for each image: 64 groups of the largest K
