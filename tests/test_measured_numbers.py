@@ -113,7 +113,6 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("09_evidence", "88.71"): "published: Burda et al. (2016), VAE, static binarization",
     ("09_evidence", "87.10"): "published: Burda et al. (2016), IWAE-50, static binarization",
     ("reproduction", "0.0005"): "the original's step size of Adam, a setting",
-    ("09_evidence", "0.01"): "the lower edge of the live figure's axis, a setting of its script",
     ("index", "4.0"): "version of the license",
     ("instructor", "12345"): "an example of a file's name",
     ("troubleshooting", "3.11"): "version of Python",
