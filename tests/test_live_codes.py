@@ -9,8 +9,9 @@ import torch
 from test_live_export import ROOT, ask, digits, node, read, store
 from torch.nn.functional import conv_transpose2d
 
+from lecture_book.experiments.codes import codes_of, independent_log_shares
 from lecture_book.figures import record_codes
-from lecture_book.figures.record_codes import code_file, codes_of, independent_log_shares
+from lecture_book.figures.record_codes import code_file
 from lecture_book.project import LIVE
 from lecture_vae import CodePrior, build_model, fetch_runs, fit_code_prior
 from lecture_vae.live import write_files

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from lecture_book.experiments.measuring import (
     CONV_STEPS,
@@ -25,7 +27,15 @@ from lecture_vae import (
     perplexity,
 )
 
-__all__ = ["RATE_WEIGHTS", "SHORT_STEPS", "code_rates", "code_row", "codes"]
+__all__ = [
+    "RATE_WEIGHTS",
+    "SHORT_STEPS",
+    "code_rates",
+    "code_row",
+    "codes",
+    "codes_of",
+    "independent_log_shares",
+]
 
 SHORT_STEPS = 3_000  # of the chapter's own cells, at every budget
 PRIOR_STEPS = 4_000
@@ -59,9 +69,7 @@ def code_row(run: Run, data: ImageData, prior_steps: int = PRIOR_STEPS) -> dict[
         autoregressive prior on the training images; and ``alone``, the share of the test images
         whose grid no other test image has.
     """
-    with torch.inference_mode():
-        parts = data.train.images.split(1_000)
-        training = torch.cat([run.model.encode(x).code.flatten(1) for x in parts])
+    training = codes_of(run, data.train.images)
     test, entries = run.code.long(), len(run.model.codebook)  # type: ignore[attr-defined]
     prior = fit_code_prior(
         training, entries, steps=prior_steps, hidden=32, seed=run.spec.config.seed
@@ -86,17 +94,28 @@ def code_row(run: Run, data: ImageData, prior_steps: int = PRIOR_STEPS) -> dict[
     }
 
 
-def independent_log_prob(training: torch.Tensor, test: torch.Tensor, entries: int) -> torch.Tensor:
-    """log p(c) of each row of ``test`` if positions were independent, in nats, [N].
+@torch.inference_mode()
+def codes_of(run: Run, images: Float[Tensor, "N 1 32 32"]) -> Int[Tensor, "N d"]:
+    """The codes of images, row by row of the grid."""
+    model: Any = run.model
+    return torch.cat([model.encode(part).code.flatten(1) for part in images.split(1_000)])
+
+
+def independent_log_shares(codes: Int[Tensor, "N d"], entries: int) -> Float[Tensor, "d M"]:
+    """Log-probabilities of the codes if positions were independent, in nats.
 
     Each code has been seen once more than it was, so that none has the probability 0.
     """
-    positions = test.shape[1]
-    counts = torch.stack(
-        [torch.bincount(training[:, j], minlength=entries) + 1 for j in range(positions)]
-    )
-    log_shares = (counts / counts.sum(dim=1, keepdim=True)).log()
-    return log_shares[torch.arange(positions), test].sum(dim=1)
+    counts = torch.stack([torch.bincount(each, minlength=entries) + 1 for each in codes.T])
+    return (counts / counts.sum(dim=1, keepdim=True)).log()
+
+
+def independent_log_prob(
+    training: Int[Tensor, "T d"], test: Int[Tensor, "N d"], entries: int
+) -> Float[Tensor, " N"]:
+    """log p(c) of each row of ``test`` if positions were independent, in nats."""
+    log_shares = independent_log_shares(training, entries)
+    return log_shares[torch.arange(test.shape[1]), test].sum(dim=1)
 
 
 def code_rates(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lecture_book.experiments.codes import codes_of, independent_log_shares
 from lecture_vae import (
     CodePrior,
     ImageData,
@@ -87,22 +88,6 @@ def code_file(
     starts = torch.stack([each[:offered] for each in classes])
     arrays = {name: value.detach().half().numpy() for name, value in halves.items()}
     return LiveFile(metadata, arrays | {"starts": starts.to(torch.uint8).numpy()})
-
-
-@torch.inference_mode()
-def codes_of(run: Run, images: Float[Tensor, "N 1 32 32"]) -> Int[Tensor, "N d"]:
-    """The codes of images, row by row of the grid."""
-    model: Any = run.model
-    return torch.cat([model.encode(part).code.flatten(1) for part in images.split(1_000)])
-
-
-def independent_log_shares(codes: Int[Tensor, "N d"], entries: int) -> Float[Tensor, "d M"]:
-    """Log-probabilities of the codes if positions were independent.
-
-    Each code has been seen once more than it was, so that none has the probability 0.
-    """
-    counts = torch.stack([torch.bincount(each, minlength=entries) + 1 for each in codes.T])
-    return (counts / counts.sum(dim=1, keepdim=True)).log()
 
 
 def folded_decoder(decoder: nn.Module) -> tuple[list[dict[str, Any]], Mapping[str, Tensor]]:
