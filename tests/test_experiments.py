@@ -576,11 +576,30 @@ def test_after_3000_steps_the_vq_vae_has_the_error_of_a_conv_vae_that_takes_more
         assert row["bits"] < row["bits_independent"] < row["bits_uniform"] and row["dead"] == 0
 
 
-def test_after_30000_steps_a_conv_vae_has_that_error_with_fewer_bits():
-    long = "ConvVAE w1.4, 30,000 steps"
-    assert max(term("code_rates_long", long, "bits")) < min(term("codes", SHORT, "bits"))
-    errors = term("code_rates_long", long, "squared_error")
-    assert max(errors) < mean_of("codes", SHORT, "squared_error")
+def test_more_steps_cost_the_vq_vae_entries_bits_and_accuracy():
+    short, long = RECORD["codes"]["rows"], RECORD["codes_long"]["rows"]
+    for which in ("perplexity", "bits"):
+        assert max(row[which] for row in long) < min(row[which] for row in short)
+    assert mean_of("codes_long", LONG, "squared_error") > mean_of("codes", SHORT, "squared_error")
+
+
+@pytest.mark.parametrize(
+    ("codes", "name", "rates", "weights"),
+    [("codes", SHORT, "code_rates", (1.4, 0.8)), ("codes_long", LONG, "code_rates_long", (2, 1.4))],
+)
+def test_at_the_same_bits_the_vq_vae_is_ahead_by_less_than_its_seeds_differ(
+    codes, name, rates, weights
+):
+    steps = name.removeprefix("VQ-VAE, ")
+    (few, high), (many, low) = (
+        [mean_of(rates, f"ConvVAE w{w:g}, {steps}", which) for which in ("bits", "squared_error")]
+        for w in weights
+    )
+    bits, errors = mean_of(codes, name, "bits"), term(codes, name, "squared_error")
+    assert few < bits < many
+    on_the_line = high + (low - high) * (bits - few) / (many - few)
+    lead = on_the_line - sum(errors) / len(errors)
+    assert 0 < lead < max(errors) - min(errors)
 
 
 DIGITS, MNIST = "locality_digits", "locality_mnist"
