@@ -109,8 +109,6 @@ LECTURE_BOOK = [
     "notebooks.write", "solutions", "build", "joined", "pdf", "figures.svg", "figures.graphs",
     "figures.architectures", "figures.models", "figures.record_codes", "figures.record_evidence",
     "figures.record_runs", "figures.overview",
-    "figures.architectures", "figures.models", "figures.record_evidence",
-    "figures.record_codes", "figures.record_runs", "figures.overview",
     "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
     "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
     "hooks.solutions", "hooks.execution", "hooks.styles", "extension",
