@@ -114,6 +114,11 @@ def terms_table(groups: Mapping[str, list[Mapping[str, Any]]], headings: Mapping
             return " or ".join(map(str, sorted(set(found))))
         return f"{mean(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
-    rows = [[name, *(text([run[term] for run in runs]) for term in headings)]
-            for name, runs in groups.items()]  # fmt: skip
-    return markdown_table(["", *headings.values()], rows, words=1)
+    def shown(name: str) -> str:
+        return re.sub(r" w([\d.]+)", r", $w = \1$", name)
+
+    rows = [
+        [shown(name), *(text([run[term] for run in runs]) for term in headings)]
+        for name, runs in groups.items()
+    ]
+    return markdown_table(["Run", *headings.values()], rows, words=1)

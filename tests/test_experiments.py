@@ -14,6 +14,7 @@ import torch
 from lecture_book.controls import CONTROL, LAYERS, OwnWeights, conv_vae_with
 from lecture_book.experiment_record import experiment_groups, experiment_values
 from lecture_book.experiments import binarized as chapter_9_binarized
+from lecture_book.experiment_record import experiment_groups, experiment_values, terms_table
 from lecture_book.experiments import evidence as chapter_9
 from lecture_book.experiments.binarized import MODELS as BINARIZED_MODELS
 from lecture_book.experiments.binarized import Inner, binarized
@@ -243,6 +244,19 @@ def test_controls_are_trained_with_every_seed_and_recorded_beside_other_parts(
     assert values["locality_digits_convvae_kl"] == f"{mean:.1f}"
     assert values["locality_digits_table"].count("\n") == 4  # header, rule, three rows
     assert "range" not in values["locality_mnist_table"]  # of one seed
+
+
+def test_a_table_has_the_mean_and_the_range_over_the_seeds():
+    rows = [
+        {"control": "ConvVAE w0.8, 3,000 steps", "loss": 1.0, "active": 2},
+        {"control": "ConvVAE w0.8, 3,000 steps", "loss": 2.5, "active": 1},
+        {"control": "random start w7", "loss": 4.0, "active": 2},
+    ]
+    table = terms_table(experiment_groups(rows), {"loss": "Loss", "active": "Active"})
+    assert table.splitlines()[2:] == [
+        "| ConvVAE, $w = 0.8$, 3,000 steps | 1.75 (1.00 to 2.50) | 1 or 2 |",
+        "| random start, $w = 7$ | 4.00 (4.00 to 4.00) | 2 |",
+    ]
 
 
 def test_each_remedy_is_tried_at_both_weights_and_judged_by_the_plain_loss(tiny, one_core):
