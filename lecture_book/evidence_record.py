@@ -68,7 +68,7 @@ def binarized_values(groups: Mapping[str, list[Mapping[str, Any]]]) -> dict[str,
     least = ["mean image", "784", constant, constant, constant, "0"]
     seeds = len({row["seed"] for row in rows})
     return {
-        "binarized_seeds": "one seed" if seeds == 1 else f"{seeds} seeds",
+        "binarized_seeds": {1: "one seed", 2: "two seeds", 3: "three seeds"}[seeds],
         "binarized_images": whole(rows[0]["images"]),
         "binarized_table": markdown_table(header, [least, *body], words=1),
         "binarized_gray": f"{-mean(row['gray'] for row in rows):.2f}",

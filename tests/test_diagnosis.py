@@ -13,6 +13,7 @@ from lecture_vae import (
     GaussianPixels,
     NegativeELBO,
     NegativeIWAE,
+    QuantizedError,
     SquaredError,
     TrainConfig,
     bernoulli,
@@ -155,6 +156,9 @@ def test_an_autoencoder_and_a_single_image_are_refused(digits):
     run = fetch_run("linear-ae", SquaredError(), digits, SHORT, store=None)
     with pytest.raises(TypeError, match=r"needs a VAE.*linear-ae gives a Point"):
         diagnose_run(run, digits)
+    codes = fetch_run("vq-vae", QuantizedError(), digits, SHORT, store=None)
+    with pytest.raises(TypeError, match=r"vq-vae gives a Quantized.*VQ-VAE there are perplexity"):
+        diagnose_run(codes, digits)
     with pytest.raises(ValueError, match="needs 2 images or more, got 1"):
         diagnose_run(run, digits, images=1)
 

@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
     "calibration": ("mnist", LINEAR_STEPS, (0,), calibration),
     "affine_optimum": ("mnist", LINEAR_STEPS, (0,), affine_optimum),
     "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
-    "binarized": ("mnist-padded", LINEAR_STEPS, (0,), binarized),
+    "binarized": ("mnist-padded", LINEAR_STEPS, SEEDS, binarized),
 }
 
 
