@@ -94,16 +94,37 @@ def grade(
             "--only-changed/--all", help="Grade what is new or changed, or everything again."
         ),
     ] = True,
+    roster: Annotated[
+        Path | None,
+        typer.Option(
+            help="Who is in the class: Canvas's gradebook export, Moodle's grading worksheet or "
+            "grade export, or a CSV file with name, id or login."
+        ),
+    ] = None,
+    column: Annotated[
+        str,
+        typer.Option(
+            help="The platform's column for the points; the one with the assignment's title if "
+            "not given."
+        ),
+    ] = "",
+    nbgrader: Annotated[
+        bool, typer.Option("--nbgrader", help="Also write nbgrader.csv, as nbgrader exports it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Grade a folder of submissions: gradebook.csv, results.jsonl, feedback and a summary."""
     with _extra():
         from lecture_grader import grade as grading
         from lecture_grader.authoring.assignment import ExerciseError
+        from lecture_grader.register import Rules
         from lecture_grader.reporting import gradebook
         from lecture_grader.sandbox.choose import SandboxError
 
     PROGRAM.check_out(out)
+    if column and roster is None:
+        PROGRAM.refuse("--column names a column of the --roster, and there is none.")
+    said: list[str] = []
     for name, seconds in (("--timeout", timeout), ("--wall", wall)):
         if seconds is not None and math.isnan(seconds):  # which some versions of click let pass
             PROGRAM.refuse(
@@ -113,11 +134,12 @@ def grade(
         results = grading.grade(
             assignment, submissions, out, jobs=jobs, timeout=timeout, wall=wall, memory_mb=memory,
             sandbox=sandbox, scheduler=scheduler, only_changed=only_changed,
+            rules=Rules(roster, column, nbgrader), said=said.append,
         )  # fmt: skip
     except (ExerciseError, SandboxError, OSError, ImportError, ValueError) as error:
         PROGRAM.refuse(error)
     if as_json:
         typer.echo(json.dumps(gradebook.figures(results)))
     else:
-        typer.echo(gradebook.summarize(results))
+        typer.echo("\n".join([gradebook.summarize(results), *said]))
         typer.echo(f"written: {out / 'gradebook.csv'} and {out / 'summary.html'}")

@@ -28,7 +28,7 @@ from lecture_grader.seed import number_from, read_seed
 from lecture_grader.submissions.answers import HandedOut
 from lecture_grader.submissions.submission import Answer, StudentCell, Submission
 from lecture_grader.task import Run, Task
-from lecture_grader.verdict import STOPS, is_tampered, verdict
+from lecture_grader.verdict import STOPS, Verdict, is_tampered, verdict
 from lecture_vae.storage import say, write_atomically
 
 __all__ = ["TRIAL", "Grading"]
@@ -119,15 +119,20 @@ class Grading:
 
     # ------------------------------------------------------------------------ one submission
 
-    def task(self, submission: Submission) -> Task:
-        """The task of a submission, with the verdicts on exercises that need no run."""
+    def task(self, submission: Submission, extra_time: float = 1.0) -> Task:
+        """The task of a submission, with the verdicts on exercises that need no run.
+
+        Args:
+            submission: What the student handed in.
+            extra_time: Factor of all its limits of time.
+        """
         parts = [
             submission.student, submission.digest, submission.problem or "", submission.remarks,
             submission.id, asdict(self.provenance), asdict(self.conditions.limits), self.timeout,
-            self.wall, asdict(self.course),
+            self.wall, asdict(self.course), extra_time,
         ]  # fmt: skip
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-        task = Task(submission, key, self.wall)
+        task = Task(submission, key, self.wall * extra_time, extra_time)
         task.decide_without_run(exercise.name for exercise in self.assignment.exercises)
         return task
 
@@ -211,6 +216,19 @@ class Grading:
             task.verdicts[exercise.name].result(
                 exercise, task.submission, task.answers.get(exercise.name), self.provenance
             )
+            for exercise in self.assignment.exercises
+        ]
+
+    def absent(self, student: str, number: str) -> list[Result]:
+        """The results of a student who handed in nothing.
+
+        Args:
+            student: The name under which they stand.
+            number: The student's number in Canvas, or "".
+        """
+        nobody = Submission(student, "", id=number)
+        return [
+            Verdict("absent", attempts=0).result(exercise, nobody, None, self.provenance)
             for exercise in self.assignment.exercises
         ]
 

@@ -67,10 +67,12 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
         {"cells", "student", "sandbox", "kernels", "submissions"},
         set(),
     ),
+    # Who is in the class: files of the teacher, and no student's code.
+    ("classroom", ["tables", "roster", "matching"], {"submissions.submission"}, set()),
     (
         "reporting",
-        ["result", "markup", "pages", "summary", "gradebook"],
-        {"submissions.submission"},
+        ["result", "markup", "spreadsheet", "pages", "summary", "lms", "nbgrader", "gradebook"],
+        {"submissions.submission", "classroom"},
         {"storage"},
     ),
     ("", ["extracts"], {"authoring", "submissions", "running"}, set()),
@@ -85,15 +87,22 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
         },
         {"storage"},
     ),
+    ("", ["register"], {"classroom", "reporting", "session"}, set()),
     (
         "",
         ["grade"],
         {
-            "signals", "sandbox", "submissions", "running", "reporting", "session", "task",
+            "signals", "sandbox", "submissions", "running", "classroom", "reporting", "session",
+            "task", "register",
         },
         {"storage", "cluster"},
     ),
-    ("", ["cli"], {"sandbox", "authoring", "reporting", "grade"}, {"command_line"}),
+    (
+        "",
+        ["cli"],
+        {"sandbox", "authoring", "classroom", "reporting", "register", "grade"},
+        {"command_line"},
+    ),
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [

@@ -50,6 +50,8 @@ def here(stored, tmp_path, monkeypatch):
         Path(name).mkdir(parents=True)
     Path("handed-in/ada.ipynb").write_text("{}")
     Path("text.md").write_text("no exercises")
+    Path("others.csv").write_text("login\nben\n")
+    Path("class.csv").write_text("login\nada\n")
     Path("latin-1.md").write_bytes(b"# na\xefve")
     return run
 
@@ -262,6 +264,14 @@ BAD = [
     ([*GRADE, "kept", "--sandbox", "none"], None, "Is a directory: 'kept/seed'"),
     ([*GRADE, "new", "--sandbox", "jail"], None, "a sandbox is one of auto, namespaces"),
     ([*GRADE, "new", "--sandbox", ""], None, "a sandbox is one of auto, namespaces"),
+    ([*GRADE, "new", "--roster", "nowhere"], None, "No such file or directory: 'nowhere'"),
+    ([*GRADE, "new", "--roster", "empty"], None, "Is a directory: 'empty'"),
+    ([*GRADE, "new", "--roster", "file"], None, "file is no roster: it needs the columns of"),
+    ([*GRADE, "new", "--roster", "latin-1.md"], None, "line 1 is not UTF-8"),
+    ([*GRADE, "new", "--roster", "others.csv"], None, "Is it the roster of another course?"),
+    ([*GRADE, "handed-in", "--roster", "handed-in/r.csv"], None, "keep it elsewhere"),
+    ([*GRADE, "new", "--column", "Homework"], None, "names a column of the --roster, and there"),
+    ([*GRADE, "new", "--roster", "class.csv", "--column", "x"], None, "no file to import and no"),
     ([*GRADE, "new"], no_extra, "jupytext is missing; releasing and grading need the grading"),
     *[([*GRADE, "new", *words], None, f"invalid value for '{words[0]}'") for words in NO_NUMBER],
 ]
@@ -323,7 +333,7 @@ def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     made = {str(path) for path in Path().rglob("*") if path.is_file()} - {"file", "ffmpeg"}
-    there = ("mnist/", "handed-in/", "text.md", "latin-1.md")
+    there = ("mnist/", "handed-in/", "text.md", "latin-1.md", "others.csv", "class.csv")
     assert not [name for name in made if not name.startswith(there)]
 
 

@@ -12,8 +12,8 @@ from lecture_grader.reporting.markup import one_line, render, shorten
 from lecture_grader.reporting.result import OUTCOMES, Result
 
 __all__ = [
-    "ATTENTION", "common_remarks", "feedback_page", "graded", "shown_name", "tone", "total",
-    "words",
+    "ATTENTION", "attempted", "common_remarks", "feedback_page", "graded", "shown_name", "tone",
+    "total", "words",
 ]  # fmt: skip
 
 ATTENTION = ("tampered", "unreadable", "infrastructure")  # a person should look at these
@@ -41,6 +41,11 @@ def graded(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result.outcome != "infrastructure"]
 
 
+def attempted(results: Sequence[Result]) -> list[Result]:
+    """The graded results of students who handed something in."""
+    return [result for result in graded(results) if result.outcome != "absent"]
+
+
 def total(results: Sequence[Result]) -> float | None:
     """Points of one student, or None while an exercise is not graded."""
     if len(graded(results)) < len(results):
@@ -48,19 +53,21 @@ def total(results: Sequence[Result]) -> float | None:
     return math.fsum(result.points for result in results)
 
 
-def feedback_page(assignment_title: str, results: Sequence[Result]) -> str:
+def feedback_page(assignment_title: str, results: Sequence[Result], name: str = "") -> str:
     """The page for one student. It holds no wall time, so grading again gives the same page.
 
     Args:
         assignment_title: Of the assignment.
         results: All exercises of this student, in order.
+        name: Of the student, if it is not that of the submission.
     """
     first, reached, remarks = results[0], total(results), common_remarks(results)
+    name = name or first.student
     return render(
         "feedback.html",
-        f"{first.student}: {assignment_title}",
+        f"{name}: {assignment_title}",
         assignment_title=assignment_title,
-        student=one_line(first.student, 200) or "(no name)",
+        student=one_line(name, 200) or "(no name)",
         reached=None if reached is None else f"{reached:g}",
         possible=sum(result.possible for result in results),
         remarks=remarks,
@@ -104,7 +111,7 @@ def tone(outcome: str) -> str:
         return "good"
     if outcome in ATTENTION:
         return "warn"
-    return "soft" if outcome in ("unanswered", "missing") else "bad"
+    return "soft" if outcome in ("unanswered", "missing", "absent") else "bad"
 
 
 def words(name: str) -> str:

@@ -14,6 +14,7 @@ OUTCOMES = {  # with explanations for teachers and students
     "output": "the answer was stopped because it printed too much",
     "unanswered": "the cell was left as it was handed out",
     "missing": "no cell of this exercise was found in the notebook",
+    "absent": "nothing was handed in",
     "unreadable": "the notebook could not be read",
     "tampered": "the run interfered with its own grading",
     "infrastructure": "the grading itself failed, which says nothing about the answer",
@@ -46,6 +47,7 @@ class Result:
     printed: str  # what its own cells wrote to stdout and stderr, trimmed
     remarks: tuple[str, ...] = ()  # sentences for the student
     id: str = ""  # user id in the LMS, "" if it is not known
+    deducted: float = 0.0  # points that lateness has cost
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,12 @@ class _Sorter:
         if group := sorted({name for _, owner in given for name in owner.group}):
             remarks.append(f"Handed in together with {', '.join(group)}.")
         first = given[0][1]
-        return HandIn(student, tuple(files[:MAX_FILES]), first.canvas_id, tuple(remarks))
+        times = [owner.modified for _, owner in given if owner.modified is not None]
+        return HandIn(
+            student, tuple(files[:MAX_FILES]), first.canvas_id, tuple(remarks), first.name,
+            first.scheme if first.number else "", first.number,
+            any(owner.late for _, owner in given), max(times, default=None),
+        )  # fmt: skip
 
 
 def _is_ignored(node: Node) -> bool:
