@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lecture_grader.classroom.matching import Roll, call_roll
-from lecture_grader.register import Register, Rules, extra_time
+from lecture_grader.register import Register, Rules, extra_time, names_of
 from lecture_grader.reporting.gradebook import write_gradebook
 from lecture_grader.reporting.lms import check_column
 from lecture_grader.reporting.result import Result
@@ -36,7 +36,7 @@ BATCH = 25  # notebooks per pytest process, whose start takes longer than a note
 
 def grade(
     source: Path,
-    submissions: Path,
+    submissions: Path | Collected,
     out: Path,
     *,
     jobs: int | None = None,
@@ -53,7 +53,8 @@ def grade(
 
     Args:
         source: The source of the assignment, `exercises/NAME.md`.
-        submissions: A folder of notebooks, or of one folder for each student.
+        submissions: A folder of notebooks, or of one folder for each student; or what was
+            collected from one.
         out: Folder of the gradebook and the secret seed. Keep it between regrades, so that the
             same answers meet the same cases.
         jobs: Notebooks at a time; the number of cores if None.
@@ -82,7 +83,7 @@ def grade(
     rules = rules or Rules()
     listed = rules.read_roster(out)  # first, because it is soon read
     with ending_on_signals():
-        collected = collect(submissions)
+        collected = submissions if isinstance(submissions, Collected) else collect(submissions)
         roll = call_roll(listed, collected.found) if listed else None
         grading = Grading(
             source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox
@@ -90,8 +91,9 @@ def grade(
         assignment = grading.assignment
         if listed:
             check_column(listed, assignment.title, assignment.name, rules.column)
-        results = _grade(collected, grading, roll, jobs or cores(), scheduler, only_changed)
-        register = Register.of(grading, results, roll, rules)
+        only = names_of(assignment, rules.only)
+        results = _grade(collected, grading, roll, jobs or cores(), scheduler, only_changed, only)
+        register = Register.of(grading, collected.found, results, roll, rules)
     lines = [line for student in sorted(register.students) for line in register.students[student]]
     write_gradebook(
         assignment.title, assignment.name, lines, out, collected.not_graded, roll,
@@ -109,6 +111,7 @@ def _grade(
     jobs: int,
     scheduler: str | None,
     only_changed: bool,
+    only: Sequence[str],
 ) -> dict[str, list[Result]]:
     """The results of every submission."""
     if collected.not_graded:
@@ -119,9 +122,13 @@ def _grade(
         )
     results: dict[str, list[Result]] = {}
     pending: list[Task] = []
+    keys: dict[str, str] = {}
     with Reader(grading.handed_out) as reader:
         for student, hand_in in collected.found.items():
             task = grading.task(reader.read(hand_in), extra_time(roll, student))
+            if only:
+                grading.keep_all_but(task, only)
+            keys[student] = task.key
             known = grading.stored(task) if only_changed else None
             if known is not None:
                 results[student] = known
@@ -135,6 +142,7 @@ def _grade(
             results[task.submission.student] = grading.results(task)
             grading.store(task, results[task.submission.student])
             progress.update()
+    grading.kept.note_latest(keys)
     return results
 
 

@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lecture_grader.authoring.assignment import Assignment
+from lecture_grader.classroom.lateness import Lateness, LateRule, lateness, submitted_at
 from lecture_grader.classroom.matching import RULES, Roll
 from lecture_grader.classroom.roster import CANVAS, Roster, read_roster
 from lecture_grader.classroom.tables import RosterError
+from lecture_grader.reporting.decisions import apply_decisions, read_decisions
 from lecture_grader.reporting.lms import check_column, export
 from lecture_grader.reporting.markup import one_line
 from lecture_grader.reporting.nbgrader import nbgrader_text
 from lecture_grader.reporting.result import Result
 from lecture_grader.session import Grading
+from lecture_grader.submissions.submission import HANDED_IN_LATE, HandIn
 
-__all__ = ["Register", "Rules", "extra_time"]
+__all__ = ["Register", "Rules", "extra_time", "names_of"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Rules:
     roster: Path | None = None  # Canvas's or Moodle's export, or a plain CSV file
     column: str = ""  # of the grade, in that export; found by the title if empty
     nbgrader: bool = False  # whether nbgrader.csv is written
+    late: LateRule | None = None  # without one nothing is late but what the platform marks
+    only: tuple[str, ...] = ()  # names or numbers of the exercises that run again; all if empty
 
     def read_roster(self, out: Path) -> Roster | None:
         """The roster, if there is one.
@@ -72,6 +78,7 @@ class Register:
     def of(
         cls,
         grading: Grading,
+        found: Mapping[str, HandIn],
         results: Mapping[str, Sequence[Result]],
         roll: Roll | None,
         rules: Rules,
@@ -80,25 +87,77 @@ class Register:
 
         Args:
             grading: The session.
+            found: The submissions.
             results: The results of every submission.
             roll: Whose the submissions are; None without a roster.
             rules: What the teacher says.
 
         Raises:
-            RosterError: There is no such column.
+            RosterError: There is no such column, or a time cannot be read.
+            ValueError, OSError: The teacher's decisions cannot be read.
         """
         assignment = grading.assignment
         students = {name: list(row) for name, row in results.items()}
-        files, notes, lines = dict[str, str](), tuple[str, ...](), tuple[str, ...]()
+        files, notes, lines = dict[str, str](), tuple[str, ...](), list[str]()
+        owners = {name: name for name in found}
         if roll is not None:
             students |= _without_own(grading, students, roll)
+            owners |= {name: own for name, (own, _) in roll.team.items()}
+            lines += _lines(roll)
+        if rules.late:
+            times = {name: found[own] for name, own in owners.items()}
+            students, said = _with_lateness(students, times, roll, rules.late)
+            lines += said
+        students, said = apply_decisions(students, read_decisions(grading.out))
+        lines += said
+        if roll is not None:
             exported = export(assignment.title, assignment.name, students, roll, rules.column)
             if exported:
                 files[exported.name], notes = exported.text, exported.notes
-            lines = (*_lines(roll), *notes)
         if rules.nbgrader:
-            files["nbgrader.csv"] = nbgrader_text(assignment.name, students, roll)
-        return cls(students, files, notes, lines)
+            files["nbgrader.csv"] = nbgrader_text(
+                assignment.name, students, roll, rules.late.deadline if rules.late else None,
+                {name: _time(roll, name, found[own]) for name, own in owners.items()},
+            )  # fmt: skip
+        return cls(students, files, notes, (*lines, *notes))
+
+
+def _time(roll: Roll | None, name: str, hand_in: HandIn) -> float | None:
+    member = roll.members.get(name) if roll else None
+    return submitted_at(roll.roster if roll else None, member, hand_in)
+
+
+def _with_lateness(
+    students: Mapping[str, Sequence[Result]],
+    found: Mapping[str, HandIn],
+    roll: Roll | None,
+    rule: LateRule,
+) -> tuple[dict[str, list[Result]], list[str]]:
+    """The results with the penalties for lateness, and a sentence on the class."""
+    changed = {name: list(row) for name, row in students.items()}
+    late, unknown = 0, 0
+    for name, hand_in in found.items():
+        member = roll.members.get(name) if roll else None
+        how = lateness(rule, roll.roster if roll else None, member, hand_in)
+        late += bool(how.days)
+        unknown += how.days is None
+        changed[name] = [_penalized(result, how) for result in changed[name]]
+    line = f"deadline: {late} late"
+    if unknown:
+        line += f"; of {unknown} it is not known when they were handed in, and nothing is deducted"
+    return changed, [line]
+
+
+def _penalized(result: Result, how: Lateness) -> Result:
+    """A result after the penalty; what the platform said of its lateness is said anew."""
+    points = round(result.points * (1 - how.percent / 100), 2)
+    if not how.remark:
+        return result
+    others = [remark for remark in result.remarks if not remark.startswith(HANDED_IN_LATE)]
+    return replace(
+        result, points=points, deducted=round(result.points - points, 4),
+        remarks=(how.remark, *others),
+    )  # fmt: skip
 
 
 def _without_own(
@@ -118,6 +177,21 @@ def _without_own(
     return found
 
 
+def names_of(assignment: Assignment, wanted: Sequence[str]) -> list[str]:
+    """The names of exercises that are given by name or number.
+
+    Raises:
+        ValueError: There is no such exercise.
+    """
+    known = {str(each.number): each.name for each in assignment.exercises}
+    known |= {name: name for name in known.values()}
+    for each in wanted:
+        if each not in known:
+            names = ", ".join(f"{one.number} ({one.name})" for one in assignment.exercises)
+            raise ValueError(f"there is no exercise {each!r}; there are: {names}.")
+    return [known[each] for each in wanted]
+
+
 def extra_time(roll: Roll | None, student: str) -> float:
     """The factor of all limits of time of a student."""
     member = roll.of.get(student) if roll else None
@@ -128,7 +202,8 @@ def _lines(roll: Roll) -> tuple[str, ...]:
     rules = Counter(roll.by.values())
     found = ", ".join(f"{rules[rule]} by {rule}" for rule in RULES if rules[rule])
     lines = [
-        f"roster: {len(roll.roster.members)} students; {len(roll.of)} submissions found ({found})"
+        f"roster: {len(roll.roster.members)} students; {len(roll.of)} submissions are theirs "
+        f"({found})"
         + (f", {len(roll.team)} more in teams" if roll.team else "")
         + f"; {len(roll.absent)} handed in nothing; {len(roll.doubtful)} in doubt"
     ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lecture_grader.reporting.result import Result
 from lecture_grader.running.notebook import Notebook, Rebuilding, differs
 from lecture_grader.submissions.submission import Answer, Submission
 from lecture_grader.verdict import Verdict, better
@@ -24,6 +25,7 @@ class Task:
         extra_time: Factor of the limits of its cells.
         used: Seconds of wall time that its runs have used.
         verdicts: The verdicts so far, by exercise.
+        kept: Results of an earlier grading, by exercise; these exercises are not run.
     """
 
     submission: Submission
@@ -32,6 +34,7 @@ class Task:
     extra_time: float = 1.0
     used: float = 0.0
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    kept: dict[str, Result] = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> dict[str, Answer]:

@@ -68,26 +68,35 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
         set(),
     ),
     # Who is in the class: files of the teacher, and no student's code.
-    ("classroom", ["tables", "roster", "matching"], {"submissions.submission"}, set()),
+    ("classroom", ["tables", "roster", "lateness", "matching"], {"submissions.submission"}, set()),
     (
         "reporting",
-        ["result", "markup", "spreadsheet", "pages", "summary", "lms", "nbgrader", "gradebook"],
+        [
+            "result", "kept", "markup", "spreadsheet", "pages", "items", "summary", "lms",
+            "nbgrader", "decisions", "changes", "gradebook",
+        ],
         {"submissions.submission", "classroom"},
         {"storage"},
     ),
     ("", ["extracts"], {"authoring", "submissions", "running"}, set()),
     ("", ["verdict"], {"cells", "authoring", "submissions", "running", "reporting"}, set()),
-    ("", ["task"], {"submissions", "running", "verdict"}, set()),
+    ("", ["account"], {"cells", "sandbox", "submissions", "running"}, set()),
+    ("", ["task"], {"submissions", "running", "reporting", "verdict"}, set()),
     (
         "",
         ["session"],
         {
-            "cells", "task", "course", "seed", "sandbox", "authoring", "submissions", "running",
-            "reporting", "verdict", "extracts",
+            "cells", "account", "task", "course", "seed", "sandbox", "authoring", "submissions",
+            "running", "reporting", "verdict", "extracts",
         },
-        {"storage"},
+        set(),
     ),
-    ("", ["register"], {"classroom", "reporting", "session"}, set()),
+    (
+        "",
+        ["register"],
+        {"authoring", "submissions", "classroom", "reporting", "session"},
+        set(),
+    ),
     (
         "",
         ["grade"],
@@ -98,9 +107,21 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
         {"storage", "cluster"},
     ),
     (
+        "gradescope",
+        ["results", "pack", "run"],
+        {
+            "course", "seed", "sandbox", "authoring", "submissions", "reporting", "session",
+            "grade",
+        },
+        {"storage"},
+    ),
+    (
         "",
         ["cli"],
-        {"sandbox", "authoring", "classroom", "reporting", "register", "grade"},
+        {
+            "course", "sandbox", "authoring", "classroom", "reporting", "register", "grade",
+            "gradescope",
+        },
         {"command_line"},
     ),
 ]  # fmt: skip

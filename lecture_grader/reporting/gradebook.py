@@ -223,7 +223,7 @@ def _flat(students: Mapping[str, Sequence[Result]]) -> list[Result]:
 
 def _json_line(result: Result) -> str:
     fields = asdict(result)
-    del fields["answer"], fields["printed"]
+    del fields["answer"], fields["printed"], fields["steps"]
     fields["message"] = shorten(result.message, 4_000)
     return json.dumps(fields, allow_nan=False) + "\n"
 

@@ -34,6 +34,7 @@ class Feedback:
     mistake: str  # the known mistake that the answer resembles, in words
     hint: str
     quotes: list[tuple[str, str]]  # (title, text): source and output of the student's cells
+    steps: list[str]  # what was done with the notebook
 
 
 def graded(results: Sequence[Result]) -> list[Result]:
@@ -102,6 +103,7 @@ def _feedback(result: Result, common: Sequence[str]) -> Feedback:
         mistake=words(result.resembles or ""),
         hint=result.hint or "",
         quotes=[(title, text) for title, text in quotes if text],
+        steps=list(result.steps),
     )
 
 

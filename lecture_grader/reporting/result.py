@@ -48,6 +48,7 @@ class Result:
     remarks: tuple[str, ...] = ()  # sentences for the student
     id: str = ""  # user id in the LMS, "" if it is not known
     deducted: float = 0.0  # points that lateness has cost
+    steps: tuple[str, ...] = ()  # what was done with the notebook for this exercise, in order
 
 
 @dataclass(frozen=True)

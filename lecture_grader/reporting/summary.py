@@ -11,6 +11,7 @@ from statistics import mean, median
 from urllib.parse import quote
 
 from lecture_grader.classroom.matching import Roll
+from lecture_grader.reporting.items import Item, items
 from lecture_grader.reporting.markup import one_line, render
 from lecture_grader.reporting.pages import (
     ATTENTION,
@@ -49,6 +50,7 @@ class Student:
     href: str  # of the feedback page
     marks: list[Mark]
     total: str
+    seconds: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class ClassResult:
     mistakes: list[tuple[int, str]]  # (number of answers, known mistake that they resemble)
     median_seconds: float
     most_seconds: float
+    item: str  # difficulty and discrimination, in words
 
 
 def summary_page(
@@ -133,7 +136,10 @@ def summary_page(
         needy=[(shown[name], text) for name, row in students.items() if (text := attention(row))],
         not_graded=[(one_line(path, 200), why) for path, why in not_graded],
         remarked=[(shown[name], " ".join(texts)) for name, texts in calm.items() if texts],
-        exercises=[_class_result(column) for column in exercises],
+        exercises=[
+            _class_result(column, item)
+            for column, item in zip(exercises, items(students), strict=True)
+        ],
         students=list(shown.values()),
         legend=[
             (MARKS[name], f"{name}: {OUTCOMES[name]}") for name in OUTCOMES if name in occurring
@@ -172,10 +178,11 @@ def _student(name: str, results: Sequence[Result], link: str) -> Student:
     ]
     reached = total(results)
     shown = "not yet" if reached is None else f"{reached:g}"
-    return Student(shown_name(name), f"feedback/{quote(link)}", marks, shown)
+    seconds = f"{sum(result.seconds for result in results):.1f}"
+    return Student(shown_name(name), f"feedback/{quote(link)}", marks, shown, seconds)
 
 
-def _class_result(results: Sequence[Result]) -> ClassResult:
+def _class_result(results: Sequence[Result], item: Item) -> ClassResult:
     """One exercise, from the results of all students."""
     first, counted = results[0], attempted(results)
     passed = sum(result.outcome == "correct" for result in counted)
@@ -200,6 +207,20 @@ def _class_result(results: Sequence[Result]) -> ClassResult:
         ],
         median_seconds=median(seconds),
         most_seconds=max(seconds),
+        item=_item(item),
+    )
+
+
+def _item(item: Item) -> str:
+    """Difficulty and discrimination, in words."""
+    if item.difficulty is None:
+        return ""
+    text = f"Difficulty {item.difficulty:.2f} (mean share of the points)"
+    if item.discrimination is None:
+        return f"{text}."
+    return (
+        f"{text}, discrimination {item.discrimination:.2f} (correlation with the other exercises, "
+        f"{item.students} students)."
     )
 
 
