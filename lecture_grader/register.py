@@ -4,6 +4,7 @@ Students of a roster who handed in nothing get results, and so do those whose te
 something; whoever has an accommodation gets more time.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ class Register:
         files, notes, lines = dict[str, str](), tuple[str, ...](), list[str]()
         owners = {name: name for name in found}
         if roll is not None:
-            students |= _without_own(grading, students, roll)
+            students |= _without_own(grading, students, roll, rules.late)
             owners |= {name: own for name, (own, _) in roll.team.items()}
             lines += _lines(roll)
         if rules.late:
@@ -161,7 +162,10 @@ def _penalized(result: Result, how: Lateness) -> Result:
 
 
 def _without_own(
-    grading: Grading, students: Mapping[str, Sequence[Result]], roll: Roll
+    grading: Grading,
+    students: Mapping[str, Sequence[Result]],
+    roll: Roll,
+    late: LateRule | None,
 ) -> dict[str, list[Result]]:
     """The results of who has no own submission: of the teams and of the absent."""
     numbered = roll.roster.kind == CANVAS
@@ -173,7 +177,9 @@ def _without_own(
             for each in students[own]
         ]
     for name, member in roll.absent.items():
-        found[name] = grading.absent(name, member.number if numbered else "")
+        more_time = late is not None and late.due(member) > time.time()
+        outcome = "pending" if more_time else "absent"
+        found[name] = grading.absent(name, member.number if numbered else "", outcome)
     return found
 
 

@@ -233,16 +233,17 @@ class Grading:
             for exercise in self.assignment.exercises
         ]
 
-    def absent(self, student: str, number: str) -> list[Result]:
+    def absent(self, student: str, number: str, outcome: str = "absent") -> list[Result]:
         """The results of a student who handed in nothing.
 
         Args:
             student: The name under which they stand.
             number: The student's number in Canvas, or "".
+            outcome: absent, or pending if the student has more time.
         """
         nobody = Submission(student, "", id=number)
         return [
-            Verdict("absent", attempts=0).result(exercise, nobody, None, self.provenance)
+            Verdict(outcome, attempts=0).result(exercise, nobody, None, self.provenance)
             for exercise in self.assignment.exercises
         ]
 

@@ -1,6 +1,7 @@
 """What a class needs of a grading: extra time, one exercise again, an account of every step."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,17 @@ import pytest
 from lecture_grader.account import steps
 from lecture_grader.authoring.handout import student_notebook
 from lecture_grader.cells import SETUP, probe_id, student_id
-from lecture_grader.register import names_of
+from lecture_grader.classroom.lateness import LateRule, time_of
+from lecture_grader.classroom.matching import call_roll
+from lecture_grader.classroom.roster import read_roster
+from lecture_grader.classroom.tables import RosterError
+from lecture_grader.register import Register, Rules, extra_time, names_of
+from lecture_grader.reporting.pages import total
 from lecture_grader.running.notebook import BY_NAME
 from lecture_grader.running.observation import CellRun, Observation
 from lecture_grader.session import Grading
 from lecture_grader.submissions.reading import Reader
+from lecture_grader.submissions.submission import HandIn
 
 AVERAGES = Path(__file__).with_name("other_course") / "averages.md"
 
@@ -156,3 +163,45 @@ def test_the_steps_of_all_runs_reach_the_result_in_order(session):
     starts = [text for text in second.steps if text.startswith("In a new Python kernel")]
     assert len(starts) == 3
     assert "all your cells, in your order" in starts[0] and "alone" in starts[1]
+
+
+def roll_of(tmp_path, text, *present):
+    path = tmp_path / "class.csv"
+    path.write_text(text)
+    found = {name: HandIn(name, (), owner=name) for name in present}
+    return call_roll(read_roster(path), found), found
+
+
+def test_who_has_more_time_and_handed_in_nothing_yet_has_no_zero(session, tmp_path):
+    grading, submission = session
+    text = "login,extra days,extra time\nada,,50\nben,,\ncem,3,\n"
+    roll, found = roll_of(tmp_path, text, "ada")
+    results = {"ada": graded_once(grading, submission)}
+    rules = Rules(late=LateRule(time.time() - 86_400))
+    register = Register.of(grading, found, results, roll, rules)
+    outcomes = {name: {each.outcome for each in row} for name, row in register.students.items()}
+    assert outcomes == {"ada": {"correct", "wrong"}, "ben": {"absent"}, "cem": {"pending"}}
+    assert total(register.students["ben"]) == 0 and total(register.students["cem"]) is None
+    later = Register.of(grading, found, results, roll, Rules(late=LateRule(0)))
+    assert {each.outcome for each in later.students["cem"]} == {"absent"}
+    assert extra_time(roll, "ada") == 1.5 and extra_time(None, "ada") == 1
+
+
+def test_a_team_shares_results_with_its_own_deadline_for_each(session, tmp_path):
+    grading, submission = session
+    text = "login,team,extra days,submitted\nada,A,,2026-11-21 12:00\nben,a,1,2026-11-21 12:00\n"
+    roll, found = roll_of(tmp_path, text, "ada")
+    row = [replace(each, points=1) for each in graded_once(grading, submission)]
+    rule = LateRule(time_of("2026-11-20 23:59"), percent=10)
+    register = Register.of(grading, found, {"ada": row}, roll, Rules(late=rule))
+    assert [each.points for each in register.students["ada"]] == [0.9, 0.9]
+    ben = register.students["ben"]
+    assert [each.points for each in ben] == [1, 1] and {each.student for each in ben} == {"ben"}
+    assert "Handed in by the team, as ada." in ben[0].remarks
+    assert "Handed in in time. The deadline was 1 day later for you." in ben[0].remarks
+
+
+def test_the_roster_is_kept_where_no_grading_writes(session, tmp_path):
+    (tmp_path / "marks" / "r.csv").write_text("login\nada\n")
+    with pytest.raises(RosterError, match="keep it elsewhere"):
+        Rules(tmp_path / "marks" / "r.csv").read_roster(tmp_path / "marks")

@@ -41,6 +41,10 @@ class LateRule:
                 f"{self.percent:g} and {self.cap:g}."
             )
 
+    def due(self, member: Member | None) -> float:
+        """When a student's work is due, in seconds since 1970."""
+        return self.deadline + (member.extra_days * DAY if member else 0.0)
+
 
 @dataclass(frozen=True)
 class Lateness:
@@ -98,7 +102,7 @@ def lateness(
         RosterError: As :func:`submitted_at`.
     """
     extra = member.extra_days if member else 0.0
-    extension = f" The deadline was {extra:g} days later for you." if extra else ""
+    extension = f" The deadline was {_days(extra)} later for you." if extra else ""
     at = submitted_at(roster, member, hand_in)
     if at is None:
         if hand_in.late:
@@ -108,13 +112,15 @@ def lateness(
                 f"deducted.{extension}",
             )  # fmt: skip
         return Lateness(0 if hand_in.scheme == "canvas" else None, 0.0, "")
-    seconds = at - rule.deadline - extra * DAY
+    seconds = at - rule.due(member)
     if seconds <= 0:
         inside = extra and at > rule.deadline
         return Lateness(0, 0.0, f"Handed in in time.{extension}" if inside else "")
     days = math.ceil(seconds / DAY)
     percent = min(rule.cap, rule.percent * days)
-    begun = "1 day" if days == 1 else f"{days} days"
-    return Lateness(
-        days, percent, f"{HANDED_IN_LATE}, by {begun} (begun): {percent:g}% deducted.{extension}"
-    )
+    said = f"{HANDED_IN_LATE}, by {_days(days)} (begun): {percent:g}% deducted.{extension}"
+    return Lateness(days, percent, said)
+
+
+def _days(number: float) -> str:
+    return "1 day" if number == 1 else f"{number:g} days"

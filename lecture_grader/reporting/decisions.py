@@ -14,7 +14,7 @@ from typing import Any
 
 from lecture_grader.reporting.lms import decimal
 from lecture_grader.reporting.markup import one_line
-from lecture_grader.reporting.result import Result
+from lecture_grader.reporting.result import UNGRADED, Result
 from lecture_vae.storage import write_atomically
 
 __all__ = ["Decision", "apply_decisions", "decide", "read_decisions", "read_results"]
@@ -99,7 +99,7 @@ def decide(folder: Path, student: str, exercise: str, points: float, reason: str
         names = ", ".join(f"{row['number']} ({row['exercise']})" for row in own)
         raise ValueError(f"there is no exercise {exercise!r}; there are: {names}.")
     (row,) = found
-    if row["outcome"] == "infrastructure":
+    if row["outcome"] in UNGRADED:
         raise ValueError(f"exercise {row['number']} is not graded yet: grade again first.")
     if not 0 <= points <= row["possible"]:
         raise ValueError(

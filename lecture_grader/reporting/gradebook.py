@@ -34,7 +34,7 @@ from lecture_grader.classroom.matching import Roll
 from lecture_grader.classroom.roster import CANVAS
 from lecture_grader.reporting.markup import one_line, shorten
 from lecture_grader.reporting.pages import attempted, feedback_page, graded, total
-from lecture_grader.reporting.result import Result
+from lecture_grader.reporting.result import NOTHING, Result
 from lecture_grader.reporting.spreadsheet import csv_text
 from lecture_grader.reporting.summary import attention, summary_page
 from lecture_vae.storage import write_atomically
@@ -100,7 +100,7 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
         ValueError: As for :func:`write_gradebook`.
     """
     students = by_student(results)
-    present = [row for row in students.values() if row[0].outcome != "absent"]
+    present = [row for row in students.values() if row[0].outcome not in NOTHING]
     totals = [reached for row in present if (reached := total(row)) is not None]
     exercises = []
     for column in zip(*students.values(), strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lecture_grader.reporting.markup import one_line, render, shorten
-from lecture_grader.reporting.result import OUTCOMES, Result
+from lecture_grader.reporting.result import NOTHING, OUTCOMES, UNGRADED, Result
 
 __all__ = [
     "ATTENTION", "attempted", "common_remarks", "feedback_page", "graded", "shown_name", "tone",
@@ -38,13 +38,13 @@ class Feedback:
 
 
 def graded(results: Sequence[Result]) -> list[Result]:
-    """The results without those where the grader itself failed."""
-    return [result for result in results if result.outcome != "infrastructure"]
+    """The results without those that are not known yet, as where the grader itself failed."""
+    return [result for result in results if result.outcome not in UNGRADED]
 
 
 def attempted(results: Sequence[Result]) -> list[Result]:
     """The graded results of students who handed something in."""
-    return [result for result in graded(results) if result.outcome != "absent"]
+    return [result for result in graded(results) if result.outcome not in NOTHING]
 
 
 def total(results: Sequence[Result]) -> float | None:
@@ -113,7 +113,7 @@ def tone(outcome: str) -> str:
         return "good"
     if outcome in ATTENTION:
         return "warn"
-    return "soft" if outcome in ("unanswered", "missing", "absent") else "bad"
+    return "soft" if outcome in ("unanswered", "missing", *NOTHING) else "bad"
 
 
 def words(name: str) -> str:

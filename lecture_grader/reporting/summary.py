@@ -22,14 +22,14 @@ from lecture_grader.reporting.pages import (
     total,
     words,
 )  # fmt: skip
-from lecture_grader.reporting.result import OUTCOMES, Result
+from lecture_grader.reporting.result import NOTHING, OUTCOMES, Result
 from lecture_grader.submissions.submission import HANDED_IN_LATE, OTHER_NOTEBOOK
 
 __all__ = ["MARKS", "attention", "summary_page"]
 
 # In the order of OUTCOMES: correct, wrong, error, timeout, crash (K), memory, output, unanswered,
-# missing (N), absent, unreadable (R), tampered (X), infrastructure.
-MARKS = dict(zip(OUTCOMES, "CWETKMOUNARXI", strict=True))
+# missing (N), absent, pending, unreadable (R), tampered (X), infrastructure.
+MARKS = dict(zip(OUTCOMES, "CWETKMOUNAPRXI", strict=True))
 ALARMING = (HANDED_IN_LATE, OTHER_NOTEBOOK)  # beginnings of remarks that need attention
 
 
@@ -105,7 +105,7 @@ def summary_page(
     }
     exercises = list(zip(*students.values(), strict=True))
     possible = sum(column[0].possible for column in exercises)
-    present = [row for row in students.values() if row[0].outcome != "absent"]
+    present = [row for row in students.values() if row[0].outcome not in NOTHING]
     totals = [reached for row in present if (reached := total(row)) is not None]
     columns = _histogram(totals, possible)
     facts = f"{_count(len(present), 'student')}."
@@ -132,7 +132,10 @@ def summary_page(
         roster=roll is not None,
         notes=notes,
         doubtful=[(shown[name], why) for name, why in (roll.doubtful if roll else ())],
-        absent=[(shown[name], OUTCOMES["absent"]) for name in (roll.absent if roll else ())],
+        absent=[
+            (shown[name], OUTCOMES[students[name][0].outcome])
+            for name in (roll.absent if roll else ())
+        ],
         needy=[(shown[name], text) for name, row in students.items() if (text := attention(row))],
         not_graded=[(one_line(path, 200), why) for path, why in not_graded],
         remarked=[(shown[name], " ".join(texts)) for name, texts in calm.items() if texts],
@@ -188,7 +191,7 @@ def _class_result(results: Sequence[Result], item: Item) -> ClassResult:
     passed = sum(result.outcome == "correct" for result in counted)
     outcomes = Counter(result.outcome for result in results)
     alike = Counter(result.resembles for result in results if result.resembles)
-    handed_in = [result for result in results if result.outcome != "absent"]
+    handed_in = [result for result in results if result.outcome not in NOTHING]
     seconds = [result.seconds for result in handed_in] or [0.0]
     return ClassResult(
         number=first.number,
