@@ -1,0 +1,226 @@
+"""Runs under a URL: what is stored there, what happens when it fails, and S3 itself."""
+
+import shutil
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lecture_vae import NegativeELBO, TrainConfig, fetch_run, fetching, open_run
+from lecture_vae.cli import app
+from lecture_vae.object_store import ObjectStore
+from lecture_vae.store import StoreError, store_folder
+
+CONFIG = TrainConfig(steps=6, batch_size=8, eval_every=2)
+URL = "memory://lecture/runs"
+FILES = ["codes.safetensors", "decoders/0.safetensors", "decoders/2.safetensors",
+         "decoders/4.safetensors", "run.json", "weights.safetensors"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """A machine with an empty cache; calling it makes another one. The object store is empty."""
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    monkeypatch.setenv("LECTURE_VAE_RUNS", URL)
+    number = iter(range(9))
+
+    def another():
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine-{next(number)}"))
+
+    another()
+    return another
+
+
+def objects(key):
+    start = f"/lecture/runs/{key}/"
+    return sorted(path.removeprefix(start) for path in fsspec.filesystem("memory").find(start))
+
+
+def fetch(data, **more):
+    return fetch_run("linear-vae", NegativeELBO(), data, CONFIG, device="cpu", **more)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """With how many evaluations each training in this process began."""
+    calls = []
+    original = fetching.train
+
+    def counted(*args, **keywords):
+        resume = keywords["resume"]
+        calls.append(0 if resume is None else len(resume.history.rows))
+        return original(*args, **keywords)
+
+    monkeypatch.setattr(fetching, "train", counted)
+    return calls
+
+
+def same_weights(one, two):
+    mine, others = one.model.state_dict(), two.model.state_dict()
+    return all(torch.equal(mine[name], others[name]) for name in mine)
+
+
+def test_a_run_that_one_machine_trained_is_found_by_another(tiny, machine, trainings):
+    run = fetch(tiny)
+    assert objects(run.key) == FILES  # and no checkpoint
+    machine()
+    found, opened = fetch(tiny), open_run(run.key[:5])
+    assert trainings == [0]
+    assert found.key == opened.key == run.key
+    assert found.seconds == run.seconds
+    assert same_weights(run, found)
+    assert sorted(found.decoders) == [0, 2, 4]
+
+
+def test_a_run_is_stored_if_and_only_if_it_is_under_the_url(tiny, trainings):
+    run = fetch(tiny)
+    fsspec.filesystem("memory").rm(f"/lecture/runs/{run.key}/run.json")
+    with pytest.raises(StoreError, match=f"0 of the 0 runs in {URL} begin with"):
+        open_run(run.key)
+    assert fetch(tiny).key == run.key  # the files of this machine are sent again
+    assert objects(run.key) == FILES
+    assert trainings == [0]
+
+
+def test_a_run_of_which_a_part_could_not_be_sent_is_not_stored_and_not_lost(
+    tiny, monkeypatch, trainings
+):
+    kind = type(fsspec.filesystem("memory"))
+    put = kind.put_file
+
+    def refused(self, local, remote, **more):
+        if remote.endswith("weights.safetensors"):
+            raise PermissionError("Access Denied")
+        put(self, local, remote, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "put_file", refused)
+        with pytest.raises(StoreError, match=r"object store memory://.*: PermissionError: Access"):
+            fetch(tiny)
+        assert ObjectStore(URL).keys() == []
+    run = fetch(tiny)
+    assert ObjectStore(URL).keys() == [run.key]
+    assert trainings == [0]
+
+
+def test_an_interrupted_run_goes_on_from_its_last_evaluation_on_another_machine(
+    tiny, machine, monkeypatch, trainings
+):
+    original = ObjectStore.send_checkpoint
+
+    def stop_after_two(self, key):
+        original(self, key)
+        stop_after_two.sent += 1
+        if stop_after_two.sent == 2:
+            raise KeyboardInterrupt
+
+    stop_after_two.sent = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStore, "send_checkpoint", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(tiny)
+    [key] = {path.split("/")[3] for path in fsspec.filesystem("memory").find("/lecture/runs")}
+    assert objects(key) == ["checkpoint.safetensors"]
+    assert ObjectStore(URL).keys() == []
+    machine()
+    resumed = fetch(tiny)
+    assert trainings == [0, 2]  # two evaluations were not repeated
+    machine()
+    whole = fetch(tiny, store=str(Path(store_folder()).parent / "folder"))
+    assert resumed.history.rows == whole.history.rows
+    assert same_weights(resumed, whole)
+
+
+def test_a_checkpoint_that_cannot_be_sent_or_read_only_costs_time(tiny, monkeypatch, capsys):
+    kind = type(fsspec.filesystem("memory"))
+
+    def without_checkpoints(method):
+        original = getattr(kind, method)
+
+        def refused(self, one, two, **more):
+            if "checkpoint" in one:
+                raise ConnectionError("reset by peer")
+            return original(self, one, two, **more)
+
+        return refused
+
+    for method in ("put_file", "get_file"):
+        monkeypatch.setattr(kind, method, without_checkpoints(method))
+    key = fetch(tiny).key
+    told = capsys.readouterr().err
+    assert told.count("ConnectionError: reset by peer") == 4  # one for each evaluation
+    assert f"Run {key} goes on; if this machine is lost, it begins anew." in told
+    fsspec.filesystem("memory").pipe_file(f"/lecture/runs/{key}/checkpoint.safetensors", b"old")
+    fsspec.filesystem("memory").rm(f"/lecture/runs/{key}/run.json")
+    shutil.rmtree(store_folder())
+    assert fetch(tiny).key == key
+    assert f"Run {key} is trained without its checkpoint." in capsys.readouterr().err
+
+
+def test_fresh_replaces_what_is_under_the_url(tiny, trainings):
+    one = fetch(tiny)
+    two = fetch(tiny, fresh=True)
+    assert len(trainings) == 2
+    assert two.seconds != one.seconds
+    shutil.rmtree(store_folder())
+    assert open_run(one.key).seconds == two.seconds
+
+
+def test_a_user_without_a_cache_folder_is_told(monkeypatch):
+    monkeypatch.setattr("lecture_vae.object_store.cache_folder", lambda: None)
+    with pytest.raises(StoreError, match="set HOME or XDG_CACHE_HOME"):
+        store_folder()
+
+
+def test_a_sweep_into_the_memory_of_one_process_is_refused():
+    result = CliRunner().invoke(app, ["sweep", "linear-vae", "--data", "digits"])
+    assert result.exit_code == 2
+    assert "memory://lecture/runs is in the memory of one" in result.stderr
+
+
+# ---------------------------------------------------------------------------- S3
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of a server on 127.0.0.1 that answers as S3 does."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fsspec.filesystem("s3").mkdir("lecture")
+    yield "s3://lecture/runs"
+    server.stop()
+
+
+@pytest.mark.slow
+def test_a_sweep_into_s3_leaves_runs_that_another_machine_opens(
+    bucket, machine, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LECTURE_VAE_RUNS", bucket)
+    words = ["sweep", "linear-vae", "--kl-weight", "1,4", "--data", "digits", "--jobs", "1"]
+    words += ["--steps", "20", "--eval-every", "10"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "2 runs: 2 trained, 0 found, 0 failed" in result.stdout
+    machine()
+    keys = ObjectStore(bucket).keys()
+    assert len(keys) == 2
+    weights = {open_run(key).spec.objective.kl_weight for key in keys}
+    assert weights == {1.0, 4.0}
+    under = fsspec.filesystem("s3").find("lecture/runs")
+    assert not [name for name in under if "checkpoint" in name]
+    monkeypatch.setenv("LECTURE_VAE_RUNS", "s3://no-such-bucket/runs")
+    refused = CliRunner().invoke(app, ["train", "linear-vae", "--steps", "2", "--data", "digits"])
+    assert refused.exit_code == 2
+    assert "s3://no-such-bucket/runs cannot be used" in refused.stderr
