@@ -72,11 +72,12 @@ def sweep(
     What is stored is not trained again: the same command continues a sweep that was interrupted.
     """
     from lecture_vae.cluster import check_scheduler
+    from lecture_vae.native.engine import engine_names
     from lecture_vae.options import axis_values
     from lecture_vae.storage import check_writable
     from lecture_vae.store import StoreError, object_store, store_folder
     from lecture_vae.sweep import sweep_runs, sweep_specs
-    from lecture_vae.training import progress_bar
+    from lecture_vae.training import pick_device, progress_bar
 
     if jobs is not None and scheduler is not None:
         PROGRAM.refuse("--jobs is for this machine, and with --scheduler its workers train.")
@@ -86,14 +87,15 @@ def sweep(
         weights = [None] if kl_weight is None else axis_values("--kl-weight", kl_weight, float)
         seeds = axis_values("--seed", seed, int)
         dims = [] if latent_dim is None else axis_values("--latent-dim", latent_dim, int)
-        if scheduler is None:
+        if scheduler is None:  # what would be an error in every run
+            engine_names(engine, pick_device(device))
             check_writable(store_folder())
             if (remote := object_store()) is not None:
-                remote.has("0" * 16)  # an error now, not in every run
+                remote.has("0" * 16)
         else:
             check_scheduler(scheduler)
     except OSError as error:
-        PROGRAM.refuse(f"the run store must be writable, but: {error} Set LECTURE_VAE_RUNS.")
+        PROGRAM.refuse(f"the run store, which LECTURE_VAE_RUNS names, cannot be used: {error}")
     except (ValueError, StoreError) as error:
         PROGRAM.refuse(error)
     objectives = [
@@ -112,12 +114,15 @@ def sweep(
         specs, images, device=device, engine=engine, jobs=jobs, scheduler=scheduler
     )
     rows: list[Row] = []
+    failed: list[Row] = []
     try:
         with progress_bar(len(specs), unit="run") as bar, closing(running):
             for row in running:
                 rows.append(row)
+                if row.status == "failed":
+                    failed.append(row)
                 bar.update()
-                bar.set_postfix(failed=sum(row.status == "failed" for row in rows))
+                bar.set_postfix(failed=len(failed))
     except (ValueError, ImportError, OSError, StoreError) as error:
         PROGRAM.refuse(error)
     finally:  # also of an interrupted sweep
@@ -127,7 +132,6 @@ def sweep(
         f"{len(rows)} runs: "
         + ", ".join(f"{count.get(each, 0)} {each}" for each in ("trained", "found", "failed"))
     )
-    failed = [row for row in rows if row.status == "failed"]
     if failed:
         first = failed[0]
         message = (
