@@ -38,7 +38,7 @@ nightly: $(READY)  ## the tests that take minutes each, and the pages that `make
 lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml allows
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python \
-	  --resolution lowest-direct --editable '.[book,cluster,dev,grading,s3]'
+	  --resolution lowest-direct --editable '.[book,cluster,dev,grading]'
 	$(OLDEST) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
@@ -72,7 +72,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python \
-	  --constraint constraints.txt --editable '.[book,cluster,dev,grading,s3]'
+	  --constraint constraints.txt --editable '.[book,cluster,dev,grading]'
 	@touch $(READY)
 
 # Lighthouse and axe, for the tests of the pages; where they cannot be had, these tests are skipped.

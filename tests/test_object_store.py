@@ -1,6 +1,9 @@
 """Runs under a URL: what is stored there, what happens when it fails, and S3 itself."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import fsspec
@@ -14,6 +17,7 @@ from lecture_vae.object_store import ObjectStore
 from lecture_vae.store import StoreError, store_folder
 
 CONFIG = TrainConfig(steps=6, batch_size=8, eval_every=2)
+ROOT = Path(__file__).resolve().parents[1]
 URL = "memory://lecture/runs"
 FILES = ["codes.safetensors", "decoders/0.safetensors", "decoders/2.safetensors",
          "decoders/4.safetensors", "run.json", "weights.safetensors"]  # fmt: skip
@@ -182,45 +186,41 @@ def test_a_sweep_into_the_memory_of_one_process_is_refused():
     assert "memory://lecture/runs is in the memory of one" in result.stderr
 
 
-# ---------------------------------------------------------------------------- S3
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """A bucket of a server on 127.0.0.1 that answers as S3 does."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fsspec.filesystem("s3").mkdir("lecture")
-    yield "s3://lecture/runs"
-    server.stop()
+# ---------------------------------------------------------------------------- many processes
 
 
 @pytest.mark.slow
-def test_a_sweep_into_s3_leaves_runs_that_another_machine_opens(
-    bucket, machine, monkeypatch, tmp_path
+def test_a_sweep_into_an_object_store_leaves_runs_that_another_machine_opens(
+    machine, monkeypatch, tmp_path
 ):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LECTURE_VAE_RUNS", bucket)
+    url = f"file://{tmp_path}/bucket/runs"  # through fsspec, as any other protocol
+    monkeypatch.setenv("LECTURE_VAE_RUNS", url)
     words = ["sweep", "linear-vae", "--kl-weight", "1,4", "--data", "digits", "--jobs", "1"]
-    words += ["--steps", "20", "--eval-every", "10"]
+    words += ["--steps", "20", "--eval-every", "10", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, (result.output, result.exception)
     assert "2 runs: 2 trained, 0 found, 0 failed" in result.stdout
     machine()
-    keys = ObjectStore(bucket).keys()
-    assert len(keys) == 2
-    weights = {open_run(key).spec.objective.kl_weight for key in keys}
-    assert weights == {1.0, 4.0}
-    under = fsspec.filesystem("s3").find("lecture/runs")
-    assert not [name for name in under if "checkpoint" in name]
-    monkeypatch.setenv("LECTURE_VAE_RUNS", "s3://no-such-bucket/runs")
-    refused = CliRunner().invoke(app, ["train", "linear-vae", "--steps", "2", "--data", "digits"])
-    assert refused.exit_code == 2
-    assert "s3://no-such-bucket/runs cannot be used" in refused.stderr
+    keys = ObjectStore(url).keys()
+    assert {open_run(key).spec.objective.kl_weight for key in keys} == {1.0, 4.0}
+    assert not [*(tmp_path / "bucket").rglob("checkpoint*")]
+
+
+# What s3fs and moto, a server that answers as S3 does, bring along; none is needed elsewhere.
+S3 = ["s3fs", "moto[s3]", "flask", "flask-cors"]
+
+
+@pytest.mark.nightly
+def test_s3_itself(tmp_path):
+    folder = ROOT / "_build" / "s3"
+    uv = [sys.executable, "-m", "uv"]
+    python = folder / "bin" / "python"
+    subprocess.run([*uv, "venv", "-q", "--clear", "-p", sys.executable, folder], check=True)
+    subprocess.run([*uv, "pip", "install", "-q", "--python", python, *S3], check=True)
+    [packages] = folder.glob("lib/python*/site-packages")
+    own = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "own.pth").write_text("\n".join([*own, str(ROOT)]))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "TQDM_DISABLE": "1"}
+    command = [python, ROOT / "tests" / "s3.py"]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
