@@ -6,6 +6,8 @@ resumed by the engine that began it, since the engine is part of its key.
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -122,13 +124,11 @@ class Request:
         """Whether a run is complete; with an object store, here and there."""
         if self.remote is None:
             return _is_complete(folder)
-        try:
+        with _told():
             if self.remote.has(folder.name):
                 self.remote.bring(folder.name)
             elif _is_complete(folder):  # sending it was interrupted
                 self.remote.send(folder.name)
-        except OSError as error:
-            raise StoreError(str(error)) from error
         return _is_complete(folder)
 
     def fetch(self, *, fresh: bool = False, stopped: Event | None = None) -> Run:
@@ -152,7 +152,8 @@ class Request:
             with hold_lock(folder):
                 if fresh:
                     if self.remote is not None:
-                        self.remote.drop(folder.name)
+                        with _told():
+                            self.remote.drop(folder.name)
                     (folder / "run.json").unlink(missing_ok=True)  # first: it is incomplete now
                     shutil.rmtree(folder, ignore_errors=True)
                 if not _is_complete(folder):  # another process may have trained it meanwhile
@@ -210,7 +211,8 @@ class Request:
         save_run(folder, self.recipe, self.model, history, self._code(history))
         checkpoint.unlink(missing_ok=True)
         if self.remote is not None:
-            self.remote.send(folder.name)
+            with _told():
+                self.remote.send(folder.name)
 
     def _trained_without_store(self) -> Run:
         history = self._train()
@@ -239,3 +241,12 @@ class Request:
 
 def _is_complete(folder: Path) -> bool:
     return os.path.exists(folder / "run.json")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong in an object store is not a fault of this machine's disk."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(str(error)) from error

@@ -25,7 +25,6 @@ from lecture_vae import (
     RunSpec,
     SquaredError,
     TrainConfig,
-    elbo,
     fetch_run,
     import_definitions,
     load_images,
@@ -181,7 +180,6 @@ def test_the_elbo_of_a_row_is_that_of_the_likelihood_that_the_loss_implies(
     assert row.kl == pytest.approx(kl, rel=1e-4)
     assert row.elbo == pytest.approx(log_p - kl, rel=1e-5)
     assert row.rate_bits == pytest.approx(kl / math.log(2), rel=1e-4)
-    assert elbo(run.model, x, likelihood=likelihood).mean().item() == pytest.approx(row.elbo, 0.02)
 
 
 def test_an_objective_without_a_kl_has_neither_rate_nor_elbo(tiny):
