@@ -165,13 +165,41 @@ def test_a_checkpoint_that_cannot_be_sent_or_read_only_costs_time(tiny, monkeypa
     assert f"Run {key} is trained without its checkpoint." in capsys.readouterr().err
 
 
-def test_fresh_replaces_what_is_under_the_url(tiny, trainings):
+def test_fresh_replaces_what_is_under_the_url(tiny, trainings, monkeypatch):
     one = fetch(tiny)
     two = fetch(tiny, fresh=True)
     assert len(trainings) == 2
     assert two.seconds != one.seconds
     shutil.rmtree(store_folder())
     assert open_run(one.key).seconds == two.seconds
+
+    def stop(self, key):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ObjectStore, "send_checkpoint", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(tiny, fresh=True)
+    assert ObjectStore(URL).keys() == []  # a run that is trained anew is not stored yet
+
+
+def test_a_run_of_which_a_part_did_not_arrive_is_brought_again(tiny, machine, monkeypatch):
+    run = fetch(tiny)
+    machine()
+    kind = type(fsspec.filesystem("memory"))
+    get = kind.get_file
+
+    def refused(self, remote, local, **more):
+        if remote.endswith("weights.safetensors"):
+            raise ConnectionError("reset by peer")
+        get(self, remote, local, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "get_file", refused)
+        with pytest.raises(StoreError, match="reset by peer"):
+            fetch(tiny)
+        with pytest.raises(StoreError, match="reset by peer"):
+            open_run(run.key)
+    assert same_weights(open_run(run.key), run)
 
 
 def test_a_user_without_a_cache_folder_is_told(monkeypatch):

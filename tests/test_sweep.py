@@ -235,6 +235,9 @@ def test_images_of_one_levels_more_are_not_rounded(tiny):
 # ---------------------------------------------------------------------------- on this machine
 
 
+NO_IMAGES = b"what would be an error if it were sent"
+
+
 def job_of(spec, data, **changes):
     recipe = describe(spec, data, "cpu") | changes
     return Job(recipe, data.fingerprint, (), "cpu", "torch", str(store_folder()))
@@ -245,18 +248,18 @@ def test_a_trainer_is_sent_the_images_once_and_refuses_other_code(tiny):
     other = replace(spec, config=replace(spec.config, seed=1))
     with Trainers() as trainers:
         [first] = trainers.fetch(job_of(spec, tiny), pack_images(tiny))
-        [again] = trainers.fetch(job_of(spec, tiny), b"")
-        [second] = trainers.fetch(job_of(other, tiny), b"")
+        [again] = trainers.fetch(job_of(spec, tiny), NO_IMAGES)
+        [second] = trainers.fetch(job_of(other, tiny), NO_IMAGES)
         assert (first.found, again.found, second.found) == (False, True, False)
         assert replace(first, found=True) == again
         assert open_run(second.key).spec.config.seed == 1
         code = describe(other, tiny, "cpu")["code"] | {"training": "older"}
         with pytest.raises(StoreError, match="but on this machine training differs"):
-            trainers.fetch(job_of(other, tiny, code=code), b"")
+            trainers.fetch(job_of(other, tiny, code=code), NO_IMAGES)
         with pytest.raises(StoreError, match=r"torch .*, not 1\.0, differs"):
-            trainers.fetch(job_of(other, tiny, torch="1.0"), b"")
+            trainers.fetch(job_of(other, tiny, torch="1.0"), NO_IMAGES)
     with pytest.raises(RuntimeError, match="interrupted"):
-        trainers.fetch(job_of(spec, tiny), b"")
+        trainers.fetch(job_of(spec, tiny), NO_IMAGES)
 
 
 def test_a_run_that_harms_its_process_is_a_row_and_the_others_go_on(tmp_path, monkeypatch):
