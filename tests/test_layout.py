@@ -104,9 +104,10 @@ LECTURE_BOOK = [
     "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
-    "notebooks.write", "solutions", "build", "joined", "pdf", "figures.svg", "figures.graphs",
-    "figures.architectures", "figures.models", "figures.record_runs", "figures.overview",
-    "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
+    "notebooks.write", "solutions", "sphinx_config", "build", "joined", "pdf", "figures.svg",
+    "figures.graphs", "figures.architectures", "figures.data_flow", "figures.models",
+    "figures.record_runs", "figures.overview", "figures.stills", "hooks.loading",
+    "hooks.live_figures", "hooks.videos", "hooks.numbers",
     "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
     "hooks.solutions", "hooks.execution", "hooks.styles", "extension",
 ]  # fmt: skip
