@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from lecture_book.controls import CONTROL, LAYERS, OwnWeights, conv_vae_with
-from lecture_book.experiment_record import experiment_groups, experiment_values
-from lecture_book.experiments import binarized as chapter_9_binarized
 from lecture_book.experiment_record import experiment_groups, experiment_values, terms_table
+from lecture_book.experiments import binarized as chapter_9_binarized
 from lecture_book.experiments import evidence as chapter_9
 from lecture_book.experiments.binarized import MODELS as BINARIZED_MODELS
 from lecture_book.experiments.binarized import Inner, binarized
