@@ -21,10 +21,11 @@ book: $(READY)  ## train what is missing, execute the chapters, build _build/htm
 pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
 	$(BIN)/python -m lecture_book.pdf
 
+# The notebooks at the quick budget, as their readers run them; the site at the budget that is set.
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
 	$(BIN)/python -m pytest -m "not site and not nightly"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
-	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
+	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest -m "site and not nightly"
 

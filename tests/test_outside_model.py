@@ -114,7 +114,8 @@ def test_the_gradient_goes_straight_through_to_the_encoder(vq_vae, tiny):
 def test_training_lowers_the_loss_and_moves_the_codebook(vq_vae, tiny):
     model = build_model("outside-vq-vae")
     first = model.codebook.weight.detach().clone()
-    history = train(model, vq_vae.VQ(), tiny, TrainConfig(steps=200, lr=2e-3, eval_every=100))
+    config = TrainConfig(steps=200, lr=2e-3, eval_every=100)
+    history = train(model, vq_vae.VQ(), tiny, config, device="cpu")
     losses = history.frame()["test_loss"]
     assert losses.iloc[-1] < 0.5 * losses.iloc[0]
     assert not torch.equal(model.codebook.weight, first)
