@@ -48,7 +48,7 @@ def evidence_values(groups: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, 
     }
     ordered = sorted(kinds.items(), key=lambda each: -each[1][0])
     body = [[kind, *(whole(v).replace("-", "−") for v in found)] for kind, found in ordered]
-    header = ["Images", *(f"$w = {rows[0]['kl_weight']:g}$" for rows in groups.values())]
+    header = ["Images", *(f"Weight $w = {rows[0]['kl_weight']:g}$" for rows in groups.values())]
     return values | {"evidence_table": markdown_table(header, body, words=1)}
 
 
@@ -64,7 +64,7 @@ def binarized_values(groups: Mapping[str, list[Mapping[str, Any]]]) -> dict[str,
         body.append([name, whole(rows[0]["parameters"]), *shown])
     rows = [row for group in groups.values() for row in group]
     constant = one_decimal(rows[0]["constant"])
-    header = ["Network", "Parameters", "$\\log p_\\theta(x)$", "IWAE-64", "ELBO", "KL"]
+    header = ["Network", "Parameters", "Evidence $\\log p_\\theta(x)$", "IWAE-64", "ELBO", "KL"]
     least = ["mean image", "784", constant, constant, constant, "0"]
     seeds = len({row["seed"] for row in rows})
     return {
