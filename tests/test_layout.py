@@ -110,6 +110,10 @@ LECTURE_BOOK = [
     "figures.architectures", "figures.models", "figures.record_codes", "figures.record_evidence",
     "figures.record_runs", "figures.overview",
     "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
+    "notebooks.write", "solutions", "sphinx_config", "build", "joined", "pdf", "figures.svg",
+    "figures.graphs", "figures.architectures", "figures.data_flow", "figures.models",
+    "figures.record_runs", "figures.overview", "figures.stills", "hooks.loading",
+    "hooks.live_figures", "hooks.videos", "hooks.numbers",
     "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
     "hooks.solutions", "hooks.execution", "hooks.styles", "extension",
 ]  # fmt: skip
