@@ -22,7 +22,7 @@ def call():
     runner = CliRunner()
 
     def invoke(*words, code=0):
-        program = grader if words[0] in ("release", "grade") else app
+        program = grader if words[0] in ("release", "grade", "regrade", "diff") else app
         result = runner.invoke(program, list(words))
         assert result.exit_code == code, (result.output, result.exception)
         return result

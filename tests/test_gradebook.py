@@ -490,7 +490,7 @@ def test_results_hold_every_field_but_the_long_ones(tmp_path):
             for result in results
             if (result.student, result.number) == (row["student"], row["number"])
         ]
-        long = {"answer": whole.answer, "printed": whole.printed}
+        long = {"answer": whole.answer, "printed": whole.printed, "steps": whole.steps}
         assert row | long | {"remarks": tuple(row["remarks"])} == whole.__dict__
 
 
@@ -520,8 +520,9 @@ def test_the_summary_adds_up(tmp_path):
     assert needy == {"ben": "ben: infrastructure (2)", "s10": "s10: unreadable (all exercises)"}
     rows = [[cell.get_text() for cell in row.select("th, td")] for row in soup.select("tr")]
     assert rows == [
-        ["Student", "1", "2", "Total"], ["anna", "C", "C", "5"], ["ben", "C", "I", "not yet"],
-        ["s2", "W", "W", "0"], ["s10", "R", "R", "0"],
+        ["Student", "1", "2", "s", "Total"], ["anna", "C", "C", "1.0", "5"],
+        ["ben", "C", "I", "9.5", "not yet"], ["s2", "W", "W", "1.0", "0"],
+        ["s10", "R", "R", "1.0", "0"],
     ]  # fmt: skip
     assert [dd.get_text() for dd in soup.select("footer dd")] == [
         "namespaces", "s7", "a" * 16, "c" * 16,

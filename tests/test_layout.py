@@ -67,33 +67,63 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
         {"cells", "student", "sandbox", "kernels", "submissions"},
         set(),
     ),
+    # Who is in the class: files of the teacher, and no student's code.
+    ("classroom", ["tables", "roster", "lateness", "matching"], {"submissions.submission"}, set()),
     (
         "reporting",
-        ["result", "markup", "pages", "summary", "gradebook"],
-        {"submissions.submission"},
+        [
+            "result", "kept", "markup", "spreadsheet", "pages", "items", "summary", "lms",
+            "nbgrader", "decisions", "changes", "gradebook",
+        ],
+        {"submissions.submission", "classroom"},
         {"storage"},
     ),
     ("", ["extracts"], {"authoring", "submissions", "running"}, set()),
     ("", ["verdict"], {"cells", "authoring", "submissions", "running", "reporting"}, set()),
-    ("", ["task"], {"submissions", "running", "verdict"}, set()),
+    ("", ["account"], {"cells", "sandbox", "submissions", "running"}, set()),
+    ("", ["task"], {"submissions", "running", "reporting", "verdict"}, set()),
     (
         "",
         ["session"],
         {
-            "cells", "task", "course", "seed", "sandbox", "authoring", "submissions", "running",
-            "reporting", "verdict", "extracts",
+            "cells", "account", "task", "course", "seed", "sandbox", "authoring", "submissions",
+            "running", "reporting", "verdict", "extracts",
         },
-        {"storage"},
+        set(),
+    ),
+    (
+        "",
+        ["register"],
+        {"authoring", "submissions", "classroom", "reporting", "session"},
+        set(),
     ),
     (
         "",
         ["grade"],
         {
-            "signals", "sandbox", "submissions", "running", "reporting", "session", "task",
+            "signals", "sandbox", "submissions", "running", "classroom", "reporting", "session",
+            "task", "register",
         },
         {"storage", "cluster"},
     ),
-    ("", ["cli"], {"sandbox", "authoring", "reporting", "grade"}, {"command_line"}),
+    (
+        "gradescope",
+        ["results", "pack", "run"],
+        {
+            "course", "seed", "sandbox", "authoring", "submissions", "reporting", "session",
+            "grade",
+        },
+        {"storage"},
+    ),
+    (
+        "",
+        ["cli"],
+        {
+            "course", "sandbox", "authoring", "classroom", "reporting", "register", "grade",
+            "gradescope",
+        },
+        {"command_line"},
+    ),
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [

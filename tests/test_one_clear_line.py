@@ -17,6 +17,11 @@ from lecture_grader.cli import app as grader
 from lecture_vae import NegativeELBO, TrainConfig, fetch_run, load_images
 from lecture_vae.cli import app
 
+ROW = (
+    '{"student": "ada", "exercise": "kl", "number": 1, "title": "KL", "possible": 3, "points": 0, '
+    '"outcome": "wrong", "submission": "5", "assignment": "a", "checks": "c", "seed": "s", '
+    '"remarks": []}'
+)
 KEY = "the key of the stored run"
 SMALL = ["--data", "digits", "--steps", "4", "--eval-every", "2", "--batch-size", "8"]
 MNIST = "train-images-idx3-ubyte"
@@ -50,6 +55,11 @@ def here(stored, tmp_path, monkeypatch):
         Path(name).mkdir(parents=True)
     Path("handed-in/ada.ipynb").write_text("{}")
     Path("text.md").write_text("no exercises")
+    for name, line in (("marks", ROW), ("odd-marks", "{}")):
+        Path(name).mkdir()
+        Path(name, "results.jsonl").write_text(f"{line}\n")
+    Path("others.csv").write_text("login\nben\n")
+    Path("class.csv").write_text("login\nada\n")
     Path("latin-1.md").write_bytes(b"# na\xefve")
     return run
 
@@ -143,7 +153,8 @@ def unreadable_folder(patch):
 def full_disk_for_grades(patch):
     full = OSError(28, "No space left on device", "new/x")
     for where in (
-        "authoring.release.write_together", "seed.write_atomically", "session.write_atomically",
+        "authoring.release.write_together", "seed.write_atomically",
+        "reporting.kept.write_atomically", "reporting.decisions.write_atomically",
     ):  # fmt: skip
         refuse(patch, f"lecture_grader.{where}", full)
 
@@ -262,10 +273,33 @@ BAD = [
     ([*GRADE, "kept", "--sandbox", "none"], None, "Is a directory: 'kept/seed'"),
     ([*GRADE, "new", "--sandbox", "jail"], None, "a sandbox is one of auto, namespaces"),
     ([*GRADE, "new", "--sandbox", ""], None, "a sandbox is one of auto, namespaces"),
+    ([*GRADE, "new", "--roster", "nowhere"], None, "No such file or directory: 'nowhere'"),
+    ([*GRADE, "new", "--roster", "empty"], None, "Is a directory: 'empty'"),
+    ([*GRADE, "new", "--roster", "file"], None, "file is no roster: it needs the columns of"),
+    ([*GRADE, "new", "--roster", "latin-1.md"], None, "line 1 is not UTF-8"),
+    ([*GRADE, "new", "--roster", "others.csv"], None, "Is it the roster of another course?"),
+    ([*GRADE, "handed-in", "--roster", "handed-in/r.csv"], None, "keep it elsewhere"),
+    ([*GRADE, "new", "--column", "Homework"], None, "names a column of the --roster, and there"),
+    ([*GRADE, "new", "--roster", "class.csv", "--column", "x"], None, "no file to import and no"),
+    ([*GRADE, "new", "--deadline", "soon"], None, "a deadline is such as 2026-11-20 23:59, got"),
+    ([*GRADE, "new", "--late-percent", "10"], None, "--late-percent needs a --deadline"),
+    ([*GRADE, "new", "--deadline", "2026-11-20", "--late-percent", "101"], None, "percentages"),
+    ([*GRADE, "new", "--deadline", "2026-11-20", "--late-cap", "nan"], None, "percentages from"),
+    (["regrade", "nowhere", "ada", "1", "1", "--reason", "x"], None, "No such file or directory"),
+    (["regrade", "odd-marks", "ada", "1", "1", "--reason", "x"], None, "line 1: no result of a"),
+    (["regrade", "marks", "eve", "1", "1", "--reason", "x"], None, "no results of 'eve'; it has"),
+    (["regrade", "marks", "ada", "7", "1", "--reason", "x"], None, "no exercise '7'; there are:"),
+    (["regrade", "marks", "ada", "1", "9", "--reason", "x"], None, "has 0 to 3 points, got 9"),
+    (["regrade", "marks", "ada", "1", "nan", "--reason", "x"], None, "has 0 to 3 points, got nan"),
+    (["regrade", "marks", "ada", "1", "1", "--reason", " "], None, "a reason of 1 to 500"),
+    (["regrade", "marks", "ada", "1", "1", "--reason", "x"], full_disk_for_grades, "No space left"),
+    (["diff", "marks", "nowhere"], None, "No such file or directory: 'nowhere/results.jsonl'"),
+    (["diff", "odd-marks", "marks"], None, "odd-marks/results.jsonl, line 1: no result of a"),
+    ([*RELEASE, "new", "--sandbox", "jail"], None, "a sandbox is one of auto, namespaces"),
     ([*GRADE, "new"], no_extra, "jupytext is missing; releasing and grading need the grading"),
     *[([*GRADE, "new", *words], None, f"invalid value for '{words[0]}'") for words in NO_NUMBER],
 ]
-GRADERS = ("release", "grade")
+GRADERS = ("release", "grade", "regrade", "diff")
 
 
 def program_of(words):
@@ -282,6 +316,8 @@ VERBS = {
     "export": [KEY, "--out", "new"],
     "release": [SOURCE, "--out", "new"],
     "grade": [SOURCE, "handed-in", "--out", "new"],
+    "regrade": ["marks", "ada", "1", "1", "--reason", "x"],
+    "diff": ["marks", "marks"],
 }  # with what each cannot do without
 WRONG_WORDS = [
     *[([verb, *words, "--nonsense"], "no such option: --nonsense")
@@ -290,9 +326,13 @@ WRONG_WORDS = [
     *[([verb, *words, "b"], "unexpected extra argument") for verb, words in VERBS.items()
       if verb not in ("data", "export")],
     *[([verb, *words, "--data"], "option '--data' requires an argument")
-      for verb, words in VERBS.items() if verb not in ("data", "release", "grade")],
+      for verb, words in VERBS.items() if verb not in ("data", *GRADERS)],
     *[([verb, *VERBS[verb][:-2]], "missing option '--out'")
       for verb in ("export", "release", "grade")],
+    (["regrade", "marks", "ada", "1", "1"], "missing option '--reason'"),
+    (["regrade", "marks", "ada", "1", "--reason", "x"], "missing argument 'points'"),
+    (["regrade", "marks", "ada", "1", "many", "--reason", "x"], "invalid value for 'points'"),
+    (["diff", "marks"], "missing argument 'new'"),
     (["export", "--out", "new"], "missing argument 'run...'"),
     (["release", "--out", "new"], "missing argument"),
     (["grade", SOURCE, "--out", "new"], "missing argument"),
@@ -323,7 +363,8 @@ def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     made = {str(path) for path in Path().rglob("*") if path.is_file()} - {"file", "ffmpeg"}
-    there = ("mnist/", "handed-in/", "text.md", "latin-1.md")
+    there = ("mnist/", "handed-in/", "text.md", "latin-1.md", "others.csv", "class.csv", "marks/",
+             "odd-marks/")  # fmt: skip
     assert not [name for name in made if not name.startswith(there)]
 
 
