@@ -21,10 +21,11 @@ book: $(READY)  ## train what is missing, execute the chapters, build _build/htm
 pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
 	$(BIN)/python -m lecture_book.pdf
 
+# The notebooks at the quick budget, as their readers run them; the site at the budget that is set.
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
 	$(BIN)/python -m pytest -m "not site and not nightly"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
-	  $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
+	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest -m "site and not nightly"
 
@@ -45,7 +46,7 @@ lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml 
 
 bench: $(READY)  ## measure everything (about two hours, nothing else running), write results/, print the table
 	$(MAKE) book $(LIGHTHOUSE)
-	for question in imports steps peers conv_peers full_runs lecture memory animation scaling book pages; do \
+	for question in imports steps peers conv_peers full_runs lecture memory animation scaling evidence book pages; do \
 	  $(BIN)/python benchmarks/$$question.py --record || exit 1; done
 	$(BIN)/python benchmarks/report.py
 

@@ -5,33 +5,26 @@ text from here, so that they cannot differ. Nothing here measures anything.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from safetensors import safe_open
 
+from lecture_book.experiment_record import experiment_values
 from lecture_book.project import LIVE
-from lecture_book.tables import four_digits, markdown_table, whole
+from lecture_book.tables import four_digits, markdown_table, nats, whole
 from lecture_vae import NegativeELBO
 from lecture_vae.reproduction import LECTURE
 
 RECORD = Path("results") / "reproduction.json"
 BALANCE = LIVE / "balance" / "balance.safetensors"
 PERFORMANCE = Path("results") / "performance.json"  # benchmarks/report.py writes it
-EXPERIMENTS = Path("results") / "experiments.json"  # lecture_book/experiments/ writes it
 
 
 class RecordError(Exception):
     """A page uses a number that is not recorded."""
-
-
-def nats(value: float) -> str:
-    """Four significant digits, or "less than 0.001"."""
-    return four_digits(value) if value >= 0.001 else "less than 0.001"
 
 
 def percent_change(ours: float, original: float) -> str:
@@ -112,66 +105,6 @@ def balance_values(root: Path) -> dict[str, str]:
             at_next = row["test_squared_error"] + after["kl_weight"] * row["test_kl"]
             values[f"{name}_at_{names[after['kl_weight']]}"] = f"{at_next:.2f}"
     return {f"balance_{key}": text for key, text in values.items()}
-
-
-def experiment_values(root: Path) -> dict[str, str]:
-    """The terms of the recorded experiments, over their seeds, and tables of them.
-
-    A name is part, row, term: `locality_digits_convvae_kl` is the mean over the seeds, and the
-    same with `_least` and `_most` the range.
-    """
-    path = root / EXPERIMENTS
-    if not path.exists():
-        return {}
-    record = json.loads(path.read_text(encoding="utf8"))
-    values = {}
-    for part, content in record.items():
-        local = part.startswith("locality")
-        digits = 1 if local else 2
-        groups = experiment_groups(content["rows"])
-        for name, rows in groups.items():
-            for term in ("squared_error", "squared_error_at_mean", "kl", "loss", "loss_at_7"):
-                if term in rows[0]:
-                    found = [row[term] for row in rows]
-                    key = f"{part}_{slug(name)}_{term}"
-                    values[key] = f"{mean(found):.{digits}f}"
-                    values[f"{key}_least"] = f"{min(found):.{digits}f}"
-                    values[f"{key}_most"] = f"{max(found):.{digits}f}"
-            if "collapsed_channels" in rows[0]:
-                values[f"{part}_{slug(name)}_collapsed_channels"] = " or ".join(
-                    sorted({str(row["collapsed_channels"]) for row in rows})
-                )
-        if local:
-            values[f"{part}_table"] = locality_table(groups)
-    return values
-
-
-def experiment_groups(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows of a part that differ in their seed only, by what they have in common."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        name = row.get("control") or row.get("model") or f"w{row['kl_weight']:g}"
-        if row.get("start", "random") != "random":
-            name += f" from {row['start']}"
-        groups.setdefault(name, []).append(row)
-    return groups
-
-
-def slug(name: str) -> str:
-    """The words of a name, joined as in the name of a number: 'ConvVAE' -> 'convvae'."""
-    return "_".join(re.findall(r"[a-z0-9]+", name.lower()))
-
-
-def locality_table(groups: Mapping[str, list[Mapping[str, Any]]]) -> str:
-    """Mean terms of the ConvVAE and its controls, and the range of the loss over the seeds."""
-    rows = []
-    for name, runs in groups.items():
-        losses = [run["loss"] for run in runs]
-        terms = [f"{mean(run[term] for run in runs):.1f}" for term in ("squared_error", "kl")]
-        spread = [f"{min(losses):.1f} to {max(losses):.1f}"] if len(losses) > 1 else []
-        rows.append([name, whole(runs[0]["parameters"]), *terms, f"{mean(losses):.1f}", *spread])
-    header = ["Network", "Parameters", "Squared error", "KL", "Loss"]
-    return markdown_table(header + ["Loss, range"] * (len(rows[0]) - 5), rows, words=1)
 
 
 def recorded_versions(record: Mapping[str, Any]) -> str:

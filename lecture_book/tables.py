@@ -8,6 +8,11 @@ def four_digits(value: float) -> str:
     return f"{value:#.4g}".rstrip(".")
 
 
+def nats(value: float) -> str:
+    """Four significant digits, or "less than 0.001"."""
+    return four_digits(value) if value >= 0.001 else "less than 0.001"
+
+
 def whole(value: float) -> str:
     """A whole number with its thousands marked: 25000 -> '25,000'."""
     return f"{value:,.0f}"

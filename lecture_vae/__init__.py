@@ -31,7 +31,11 @@ _NAMES = {
         "negative_elbo", "pixel_mean_kl_weight", "image_sum_kl_weight",
         "Objective", "SquaredError", "NegativeELBO", "NegativeIWAE", "register_objective",
     ),
+    "quantized": ("Quantized", "VQVAE", "QuantizedError", "perplexity"),
+    "remedies": ("KLWarmUp", "FreeBits", "FittedVariance"),
     "randomness": ("bernoulli",),
+    "binarized": ("BinarizedELBO",),
+    "code_prior": ("CodePrior", "fit_code_prior"),
     "evaluation": ("Evaluation", "evaluate"),
     "history": ("History",),
     "training": ("TrainConfig", "train"),
@@ -41,8 +45,15 @@ _NAMES = {
     "runs": ("fetch_run", "fetch_runs"),
     "diagnostics": (
         "kl_per_latent", "active_units", "principal_variances", "total_variance",
-        "AffineVAEOptimum", "collapse_weights", "affine_vae_optimum",
+        "AffineVAEOptimum", "collapse_weights", "affine_vae_optimum", "used_latents",
+        "RateDistortion", "rate_distortion",
     ),
+    "calibration": ("calibrated_variance", "bits_per_dim"),
+    "quadrature": ("LatentGrid",),
+    "evidence": ("Evidence", "log_evidence", "true_posterior"),
+    "bounds": ("elbo", "iwae_bound", "posterior_gap"),
+    "aggregate": ("aggregate_kl", "information"),
+    "diagnosis": ("Diagnosis", "diagnose_run"),
     "plots": (
         "plot_latents", "plot_history", "plot_latent_evolution",
     ),
@@ -63,7 +74,11 @@ if TYPE_CHECKING:
     from lecture_vae.models import *
     from lecture_vae.networks import *
     from lecture_vae.losses import *
+    from lecture_vae.quantized import *
+    from lecture_vae.remedies import *
     from lecture_vae.randomness import *
+    from lecture_vae.binarized import *
+    from lecture_vae.code_prior import *
     from lecture_vae.evaluation import *
     from lecture_vae.history import *
     from lecture_vae.training import *
@@ -72,6 +87,12 @@ if TYPE_CHECKING:
     from lecture_vae.store import *
     from lecture_vae.runs import *
     from lecture_vae.diagnostics import *
+    from lecture_vae.calibration import *
+    from lecture_vae.quadrature import *
+    from lecture_vae.evidence import *
+    from lecture_vae.bounds import *
+    from lecture_vae.aggregate import *
+    from lecture_vae.diagnosis import *
     from lecture_vae.plots import *
     from lecture_vae.grids import *
     from lecture_vae.video import *

@@ -25,11 +25,11 @@ Imports = Annotated[
 ]
 
 
-def _load(source: str) -> Any:
+def _load(source: str, *, padded: bool = False) -> Any:
     from lecture_vae.data import DataError, load_images
 
     try:
-        return load_images(source)
+        return load_images(source, resize="pad" if padded else "interpolate")
     except DataError as error:
         PROGRAM.refuse(error)
 
@@ -48,6 +48,24 @@ def _import(places: list[str] | None) -> None:
             import_definitions(place)
     except ImportError as error:
         PROGRAM.refuse(error)
+
+
+def _stored(run: str, imports: list[str] | None, data: str) -> tuple[Any, Any]:
+    """A stored run, and the data that it was trained on."""
+    from lecture_vae.store import StoreError, open_run
+
+    _import(imports)
+    try:
+        stored = open_run(run)
+    except StoreError as error:
+        PROGRAM.refuse(error)
+    images = _load(data, padded=stored.data == "mnist-padded")
+    if images.fingerprint != stored.fingerprint:
+        PROGRAM.refuse(
+            f"a run is looked at with the data that it was trained on, {stored.data} for run "
+            f"{stored.key}, but --data {data} gives {images.name}. Name the right one."
+        )
+    return stored, images
 
 
 @app.command()
@@ -96,6 +114,7 @@ def train(
 
     from lecture_vae.budgets import lecture_config
     from lecture_vae.networks import MODELS, default_objective
+    from lecture_vae.options import objective_of
     from lecture_vae.reproduction import report
     from lecture_vae.runs import fetch_run
     from lecture_vae.store import StoreError
@@ -111,7 +130,9 @@ def train(
     chosen: Any = {name: value for name, value in given.items() if value is not None}
     options = {"kl_weight": kl_weight, "samples": samples}
     try:
-        minimized = _objective(objective or default_objective(model), likelihood, variance, options)
+        minimized = objective_of(
+            objective or default_objective(model), likelihood, variance, options
+        )
         config = replace(lecture_config(model, seed), **chosen)
     except (ValueError, TypeError) as error:
         PROGRAM.refuse(error)
@@ -130,43 +151,6 @@ def train(
         typer.echo(f"run {figures.pop('key')}")
         for name, value in figures.items():
             typer.echo(f"{name:20} {format(value, '.6g') if isinstance(value, float) else value}")
-
-
-def _objective(
-    name: str, likelihood: str | None, variance: float | None, given: dict[str, Any]
-) -> Any:
-    """A registered objective with the options that were given, which it must have as fields.
-
-    Raises:
-        ValueError: If a name is not registered, or an option does not belong to the objective.
-    """
-    from dataclasses import fields
-
-    from lecture_vae.likelihoods import LIKELIHOODS
-    from lecture_vae.losses import OBJECTIVES
-
-    for registry, wanted in ((OBJECTIVES, name), (LIKELIHOODS, likelihood)):
-        if wanted is not None and wanted not in registry:
-            raise ValueError(
-                f"there is no {registry.kind} {wanted!r}; there are {', '.join(registry)}. "
-                "--import FILE.py brings yours."
-            )
-    options = {option: value for option, value in given.items() if value is not None}
-    if variance is not None and likelihood not in (None, "gaussian"):
-        raise ValueError(
-            f"--variance is that of Gaussian pixels, and --likelihood is {likelihood}."
-        )
-    if likelihood is not None or variance is not None:
-        keywords = {} if variance is None else {"variance": variance}
-        options["likelihood"] = LIKELIHOODS[likelihood or "gaussian"](**keywords)
-    known: Any = OBJECTIVES[name]
-    has = {field.name for field in fields(known)}
-    if missing := [option for option in options if option not in has]:
-        raise ValueError(
-            f"--{missing[0].replace('_', '-')} cannot be given: the objective {name} has no "
-            f"{missing[0]}. Name another --objective?"
-        )
-    return known(**options)
 
 
 @app.command()
@@ -208,6 +192,32 @@ def reproduce(
 
 
 @app.command()
+def diagnose(
+    run: Annotated[str, typer.Argument(help="Key of a stored run, or its first characters.")],
+    data: Data = "auto",
+    images: Annotated[int, typer.Option(min=2, help="Test images to use, at most.")] = 1000,
+    imports: Imports = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a VAE did: its terms, its latents used and predicted, its evidence, a verdict."""
+    from dataclasses import asdict
+
+    from lecture_vae.diagnosis import diagnose_run
+
+    stored, fitting = _stored(run, imports, data)
+    try:
+        found = diagnose_run(stored, fitting, images=images)
+    except (TypeError, ValueError) as error:
+        PROGRAM.refuse(error)
+    if as_json:
+        typer.echo(json.dumps({"run": stored.key, **asdict(found)}))
+        return
+    typer.echo(f"{'run':24} {stored.key}")
+    for name, text in found.rows():
+        typer.echo(f"{name:24} {text}")
+
+
+@app.command()
 def animate(
     run: Annotated[str, typer.Argument(help="Key of a stored run, or its first characters.")],
     data: Data = "auto",
@@ -219,22 +229,11 @@ def animate(
 
     from lecture_vae.animation import latent_evolution
     from lecture_vae.diagnostics import principal_plane
-    from lecture_vae.store import StoreError, open_run
 
-    _import(imports)
     if out is not None and (out.suffix.lower() != ".mp4" or out.is_dir()):
         PROGRAM.refuse(f"--out is the video, a file whose name ends in .mp4, got {out}.")
     PROGRAM.check_out(out.parent if out else Path())
-    try:
-        stored = open_run(run)
-    except StoreError as error:
-        PROGRAM.refuse(error)
-    images = _load(data)
-    if images.fingerprint != stored.fingerprint:
-        PROGRAM.refuse(
-            f"the colors are the labels of the data that run {stored.key} was trained on, "
-            f"{stored.data}, but --data {data} gives {images.name}. Name the right one."
-        )
+    stored, images = _stored(run, imports, data)
     codes = np.stack(stored.history.latents)
     shown = f"Codes of {stored.data} test images while a {stored.spec.model} is trained."
     path = out or Path(f"{stored.key}.mp4")

@@ -4,6 +4,7 @@ Latents in, numbers out. Nothing here runs a model or draws. N images of D pixel
 [0, 1]. Latents may have any shape; they are flattened, d for each image.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +16,16 @@ from lecture_vae.distributions import kl_to_standard_normal
 
 __all__ = [
     "AffineVAEOptimum",
+    "RateDistortion",
     "active_units",
     "affine_vae_optimum",
     "collapse_weights",
     "kl_per_latent",
     "principal_plane",
     "principal_variances",
+    "rate_distortion",
     "total_variance",
+    "used_latents",
 ]
 
 
@@ -193,6 +197,61 @@ def affine_vae_optimum(
     saved = (variances - kl_weight / 2).clamp(min=0).sum().item()
     kl = 0.5 * torch.log(collapse_weights(variances) / kl_weight).clamp(min=0)
     return AffineVAEOptimum(total_variance - saved, kl)
+
+
+def used_latents(kl_weight: float, variances: Float[Tensor, " d"]) -> int:
+    """How many latents the best affine VAE uses: those with w < 2 lambda_i.
+
+    Args:
+        kl_weight: w, of the loss S + w KL; 0 or more.
+        variances: The d largest principal variances of the images, in squared gray levels.
+
+    Examples:
+        >>> used_latents(9.0, torch.tensor([6.5, 4.0]))  # the thresholds are 13 and 8
+        1
+    """
+    return int((kl_weight < collapse_weights(variances)).sum())
+
+
+class RateDistortion(NamedTuple):
+    """What the best affine VAE scores at each of W KL weights: :func:`rate_distortion`.
+
+    Examples:
+        >>> curve = rate_distortion([1.0, 100.0], torch.tensor([6.5, 4.0]), total_variance=50.0)
+        >>> curve.rate[1].item(), curve.distortion[1].item()  # collapsed
+        (0.0, 50.0)
+    """
+
+    rate: Float[Tensor, " W"]  # KL, summed over the latents, nats per image
+    distortion: Float[Tensor, " W"]  # S, squared gray levels per image
+
+
+def rate_distortion(
+    kl_weights: Sequence[float], variances: Float[Tensor, " d"], total_variance: float
+) -> RateDistortion:
+    """Rate and distortion of the affine VAEs whose loss S + w KL is least, for several weights.
+
+    With as many latents as there are principal directions this is the rate-distortion function of a
+    Gaussian source, by reverse water-filling: Cover & Thomas (2006), theorem 10.3.3; chapter 5.
+
+    Args:
+        kl_weights: W weights w, each above 0.
+        variances: As for :func:`affine_vae_optimum`.
+        total_variance: As for :func:`affine_vae_optimum`.
+
+    Raises:
+        ValueError: If a weight is not positive.
+
+    Examples:
+        >>> curve = rate_distortion([9.0, 12.0], torch.tensor([6.5, 4.0]), total_variance=50.0)
+        >>> curve.distortion.tolist()
+        [48.0, 49.5]
+    """
+    optima = [affine_vae_optimum(weight, variances, total_variance) for weight in kl_weights]
+    return RateDistortion(
+        torch.stack([optimum.kl.sum() for optimum in optima]),
+        torch.tensor([optimum.squared_error for optimum in optima], dtype=variances.dtype),
+    )
 
 
 def principal_plane(latents: Float[np.ndarray, "E N d"]) -> Float[np.ndarray, "E N 2"]:

@@ -7,7 +7,8 @@ has one entry, ``lecture_vae``, with JSON:
 - ``format`` of the metadata, and ``crc32`` of the bytes behind the header;
 - ``run``: whose file it is;
 - ``scales``: for each int16 array the number by which its values are multiplied;
-- ``networks``: for each network its affine layers in order, and the activation after each.
+- ``networks``: for each network its affine layers in order, and the activation after each; a layer
+  with ``kernel``, ``stride`` and ``padding``, in pixels, is a transposed convolution.
 
 ``book/_static/live/safetensors.js`` reads them in the browser, ``safetensors.safe_open`` in Python.
 """
@@ -105,7 +106,7 @@ def export_run(run: Run, data: ImageData, folder: Path) -> list[Path]:
         files[f"decoder-{step}"] = LiveFile(
             {"step": step, "networks": _networks(run, "decoder")}, _half(weights)
         )
-    identity = {"run": _identity(run)}
+    identity = {"run": run_identity(run)}
     return write_files(
         folder,
         {name: LiveFile(identity | metadata, each) for name, (metadata, each) in files.items()},
@@ -163,7 +164,8 @@ def export_balance(runs: Sequence[Run], data: ImageData, folder: Path) -> list[P
     files = {"balance": LiveFile(metadata, arrays)}
     for number, run in enumerate(runs):
         files[f"decoder-{number}"] = LiveFile(
-            {"run": _identity(run), "networks": _networks(run, "decoder")}, _weights(run, "decoder")
+            {"run": run_identity(run), "networks": _networks(run, "decoder")},
+            _weights(run, "decoder"),
         )
     return write_files(folder, files)
 
@@ -245,14 +247,15 @@ def _balance_row(run: Run, data: ImageData) -> dict[str, Any]:
     with torch.inference_mode():
         q: Any = run.model.encode(data.test.images)
     last = {name: value for name, value in run.history.rows[-1].items() if name.startswith("test_")}
-    return {**_identity(run), **last, "kl_per_latent": kl_per_latent(q.mu, q.log_var).tolist()}
+    return {**run_identity(run), **last, "kl_per_latent": kl_per_latent(q.mu, q.log_var).tolist()}
 
 
 def _kl_weight(run: Run) -> float | None:
     return getattr(run.spec.objective, "kl_weight", None)
 
 
-def _identity(run: Run) -> dict[str, Any]:
+def run_identity(run: Run) -> dict[str, Any]:
+    """Which run a file is of, as JSON values."""
     return {
         "key": run.key,
         "model": run.spec.model,

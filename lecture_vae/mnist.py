@@ -1,7 +1,8 @@
 """MNIST: its four idx files are found or downloaded, parsed, and resized to 32 x 32 once.
 
-The resized images are cached in :func:`~lecture_vae.storage.cache_folder`. Images are uint8 gray
-levels from 0, the background, to 255.
+The images are interpolated, or padded with background. Interpolated ones are cached in
+:func:`~lecture_vae.storage.cache_folder`. Images are uint8 gray levels from 0, the background, to
+255.
 """
 
 import gzip
@@ -13,6 +14,7 @@ import socket
 import struct
 import tempfile
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from lecture_vae.storage import absolute, cache_folder, keep_if_possible, say, write_atomically
 
@@ -64,11 +66,14 @@ class ByteImages(NamedTuple):
 
     parts: Parts
     fingerprint: str  # 16 hex digits, as fingerprint_of gives
-    source: str  # load_images(source) loads the same images again
+    source: str  # load_images(source, resize=...) loads the same images again
 
 
-def load_mnist() -> ByteImages:
+def load_mnist(*, padded: bool = False) -> ByteImages:
     """MNIST from the cache folder, or else downloaded into it.
+
+    Args:
+        padded: As for :func:`load_mnist_folder`.
 
     Returns:
         60,000 training and 10,000 test images, 32 x 32.
@@ -79,13 +84,13 @@ def load_mnist() -> ByteImages:
     kept = (cache := cache_folder()) and cache / "torchvision"
     if kept and os.path.isdir(kept):  # Path.is_dir raises without permission
         try:
-            return load_mnist_folder(kept)
+            return load_mnist_folder(kept, padded=padded)
         except DataError as error:
             say(f"downloading MNIST again. {error}")
-    return _download_mnist(kept)
+    return _download_mnist(kept, padded)
 
 
-def _download_mnist(kept: Path | None) -> ByteImages:
+def _download_mnist(kept: Path | None, padded: bool) -> ByteImages:
     """Download MNIST with torchvision, which knows mirrors and checksums, into ``kept``."""
     from torchvision.datasets import MNIST
 
@@ -104,7 +109,7 @@ def _download_mnist(kept: Path | None) -> ByteImages:
             ) from error
         finally:
             socket.setdefaulttimeout(timeout_before)
-        images = load_mnist_folder(Path(folder))
+        images = load_mnist_folder(Path(folder), padded=padded)
 
         def copy(kept: Path) -> None:
             for file in _find_files(Path(folder)):
@@ -114,11 +119,12 @@ def _download_mnist(kept: Path | None) -> ByteImages:
     return images._replace(source=str(kept) if is_kept else "mnist")
 
 
-def load_mnist_folder(source: str | Path) -> ByteImages:
+def load_mnist_folder(source: str | Path, *, padded: bool = False) -> ByteImages:
     """MNIST from a folder in torchvision's layout, MNIST/raw/train-images-idx3-ubyte and so on.
 
     Args:
         source: The folder that holds MNIST/raw. Each file may be gzipped.
+        padded: Two rows or columns of background are added on each side; nothing is interpolated.
 
     Raises:
         DataError: If a file is missing, unreadable, damaged, or not of MNIST.
@@ -133,11 +139,11 @@ def load_mnist_folder(source: str | Path) -> ByteImages:
         folder = absolute(source)
     except OSError as error:
         raise DataError(f"A folder of images must exist, but: {error}.") from error
-    return ByteImages(*_resized_once(_find_files(folder)), str(folder))
+    return ByteImages(*_at_32(_find_files(folder), padded), str(folder))
 
 
-def _resized_once(files: list[Path]) -> tuple[Parts, str]:
-    """MNIST at 32 x 32, and its fingerprint; resized once, then cached."""
+def _at_32(files: list[Path], padded: bool) -> tuple[Parts, str]:
+    """MNIST at 32 x 32, and its fingerprint; interpolated once, then cached."""
     try:
         contents = [file.read_bytes() for file in files]
     except OSError as error:
@@ -145,11 +151,14 @@ def _resized_once(files: list[Path]) -> tuple[Parts, str]:
             "Check its permissions" if isinstance(error, PermissionError) else "Is its disk damaged"
         )
         raise DataError(f"MNIST's files must be readable: {error}. {hint}?") from error
+    if padded:  # too fast to be worth a cache
+        parts = _parse_mnist(files, contents, _pad)
+        return parts, fingerprint_of(parts)
     raw = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in contents)).hexdigest()
     cache, name = cache_folder(), f"mnist-32x32-{raw[:16]}.safetensors"
     if cache and (cached := _read_cache(cache / name, raw)):
         return cached
-    parts = _parse_mnist(files, contents)
+    parts = _parse_mnist(files, contents, _interpolate)
     metadata = {"format": CACHE_FORMAT, "raw": raw, "pixels": fingerprint_of(parts)}
     save = partial(save_file, parts, metadata=metadata)
     keep_if_possible("MNIST at 32 x 32", cache, lambda kept: write_atomically(kept / name, save))
@@ -184,11 +193,19 @@ def _find_files(folder: Path) -> list[Path]:
     return files
 
 
-def _parse_mnist(files: list[Path], contents: list[bytes]) -> Parts:
+def _parse_mnist(
+    files: list[Path], contents: list[bytes], resize: Callable[[Tensor], Tensor]
+) -> Parts:
     parts = {}
     for part, file, content in zip(MNIST_FILES, files, contents, strict=True):
         if part.endswith("images"):
-            parts[part] = _resize(_read_idx(file, content, IMAGES_MAGIC), file)
+            images = _read_idx(file, content, IMAGES_MAGIC)
+            if images.shape[1:] != (28, 28):
+                size = " x ".join(map(str, images.shape[1:]))
+                raise DataError(
+                    f"Images must be 28 x 28, got {size} in {file}. Is this really MNIST?"
+                )
+            parts[part] = resize(images.unsqueeze(1))
             continue
         labels = parts[part] = _read_idx(file, content, LABELS_MAGIC)
         images = parts[part.replace("labels", "images")]
@@ -236,13 +253,15 @@ def _read_idx(file: Path, content: bytes, magic: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy())
 
 
-def _resize(images: Tensor, file: Path) -> Tensor:
-    """Bilinear, as in PIL: uint8 [N, 28, 28] to uint8 [N, 1, 32, 32]."""
-    if images.shape[1:] != (28, 28):
-        size = " x ".join(map(str, images.shape[1:]))
-        raise DataError(f"Images must be 28 x 28, got {size} in {file}. Is this really MNIST?")
-    chunks = images.unsqueeze(1).split(5_000)  # to limit the memory for temporaries
+def _interpolate(images: Tensor) -> Tensor:
+    """Bilinear, as in PIL: uint8 [N, 1, 28, 28] to uint8 [N, 1, 32, 32]."""
+    chunks = images.split(5_000)  # to limit the memory for temporaries
     return torch.cat([interpolate(x, (32, 32), mode="bilinear", antialias=True) for x in chunks])
+
+
+def _pad(images: Tensor) -> Tensor:
+    """Two pixels of background on each side: uint8 [N, 1, 28, 28] to uint8 [N, 1, 32, 32]."""
+    return pad(images, (2, 2, 2, 2))
 
 
 def _read_cache(cache: Path, raw: str) -> tuple[Parts, str] | None:

@@ -19,6 +19,10 @@ __all__ = ["Registry", "import_definitions"]
 
 Built = TypeVar("Built")
 
+# Modules of this package that register something, beside those that define a registry. They are
+# imported when a name is first looked up, so that no reader of a registry has to know them.
+REGISTERING = "lecture_vae.binarized", "lecture_vae.quantized", "lecture_vae.remedies"
+
 
 class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
     """A mapping from names to the classes or functions that build objects of one kind.
@@ -83,6 +87,7 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
             >>> MODELS.registered_by("linear-vae")
             'lecture_vae.networks'
         """
+        self._known()
         return self._modules[name]
 
     def name_of(self, thing: object) -> str | None:
@@ -100,7 +105,7 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
         Raises:
             KeyError: If nothing has the name; the message lists all names.
         """
-        if name not in self._builders:
+        if name not in self:
             raise KeyError(
                 f"there is no {self.kind} {name!r}; there are {', '.join(self)}. Is the file that "
                 "registers it not imported yet (on the command line: --import FILE.py)?"
@@ -108,13 +113,18 @@ class Registry(Mapping[str, Callable[..., Built]], Generic[Built]):
         return self._builders[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._builders
+        return name in self._known()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._builders)
+        return iter(self._known())
 
     def __len__(self) -> int:
-        return len(self._builders)
+        return len(self._known())
+
+    def _known(self) -> dict[str, Callable[..., Built]]:
+        for module in REGISTERING:
+            importlib.import_module(module)
+        return self._builders
 
 
 def _registering_module() -> str:

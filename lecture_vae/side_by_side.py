@@ -155,7 +155,11 @@ def _start(request: Request, fresh: bool) -> _Worker:
         "recipe": request.recipe,
         "imports": _imports(request.spec),
         "path": [os.path.abspath(entry) for entry in sys.path],
-        "data": {"source": data.source, "fingerprint": data.fingerprint},
+        "data": {
+            "source": data.source,
+            "resize": data.resize,
+            "fingerprint": data.fingerprint,
+        },
         "store": str(request.store),
         "fresh": fresh,
     }
@@ -216,7 +220,7 @@ def work(job: dict[str, Any]) -> None:
     try:
         for definitions in job["imports"]:
             import_definitions(definitions)
-        data = load_images(job["data"]["source"])
+        data = load_images(job["data"]["source"], resize=job["data"]["resize"])
         if data.fingerprint != job["data"]["fingerprint"]:
             raise StoreError(
                 f"{job['data']['source']} now holds other images than when training was requested."

@@ -6,20 +6,32 @@ import { readFileSync } from "node:fs";
 
 const live = new URL("../book/_static/live/", import.meta.url);
 const axes = await import(new URL("axes.js", live));
+const priors = await import(new URL("code-prior.js", live));
+const { decoder: codeDecoder } = await import(new URL("codes.js", live));
 const { contourLines } = await import(new URL("contours.js", live));
 const { arrowKeys, draggable } = await import(new URL("drag.js", live));
+const { readModels } = await import(new URL("evidence.js", live));
 const { kl, klBySum } = await import(new URL("gaussian.js", live));
+const { levelOfMass, limitsOf, radiusOfMass } = await import(new URL("posterior.js", live));
 const { reparameterize } = await import(new URL("reparameterization.js", live));
-const { network } = await import(new URL("network.js", live));
+const { network, reach } = await import(new URL("network.js", live));
 const { crc32, halfToNumber, readSafetensors } = await import(new URL("safetensors.js", live));
 const { likeMnist } = await import(new URL("sketch.js", live));
-const { PALETTE, normals } = await import(new URL("surface.js", live));
+const { PALETTE, normals, uniforms } = await import(new URL("surface.js", live));
 
 const open = (file) => {
   const bytes = readFileSync(file);
   const { buffer, byteOffset: start, length } = bytes;
   return readSafetensors(buffer.slice(start, start + length), "file");
 };
+
+const priorsOf = (file) => ({
+  uniform: priors.uniformPrior(file.arrays.codebook.shape[0]),
+  independent: priors.independentPrior(file),
+  autoregressive: priors.autoregressivePrior(file),
+});
+const ofEach = (object, make) =>
+  Object.fromEntries(Object.entries(object).map(([name, value]) => [name, make(value)]));
 
 /** An element of 100 x 50 CSS pixels at (10, 20), and what its listeners told. */
 function element() {
@@ -41,6 +53,20 @@ const tasks = {
   run: ({ file, parts, inputs }) => {
     const layers = parts.map((part) => network(open(file), part));
     return inputs.map((x) => [...layers.reduce((y, layer) => layer(y), x)]);
+  },
+  decodeCodes: ({ file, grids }) => {
+    const decode = codeDecoder(open(file));
+    return grids.map((grid) => [...decode(grid)]);
+  },
+  codeBits: ({ file, grids }) =>
+    ofEach(priorsOf(open(file)), (prior) => grids.map((grid) => priors.bitsOf(prior, grid))),
+  drawCodes: ({ file, uniforms: numbers }) =>
+    ofEach(priorsOf(open(file)), (prior) => numbers.map((each) => priors.drawCodes(prior, each))),
+  reach: ({ file }) =>
+    [0, 1, 2, 3].map((place) => reach(open(file).metadata.networks.decoder, place)),
+  uniforms: ({ count, seed }) => {
+    const next = uniforms(seed);
+    return Array.from({ length: count }, () => next());
   },
   refuse: ({ file }) => {
     try {
@@ -90,6 +116,15 @@ const tasks = {
     return drawn;
   },
   contours: ({ values, columns, level }) => contourLines(values, columns, level),
+  massLevel: ({ logDensity, share }) => [levelOfMass(logDensity, share), radiusOfMass(share)],
+  limits: ({ posterior, q }) => limitsOf(posterior, q),
+  evidence: ({ file }) => readModels(open(file)).map(({ images, ...rest }) => ({
+    ...rest,
+    images: images.map(({ given, decoded, posterior, ...each }) => ({
+      ...each, given: [...given], decoded: [...decoded],
+      posterior: { ...posterior, logDensity: [...posterior.logDensity] },
+    })),
+  })),
   drag: ({ events }) => {
     const { made, told, tell } = element();
     draggable(made, Object.fromEntries(

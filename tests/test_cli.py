@@ -114,7 +114,7 @@ def test_animate_refuses_the_labels_of_other_data(call, tmp_path):
     trained_on["recipe"]["data"]["fingerprint"] = "f" * 16
     head.write_text(json.dumps(trained_on))
     result = call("animate", head.parent.name, "--data", "digits", code=2)
-    assert "the colors are the labels of the data" in result.stderr
+    assert "the data that it was trained on, digits" in result.stderr
 
 
 def test_a_store_that_cannot_be_written_stops_a_verb_in_one_line(call, tmp_path, monkeypatch):
@@ -314,14 +314,14 @@ def test_every_verb_that_meets_models_imports_what_registers_them(call, verb):
 
 def test_a_model_from_a_file_is_trained_with_the_objective_that_it_brings(tmp_path):
     environment = {**os.environ, "LECTURE_VAE_RUNS": str(tmp_path), "TQDM_DISABLE": "1"}
-    train = ["train", "vq-vae", "--import", VQ, *SMALL, "--json"]
+    train = ["train", "outside-vq-vae", "--import", VQ, *SMALL, "--json"]
     command = [sys.executable, "-c", "from lecture_vae.cli import app; app()"]
     done = subprocess.run([*command, *train], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
-    assert (figures["model"], figures["test_kl"]) == ("vq-vae", None)
+    assert (figures["model"], figures["test_kl"]) == ("outside-vq-vae", None)
     animate = ["animate", figures["key"], "--data", "digits", "--out", str(tmp_path / "x.mp4")]
     lost = subprocess.run([*command, *animate], capture_output=True, text=True, env=environment)
     assert lost.returncode == 2
-    assert "there is no model 'vq-vae'" in lost.stderr
+    assert "there is no model 'outside-vq-vae'" in lost.stderr
     assert "--import FILE.py" in lost.stderr

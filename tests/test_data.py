@@ -169,6 +169,45 @@ def test_the_real_mnist():
         assert np.abs(255 * data.train.images[i, 0].numpy() - expected).max() < 1.001
 
 
+def test_padded_images_are_the_bytes_of_the_file_with_background_around(tmp_path):
+    folder = write_mnist(tmp_path / "data")
+    data, usual = load_images(folder, resize="pad"), load_images(folder)
+    for (pixels, labels), split in (
+        (random_digits(20, 0), data.train),
+        (random_digits(10, 1), data.test),
+    ):
+        levels = (255 * split.images).round()
+        assert split.images.shape == (len(pixels), 1, 32, 32)
+        assert np.array_equal(levels[:, 0, 2:-2, 2:-2].numpy(), pixels)
+        assert levels.sum() == pixels.sum(dtype=int)  # and nothing else
+        assert split.labels.tolist() == labels.tolist()
+    assert (data.name, usual.name) == ("mnist-padded", "mnist")
+    assert data.fingerprint != usual.fingerprint
+    assert_same(data, load_images(data.source, resize=data.resize))
+
+
+def test_what_is_cached_is_never_taken_for_padded_images(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("LECTURE_VAE_DATA", str(write_mnist(tmp_path / "data")))
+    usual = load_images()
+    assert cache.is_dir()
+    padded = load_images(resize="pad")
+    assert not torch.equal(padded.test.images, usual.test.images)
+    assert_same(load_images(), usual)
+
+
+def test_only_mnist_can_be_padded(monkeypatch, cache, no_network):
+    with pytest.raises(DataError, match=r"8 x 8 .* resize='interpolate'"):
+        load_images("digits", resize="pad")
+    monkeypatch.setenv("LECTURE_VAE_DATA", "digits")
+    with pytest.raises(DataError, match=r"LECTURE_VAE_DATA=digits cannot be used.*8 x 8"):
+        load_images(resize="pad")
+    monkeypatch.delenv("LECTURE_VAE_DATA")
+    with pytest.raises(DataError, match="could not be downloaded"):  # no digits in their place
+        load_images(resize="pad")
+    with pytest.raises(ValueError, match="'interpolate' or 'pad', got 'crop'"):
+        load_images("digits", resize="crop")
+
+
 def test_more_images_than_one_chunk_stay_in_order(tmp_path):
     images = np.broadcast_to((np.arange(5_300) % 256)[:, None, None], (5_300, 28, 28))
     folder = write_mnist(

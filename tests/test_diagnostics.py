@@ -13,7 +13,9 @@ from lecture_vae.diagnostics import (
     kl_per_latent,
     principal_plane,
     principal_variances,
+    rate_distortion,
     total_variance,
+    used_latents,
 )
 from lecture_vae.distributions import kl_to_standard_normal
 from lecture_vae.likelihoods import squared_error
@@ -190,3 +192,30 @@ def test_one_principal_plane_serves_all_evaluations():
 def test_principal_plane_refuses_what_has_no_plane(shape):
     with pytest.raises(ValueError, match=r"N >= 2 and d >= 2.*Was latent_dim 1"):
         principal_plane(np.zeros(shape))
+
+
+# ----------------------------------------------------------------------- used latents, the curve
+
+VARIANCES = torch.tensor([6.0, 4.0, 2.5, 1.0], dtype=torch.double)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0, 7.0, 9.0, 12.0, 50.0])
+def test_the_used_latents_are_those_with_a_kl(weight):
+    expected = 4 if weight == 0 else int((affine_vae_optimum(weight, VARIANCES, 20.0).kl > 0).sum())
+    assert used_latents(weight, VARIANCES) == expected
+
+
+def test_along_the_curve_a_nat_of_rate_saves_as_much_distortion_as_the_weight_says():
+    weights = [0.5, 1.0, 3.0, 6.0, 9.0]
+    for weight in weights:
+        near = rate_distortion([weight * 0.999, weight * 1.001], VARIANCES, 20.0)
+        slope = (near.distortion[1] - near.distortion[0]) / (near.rate[1] - near.rate[0])
+        assert -slope.item() == pytest.approx(weight, rel=1e-5)
+    curve = rate_distortion(weights, VARIANCES, 20.0)
+    assert (curve.rate.diff() < 0).all()
+    assert (curve.distortion.diff() > 0).all()
+
+
+def test_a_curve_needs_weights_above_zero():
+    with pytest.raises(ValueError, match="needs a KL weight above 0, got 0"):
+        rate_distortion([1.0, 0.0], VARIANCES, 20.0)

@@ -11,54 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.distributions import MultivariateNormal
+from linear_gaussian import VARIANCE, LinearGaussian
 
-from lecture_vae.distributions import DiagonalGaussian
 from lecture_vae.likelihoods import BernoulliPixels, GaussianPixels
 from lecture_vae.losses import NegativeELBO, NegativeIWAE
 from lecture_vae.networks import build_model
-
-VARIANCE = 0.3
-PIXELS = 1024
-
-
-class LinearGaussian(nn.Module):
-    """p(x | z) = N(z W + b, v I) with orthogonal rows of W; q(z | x) is whatever is set.
-
-    Its ``shift`` and ``stretch`` say how far q is from p(z | x): 0 and 1 are the exact posterior.
-    """
-
-    def __init__(self, latent_dim, shift=0.0, stretch=1.0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(latent_dim)
-        columns = torch.randn(PIXELS, latent_dim, generator=generator, dtype=torch.double)
-        lengths = torch.tensor([1.5, 0.6], dtype=torch.double)[:latent_dim]
-        self.W = nn.Parameter(lengths[:, None] * torch.linalg.qr(columns).Q.T)
-        self.b = nn.Parameter(torch.rand(PIXELS, generator=generator, dtype=torch.double))
-        self.latent_shape = self.noise_shape = (latent_dim,)
-        self.shift, self.stretch = shift, stretch
-
-    def encode(self, x):
-        precision = 1 + self.W.square().sum(dim=1) / VARIANCE
-        mean = (x.flatten(1) - self.b) @ self.W.T / VARIANCE / precision
-        log_var = 2 * math.log(self.stretch) - precision.log()
-        return DiagonalGaussian(mean + self.shift, log_var.expand_as(mean))
-
-    def decode(self, z):
-        return (z @ self.W + self.b).view(-1, 1, 32, 32)
-
-    def log_evidence(self, x):
-        covariance = self.W.T @ self.W + VARIANCE * torch.eye(PIXELS, dtype=torch.double)
-        return MultivariateNormal(self.b, covariance).log_prob(x.flatten(1))
-
-    def elbo(self, x):
-        """In closed form: E_q |x - z W - b|^2 is that at the mean and sigma^2 |W|^2 of each row."""
-        q = self.encode(x)
-        error = (x - self.decode(q.mu)).square().flatten(1).sum(dim=1)
-        error = error + q.log_var.exp() @ self.W.square().sum(dim=1)
-        log_p = -error / (2 * VARIANCE) - PIXELS / 2 * math.log(2 * math.pi * VARIANCE)
-        return log_p - q.kl()
 
 
 @pytest.fixture

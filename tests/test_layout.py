@@ -16,11 +16,13 @@ OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
 CORE = [
     "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
-    "losses", "randomness", "native.build", "native.network", "native.modules", "native.structures",
+    "losses", "quantized", "remedies", "randomness", "binarized", "code_prior", "native.build",
+    "native.network", "native.modules", "native.structures",
     "native.checks", "native.plan", "native.engine", "evaluation", "history", "training", "budgets",
     "cluster", "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side",
-    "runs", "diagnostics", "reproduction", "drawing", "plots", "grids", "video", "animation",
-    "live", "command_line", "cli",
+    "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence", "bounds",
+    "aggregate", "diagnosis", "reproduction", "drawing", "plots", "grids", "video", "animation",
+    "live", "options", "command_line", "cli",
 ]  # fmt: skip
 
 # Rooms of the grader in reading order, their modules, and what a room may import beside itself: of
@@ -95,14 +97,18 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "records", "controls",
-    "experiments.measuring", "experiments.training", "experiments.record",
+    "project", "tables", "site", "evidence_record", "experiment_record", "records", "controls",
+    "published",
+    "experiments.measuring", "experiments.training", "experiments.collapse",
+    "experiments.evidence", "experiments.binarized", "experiments.codes",
+    "experiments.record",
     "experiments.__main__", "execution",
     "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
     "notebooks.write", "solutions", "build", "joined", "pdf", "figures.svg", "figures.graphs",
-    "figures.architectures", "figures.models", "figures.record_runs", "figures.overview",
+    "figures.architectures", "figures.models", "figures.record_codes", "figures.record_evidence",
+    "figures.record_runs", "figures.overview",
     "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
     "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
     "hooks.solutions", "hooks.execution", "hooks.styles", "extension",

@@ -258,7 +258,13 @@ def test_a_drawing_is_encoded(visit):
     ids=["cut off", "another page"],
 )
 @pytest.mark.parametrize(
-    ("name", "file"), [("explorer", "model"), ("balance", "balance"), ("balance", "decoder-2")]
+    ("name", "file"),
+    [
+        ("explorer", "model"),
+        ("balance", "balance"),
+        ("balance", "decoder-2"),
+        ("evidence", "evidence"),
+    ],
 )
 def test_a_damaged_file_is_named_and_the_picture_stays(visit, name, file, change, message):
     here = visit()
@@ -448,6 +454,65 @@ def test_everything_follows_the_kl_weight(visit):
     assert here.complaints == []
 
 
+def test_the_evidence_follows_the_image_the_samples_and_the_model(visit):
+    here = open_figure(visit, "evidence")
+    figure = here.page.locator("[data-live=evidence]")
+    image, samples = (
+        figure.get_by_role("slider", name=name) for name in ("Test image", "Samples K")
+    )
+    rows, curves = figure.locator("tbody tr"), figure.locator(".live-curves")
+    assert sum(here.bytes.values()) <= MEGABYTE / 2
+
+    def state():
+        """Of ELBO, bound and log p(x): their nats, and how many are missing."""
+        nats, missing = np.array([numbers_in(rows.nth(k).inner_text())[-2:] for k in range(3)]).T
+        assert nats + missing == pytest.approx(np.full(3, nats[-1]), abs=0.02)
+        return missing
+
+    def pictures():
+        places = [".live-plane", ".live-bars", ".live-digit >> nth=0", ".live-digit >> nth=1"]
+        return [figure.locator(place).evaluate("canvas => canvas.toDataURL()") for place in places]
+
+    samples.press("Home")
+    assert figure.get_by_text("K = 1", exact=True).is_visible()
+    elbo, bound, exact = state()
+    assert elbo == bound > exact == 0  # one sample: the ELBO
+    missing = []
+    for _ in range(8):
+        samples.press("ArrowRight")
+        missing.append(state()[1])
+    assert samples.get_attribute("aria-valuetext") == "K = 256"
+    assert missing == sorted(missing, reverse=True)
+    assert missing[-1] < elbo / 4
+    image.press("Home")
+    first, shown = state()[0], pictures()
+    image.press("End")
+    assert state()[0] > 10 * first  # sorted by the gap
+    assert all(a != b for a, b in zip(shown, pictures(), strict=True))
+    x = figure.locator(".live-digit").first.evaluate("canvas => canvas.toDataURL()")
+    usual = state()[0]
+    figure.get_by_label("sharp").check()
+    assert figure.locator(".live-digit").first.evaluate("canvas => canvas.toDataURL()") == x
+    assert state()[0] != usual  # the same image under the other model
+    samples.press("Home")
+    curves.scroll_into_view_if_needed()
+    box = curves.bounding_box()
+    here.page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    here.page.mouse.down()
+    far = state()[0]
+    here.page.mouse.move(box["x"] - 20, box["y"] + box["height"] / 2, steps=4)
+    here.page.mouse.up()
+    assert figure.get_by_text("1 of 40", exact=False).is_visible()
+    assert state()[0] < far
+    heights = {figure.bounding_box()["height"]}
+    for key in ("ArrowRight", "End", "PageDown"):
+        image.press(key)
+        samples.press(key)
+        heights.add(figure.bounding_box()["height"])
+    assert len(heights) == 1  # nothing below the figure moves
+    assert here.complaints == []
+
+
 @pytest.mark.parametrize("viewport", [WIDE | {"height": 800}, PHONE], ids=["wide", "phone"])
 def test_the_first_page_opens_with_a_map_that_a_touch_wakes(visit, viewport):
     phone = viewport is PHONE
@@ -500,7 +565,7 @@ def test_the_drawing_pad_stands_beside_its_answer(visit, viewport):
     assert paper["y"] < answer["y"] + answer["height"] / 2 < paper["y"] + paper["height"]
 
 
-@pytest.mark.parametrize("name", sorted({*FIGURES} - {"explorer", "latent-map"}))
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"explorer", "latent-map", "codes"}))
 def test_the_other_figures_follow_finger_and_keys(visit, name):
     here = open_figure(visit, name, viewport=PHONE, has_touch=True, is_mobile=True)
     figure = here.page.locator(f"[data-live={name}]")
@@ -523,3 +588,180 @@ def test_the_other_figures_follow_finger_and_keys(visit, name):
     figure.get_by_role("slider").first.press("ArrowRight")
     here.page.wait_for_function(changed, arg=before)
     assert here.complaints == []
+
+
+# ---------------------------------------------------------------------------- codes
+
+
+class Codes:
+    """The figure of chapter 10, as a reader sees it."""
+
+    def __init__(self, visit, **options):
+        self.here = open_figure(visit, "codes", **options)
+        self.page = self.here.page
+        self.page.wait_for_function(FORMULAS_SET)  # after that nothing moves
+        self.root = self.page.locator("[data-live=codes]")
+        self.cells = self.root.locator(".live-code button")
+        self.choices = self.root.locator(".live-choices button")
+
+    def codes(self):
+        return [int(text) for text in self.cells.locator(".live-entry").all_inner_texts()]
+
+    def prices(self):
+        return [float(text) for text in self.cells.locator("small").all_inner_texts()]
+
+    def table(self):
+        """What the grid costs under each prior, and the mean over test images, [3, 2]."""
+        return [numbers_in(row) for row in self.root.locator("tbody tr").all_inner_texts()]
+
+    def chosen(self):
+        return self.cells.evaluate_all("cells => cells.findIndex((cell) => cell.ariaCurrent)")
+
+    def image(self):
+        picture = self.root.locator(".live-digit").first
+        return levels(picture.evaluate("canvas => canvas.toDataURL()"))
+
+    def frame(self):
+        """The first and the last row, and column, of the pixels in the frame."""
+        style = self.root.locator(".live-reach").first.evaluate(
+            "({ style }) => [style.top, style.height, style.left, style.width].map(parseFloat)"
+        )
+        top, height, left, width = (round(0.32 * share) for share in style)
+        return top, top + height - 1, left, left + width - 1
+
+
+def test_a_click_chooses_a_code_and_a_second_one_changes_its_patch_of_the_image(visit):
+    figure = Codes(visit)
+    codes, image = figure.codes(), figure.image()
+    assert {*figure.here.bytes} >= {"codes.js", "codes/codes.safetensors"}
+    assert sum(figure.here.bytes.values()) <= MEGABYTE
+    figure.cells.nth(9).click()
+    assert figure.chosen() == 9
+    assert figure.codes() == codes
+    assert (figure.image() == image).all()
+    figure.cells.nth(9).click()
+    changed = [*codes[:9], (codes[9] + 1) % 8, *codes[10:]]
+    assert figure.codes() == changed
+    assert "1 code is changed" in figure.root.inner_text()
+    top, bottom, left, right = figure.frame()
+    assert (bottom - top, right - left) == (13, 13)
+    inside = np.zeros((32, 32), bool)
+    inside[top : bottom + 1, left : right + 1] = True
+    differs = figure.image() != image
+    assert differs[inside].mean() > 0.2
+    assert not differs[~inside].any()
+    told = figure.root.locator(".live-changed").inner_text()
+    assert told.startswith(f"Row 3, column 2: {codes[9]} became {changed[9]}. ")
+    seen = int(re.search(r"(\d+) of 1,024 pixels", told)[1])
+    # The canvas has 256 gray levels, so a change of 0.01 is one of 2 or 3.
+    moved = np.abs(figure.image() - image)
+    assert (moved >= 4).sum() <= seen <= (moved >= 1).sum()
+    assert figure.here.complaints == []
+
+
+def test_prices_are_of_codes_given_those_before_and_sum_to_that_of_the_grid(visit):
+    figure = Codes(visit)
+    before = figure.prices()
+    uniform, independent, autoregressive = figure.table()
+    assert uniform == [48, 48]
+    assert sum(before) == pytest.approx(autoregressive[0], abs=16 * 0.05 + 0.05)
+    assert autoregressive[1] < independent[1] < 48
+    figure.cells.nth(10).click()
+    figure.cells.nth(10).click()
+    after = figure.prices()
+    assert after[:10] == before[:10]
+    assert after[10] != before[10]
+    assert figure.table()[0] == uniform
+    assert figure.table()[2] != autoregressive
+
+
+def test_the_eight_entries_show_what_choosing_them_makes(visit):
+    figure = Codes(visit)
+    assert figure.choices.count() == 8
+    where = figure.chosen()
+    for entry in range(8):
+        choice = figure.choices.nth(entry)
+        promised = levels(choice.locator("canvas").evaluate("canvas => canvas.toDataURL()"))
+        price = float(choice.locator("small").inner_text())
+        choice.click()
+        assert figure.codes()[where] == entry
+        assert (figure.image() == promised).all()
+        assert figure.table()[2][0] == price
+        assert choice.get_attribute("aria-pressed") == "true"
+    assert figure.root.locator("[aria-pressed=true]").count() == 1
+
+
+def test_codes_are_chosen_and_changed_with_the_keys(visit):
+    figure = Codes(visit)
+    where = figure.chosen()
+    figure.cells.nth(where).focus()
+    scrolled = figure.page.evaluate("scrollY")
+    for key, step in (("ArrowDown", 4), ("ArrowLeft", -1), ("ArrowUp", -4), ("ArrowRight", 1)):
+        figure.page.keyboard.press(key)
+        where += step
+        assert figure.chosen() == where
+    for _ in range(5):
+        figure.page.keyboard.press("ArrowUp")  # and no further than to the edge
+    where %= 4
+    assert figure.chosen() == where
+    assert figure.page.evaluate("scrollY") == scrolled
+    for key, code in (("5", 5), ("Enter", 6), ("Space", 7), ("Space", 0), ("8", 0), ("x", 0)):
+        figure.page.keyboard.press(key)
+        assert figure.codes()[where] == code, key
+    # One stop of the tab key for the grid.
+    assert figure.root.locator(".live-code [tabindex='0']").count() == 1
+    figure.page.keyboard.press("Tab")
+    assert figure.choices.first.evaluate("each => each === document.activeElement")
+    assert figure.here.complaints == []
+
+
+def test_codes_are_changed_with_a_finger(visit):
+    figure = Codes(visit, viewport=PHONE, has_touch=True, is_mobile=True)
+    codes = figure.codes()
+    for _ in range(2):
+        figure.cells.nth(4).tap()
+    assert figure.codes() == [*codes[:4], (codes[4] + 1) % 8, *codes[5:]]
+    figure.choices.nth(codes[4]).tap()
+    assert figure.codes() == codes
+    for each in (figure.cells, figure.root.locator(".live-keys button")):
+        for box in (button.bounding_box() for button in each.all()):
+            assert min(box["width"], box["height"]) >= 43.5
+    assert figure.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_draws_of_the_uniform_prior_cost_more_than_those_of_the_fitted_one(visit):
+    figure = Codes(visit)
+    cost = {}
+    for name in ("uniform", "autoregressive"):
+        button = figure.root.get_by_role("button", name=name, exact=True)
+        grids, bits = [], []
+        for _ in range(10):
+            button.click()
+            grids.append(figure.codes())
+            bits.append(figure.table()[2][0])
+        assert f"Drawn from a prior: {name}." in figure.root.inner_text()
+        assert len({*map(tuple, grids)}) == 10
+        cost[name] = np.mean(bits)
+    assert cost["autoregressive"] < 36 < 48 < cost["uniform"]
+
+
+def test_each_press_of_a_digit_gives_the_codes_of_its_next_test_image(visit):
+    figure = Codes(visit)
+    seven = figure.root.get_by_role("button", name="A test image of the digit 7")
+    seen = []
+    for image in range(11):
+        seven.click()
+        assert f"test image {image % 10 + 1} of 10 of the digit 7." in figure.root.inner_text()
+        seen.append(tuple(figure.codes()))
+    assert len({*seen}) > 5
+    assert seen[10] == seen[0]
+
+
+def test_without_its_file_the_figure_of_codes_keeps_its_picture_and_says_why(visit):
+    here = visit()
+    here.page.route("**/codes.safetensors", lambda route: route.abort())
+    here.page.goto(f"{here.origin}/{FIGURES['codes']}")
+    here.page.locator("[data-live=codes]").scroll_into_view_if_needed()
+    here.page.wait_for_selector("[data-live=codes] .live-error:not([hidden])")
+    assert "codes.safetensors could not be loaded" in here.page.inner_text(".live-error")
+    assert here.page.locator("[data-live=codes] img").is_visible()

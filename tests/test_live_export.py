@@ -14,20 +14,27 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save
+from scipy.interpolate import RegularGridInterpolator
 from typer.testing import CliRunner
 
-from lecture_book.figures import record_runs
+from lecture_book.figures import record_evidence, record_runs
 from lecture_vae import (
+    GaussianPixels,
+    LatentGrid,
     NegativeELBO,
     SquaredError,
     TrainConfig,
     affine_vae_optimum,
     build_model,
+    elbo,
     fetch_run,
+    iwae_bound,
     kl_per_latent,
     load_images,
+    log_evidence,
     principal_variances,
     total_variance,
+    true_posterior,
 )
 from lecture_vae.checkpoints import decoder_steps
 from lecture_vae.cli import app
@@ -37,6 +44,7 @@ from lecture_vae.live import export_balance, export_run, quantize
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "book" / "_static" / "live" / "runs"
 BALANCE = RUNS.parent / "balance"
+EVIDENCE = RUNS.parent / "evidence" / "evidence.safetensors"
 LIMIT = 2**20  # bytes before the first interaction
 
 node = pytest.mark.skipif(
@@ -562,6 +570,138 @@ def test_scripts_have_names_that_every_server_knows_and_import_files_that_are_th
     }
     assert len(imported) > 5
     assert [path.name for path in imported if not path.is_file()] == []
+
+
+# ---------------------------------------------------------------------------- evidence
+
+
+@pytest.fixture(scope="module")
+def evidence_file(weights, digits, tmp_path_factory):
+    """Five images under two VAEs, w = 0.5 and w = 1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_evidence, "GRID", LatentGrid(96, 4.0))
+        patch.setattr(record_evidence, "COARSE", LatentGrid(48, 4.0))
+        folder = tmp_path_factory.mktemp("evidence")
+        [path] = record_evidence.export_evidence(weights[1:], digits, folder, 5, draws=2_048)
+    return path
+
+
+def test_the_evidence_is_that_of_the_package(weights, digits, evidence_file):
+    head, arrays = read(evidence_file)
+    x = digits.test.images[:5]
+    assert [row["kl_weight"] for row in head["runs"]] == [0.5, 1.0]
+    np.testing.assert_allclose(arrays["images"], 255 * x[:, 0], atol=0.01)
+    assert arrays["labels"].tolist() == digits.test.labels[:5].tolist()
+    for m, run in enumerate(weights[1:]):
+        pixels = GaussianPixels(variance=head["runs"][m]["kl_weight"] / 2)
+        exact = log_evidence(run.model, x, likelihood=pixels, grid=LatentGrid(128, 4.0))
+        np.testing.assert_allclose(arrays["log_evidence"][m], exact.log_prob, atol=0.01)
+        with torch.inference_mode():
+            q = run.model.encode(x)
+            image = run.model.decode(q.mu)
+        np.testing.assert_allclose(arrays["mu"][m], q.mu)
+        np.testing.assert_allclose(arrays["sigma"][m], (q.log_var / 2).exp(), rtol=1e-6)
+        np.testing.assert_allclose(arrays["decoded"][m], 255 * image[:, 0], atol=0.51)
+        below = elbo(run.model, x, likelihood=pixels, samples=1_024, seed=1)
+        for K in (1, 2, 16):  # against 200 estimates of each bound, of other draws
+            many = x.repeat_interleave(200, dim=0)
+            each = iwae_bound(run.model, many, samples=K, likelihood=pixels, seed=1).view(5, 200)
+            found = torch.from_numpy(arrays["bounds"][m][:, head["sizes"].index(K)])
+            spread = each.std(dim=1)
+            noise = spread * (1 / 200 + K / 2_048) ** 0.5
+            assert ((each.mean(dim=1) - found).abs() < 5 * noise).all(), K
+            if K == 1:
+                noise = spread * (1 / 1_024 + 1 / 2_048) ** 0.5
+                assert ((below - found).abs() < 5 * noise).all()
+
+
+def test_a_stored_posterior_is_that_of_the_package(weights, digits, evidence_file):
+    head, arrays = read(evidence_file)
+    x, grid = digits.test.images[:5], LatentGrid(128, 4.0)
+    for m, run in enumerate(weights[1:]):
+        pixels = GaussianPixels(variance=head["runs"][m]["kl_weight"] / 2)
+        expected = true_posterior(run.model, x, likelihood=pixels, grid=grid)
+        for n in range(5):
+            z = (grid.latents().numpy() - arrays["starts"][m, n]) / arrays["spacings"][m, n]
+            inside = ((z >= 0) & (z <= record_evidence.SIDE - 1)).all(1)
+            assert expected[n, inside].exp().sum() * grid.spacing**2 > 0.99
+            stored = -head["nats"] * arrays["posteriors"][m, n]
+            axes = [np.arange(record_evidence.SIDE)] * 2
+            between = RegularGridInterpolator(axes, stored)(z[inside][:, ::-1])
+            difference = (between - expected[n, inside].numpy())[between > -5]
+            assert len(difference) > 50
+            assert np.ptp(difference) < 0.1  # a missing constant, and the rest of a step
+
+
+def test_the_recorded_bounds_rise_to_the_evidence_and_the_file_is_small():
+    head, arrays = read(EVIDENCE)
+    data = load_images("digits")
+    count = len(arrays["labels"])
+    assert EVIDENCE.stat().st_size <= 300_000
+    assert [row["kl_weight"] for row in head["runs"]] == [*record_evidence.WEIGHTS]
+    assert {row["data"] for row in head["runs"]} == {"digits"}
+    np.testing.assert_allclose(arrays["images"], 255 * data.test.images[:count, 0], atol=0.01)
+    short = arrays["log_evidence"][..., None] - arrays["bounds"]
+    assert (np.diff(short) <= 1e-4).all()  # of each image: groups are joined
+    assert short.min() > -0.05  # of the noise that is left after so many draws
+    assert arrays["error"].max() / 9 < 0.05  # nats: see log_evidence
+    mass = np.exp(-head["nats"] * arrays["posteriors"])
+    inner = mass[..., 1:-1, 1:-1].sum((-2, -1)) / mass.sum((-2, -1))
+    assert inner.min() > 0.998  # a window holds its posterior
+    usual, sharp = np.median(short, axis=1)
+    assert (sharp > 2 * usual).all()
+
+
+@node
+def test_the_page_reads_the_evidence_image_by_image(evidence_file):
+    head, arrays = read(evidence_file)
+    models = ask("evidence", file=evidence_file)
+    assert [model["weight"] for model in models] == [0.5, 1.0]
+    for m, model in enumerate(models):
+        gaps = arrays["log_evidence"][m] - arrays["bounds"][m, :, 0]
+        assert model["order"] == gaps.argsort().tolist()
+        for n, image in enumerate(model["images"]):
+            assert image["label"] == arrays["labels"][n]
+            for name, stored in (
+                ("given", arrays["images"][n]),
+                ("decoded", arrays["decoded"][m, n]),
+            ):
+                np.testing.assert_allclose(image[name], stored.ravel() / 255, atol=1e-6)
+            assert image["q"]["mu"] == pytest.approx(arrays["mu"][m, n].tolist())
+            assert image["q"]["sigma"] == pytest.approx(arrays["sigma"][m, n].tolist())
+            assert image["logEvidence"] == pytest.approx(arrays["log_evidence"][m, n])
+            short = arrays["log_evidence"][m, n] - arrays["bounds"][m, n]
+            assert image["short"] == pytest.approx(short.tolist(), abs=1e-6)
+            posterior = image["posterior"]
+            assert posterior["side"] == record_evidence.SIDE
+            assert posterior["start"] == pytest.approx(arrays["starts"][m, n].tolist())
+            assert posterior["spacing"] == pytest.approx(arrays["spacings"][m, n].tolist())
+            stored = -head["nats"] * arrays["posteriors"][m, n].ravel()
+            np.testing.assert_allclose(posterior["logDensity"], stored, atol=1e-5)
+
+
+@node
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_region_holds_its_share_of_a_normal_density_and_of_two_peaks(share):
+    axis = np.linspace(-5, 5, 81)
+    z1, z2 = np.meshgrid(axis, axis)
+    one = -0.5 * (z1**2 + z2**2)
+    level, radius = ask("massLevel", logDensity=one.ravel().tolist(), share=share)
+    # A normal density in a plane is below 1 - s of its peak outside of the region with the share s.
+    assert level == pytest.approx(np.log(1 - share), abs=0.05)
+    assert np.exp(-0.5 * radius**2) == pytest.approx(1 - share)
+    two = np.logaddexp(-2 * ((z1 - 2) ** 2 + z2**2), -1 - 8 * ((z1 + 2) ** 2 + z2**2))
+    level, _ = ask("massLevel", logDensity=two.ravel().tolist(), share=share)
+    mass = np.exp(two)
+    assert mass[two >= level].sum() / mass.sum() == pytest.approx(share, abs=0.02)
+
+
+@node
+def test_the_plane_of_a_posterior_shows_all_of_it_and_of_q():
+    posterior = {"start": [1, 2], "spacing": [0.1, 0.001], "side": 11}
+    limits = ask("limits", posterior=posterior, q={"mu": [3, 2], "sigma": [0.5, 0.01]})
+    assert limits[0] == pytest.approx([1, 4.5])  # from the grid's edge to three deviations of q
+    assert limits[1] == pytest.approx([1.9, 2.1])  # widened around the middle: 2 - 0.03 to 2 + 0.03
 
 
 # ---------------------------------------------------------------------------- axes and dragging

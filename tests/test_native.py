@@ -137,13 +137,22 @@ def check_gradients(model: Model, objective, size: int) -> None:
     ours = [moment.double() / 0.1 for moment in first_moments]
     whole = torch.cat([grad.flatten() for grad in exact]).norm()
 
+    # A bias before batch normalisation has no gradient: what is computed there is rounding alone.
+    real = [bool(grad.norm() > 1e-6 * whole) for grad in exact]
+    for found, wanted, is_real in zip(ours, exact, real, strict=True):
+        assert is_real or (found - wanted).norm() < 1e-4 * whole
+
+    def differences(found: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        triples = zip(found, exact, real, strict=True)
+        return [((a - b).flatten(), b) for a, b, is_real in triples if is_real]
+
     def errors(found: list[Tensor]) -> list[float]:
         """Of each parameter, relative to its gradient, if that is no mere cancellation."""
-        pairs = zip(found, exact, strict=True)
-        return [((a - b).norm() / b.norm().clamp_min(1e-3 * whole)).item() for a, b in pairs]
+        pairs = differences(found)
+        return [(diff.norm() / b.norm().clamp_min(1e-3 * whole)).item() for diff, b in pairs]
 
     def error(found: list[Tensor]) -> float:
-        return (torch.cat([(a - b).flatten() for a, b in zip(found, exact, strict=True)])).norm()
+        return torch.cat([diff for diff, _ in differences(found)]).norm()
 
     assert error(ours) <= 8 * error(theirs) + 1e-6 * whole
     assert max(errors(ours)) <= 10 * max(errors(theirs)) + 1e-5

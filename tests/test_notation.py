@@ -298,14 +298,14 @@ def unexplained(text: str, listed: set[str]) -> list[str]:
 
 NEAR = 4  # paragraphs and displays before and after one
 
-CHAPTERS = sorted((ROOT / "book").glob("0*.md"))
+CHAPTERS = sorted((ROOT / "book").glob("[0-9]*.md"))
 
 # What an index counts, and the symbols that have as many entries.
 COUNTED = {
     "i": {"x", r"\hat x", r"\varepsilon", "H", r"\Sigma", r"\mu"},
     "j": {"z", r"\mu", r"\sigma", r"\ell", r"\varepsilon", "KL", r"\lambda", "u", "q", "p", "x",
-          r"\rho", r"\Sigma"},
-    "n": {"x", r"\hat x", "q", "r", "KL", "p"},
+          r"\rho", r"\Sigma", "e", "c"},
+    "n": {"x", r"\hat x", "q", "r", "KL", "p", "c"},
     "k": {"z", "x", r"\rho"},
 }  # fmt: skip
 INDEXED = re.compile(
@@ -339,6 +339,7 @@ INTRODUCED = {
     "01_autoencoders": ["x", "V", "A"],
     "02_divergence": [r"\mu", r"\mu", "Q", "p", "p", "q"],
     "03_elbo": ["x", r"\rho", "q", r"\Delta", "q"],
+    "04_gaussian_kl": ["M"],
     "05_linear_vae": ["u"],
     "06_latent_space": ["R"],
     "07_convolutional_vae": ["h", "x"],

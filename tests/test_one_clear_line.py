@@ -213,6 +213,8 @@ BAD = [
     ([*REPRODUCE, "--full", "--out", "new"], read_only, "the folder is read-only for you"),
     ([*REPRODUCE, "--full", "--out", "new"], nothing_to_train, "new could not be written"),
     *[(["animate", key], None, "a run is opened by its key") for key in NO_KEY],
+    *[(["diagnose", key], None, "a run is opened by its key") for key in NO_KEY],
+    (["diagnose", KEY, "--data", "nowhere"], None, "is not a folder"),
     (["animate", KEY, "--data", "nowhere"], None, "is not a folder"),
     (["animate", KEY, "--data", "mnist"], no_network, "MNIST could not be downloaded"),
     *[
@@ -276,6 +278,7 @@ VERBS = {
     "train": ["linear-ae"],
     "reproduce": [],
     "animate": [KEY],
+    "diagnose": [KEY],
     "export": [KEY, "--out", "new"],
     "release": [SOURCE, "--out", "new"],
     "grade": [SOURCE, "handed-in", "--out", "new"],

@@ -54,7 +54,7 @@ def vq_vae():
 
 def forget(patch):
     """As in a process that has not imported the file, until the patch is undone."""
-    for registry, name in ((MODELS, "vq-vae"), (OBJECTIVES, "vq")):
+    for registry, name in ((MODELS, "outside-vq-vae"), (OBJECTIVES, "vq")):
         others = {n: build for n, build in registry._builders.items() if n != name}
         patch.setattr(registry, "_builders", others)
     patch.delitem(sys.modules, "vq_vae", raising=False)
@@ -97,13 +97,13 @@ def printed(*command):
 
 
 def test_the_outside_model_has_a_name_and_an_objective(vq_vae):
-    assert isinstance(build_model("vq-vae"), vq_vae.VQVAE)
-    assert default_objective("vq-vae") == "vq"
+    assert isinstance(build_model("outside-vq-vae"), vq_vae.VQVAE)
+    assert default_objective("outside-vq-vae") == "vq"
     assert OBJECTIVES["vq"]() == vq_vae.VQ()
 
 
 def test_the_gradient_goes_straight_through_to_the_encoder(vq_vae, tiny):
-    model = build_model("vq-vae")
+    model = build_model("outside-vq-vae")
     q = model.encode(tiny.test.images[:3])
     assert torch.equal(q.z_q, model.codebook.weight[q.code].movedim(-1, 1))
     q.sample().sum().backward(retain_graph=True)
@@ -112,16 +112,17 @@ def test_the_gradient_goes_straight_through_to_the_encoder(vq_vae, tiny):
 
 
 def test_training_lowers_the_loss_and_moves_the_codebook(vq_vae, tiny):
-    model = build_model("vq-vae")
+    model = build_model("outside-vq-vae")
     first = model.codebook.weight.detach().clone()
-    history = train(model, vq_vae.VQ(), tiny, TrainConfig(steps=200, lr=2e-3, eval_every=100))
+    config = TrainConfig(steps=200, lr=2e-3, eval_every=100)
+    history = train(model, vq_vae.VQ(), tiny, config, device="cpu")
     losses = history.frame()["test_loss"]
     assert losses.iloc[-1] < 0.5 * losses.iloc[0]
     assert not torch.equal(model.codebook.weight, first)
 
 
 def test_every_term_has_its_columns(vq_vae, tiny):
-    frame = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT).history.frame()
+    frame = fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT).history.frame()
     names = ["squared_error", "codebook", "commitment", "loss"]
     expected = [*(f"train_{name}" for name in names), *(f"test_{name}" for name in names)]
     assert list(frame.columns) == ["step", *expected]
@@ -133,22 +134,22 @@ def test_every_term_has_its_columns(vq_vae, tiny):
 
 
 def test_an_outside_run_is_trained_once(vq_vae, tiny, trainings):
-    one, two = (fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT, entries=8) for _ in range(2))
+    one, two = (fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT, entries=8) for _ in range(2))
     assert len(trainings) == 1
     assert one.key == two.key and one.seconds == two.seconds
     assert torch.equal(weights(one), weights(two))
-    assert two.spec == RunSpec("vq-vae", vq_vae.VQ(), SHORT, {"entries": 8})
+    assert two.spec == RunSpec("outside-vq-vae", vq_vae.VQ(), SHORT, {"entries": 8})
     assert two.model.codebook.num_embeddings == 8
 
 
 def test_what_an_outside_run_was_asked_for_names_it(vq_vae, tiny, trainings):
     asked = [(vq_vae.VQ(), {}), (vq_vae.VQ(0.5), {}), (vq_vae.VQ(), {"entries": 8})]
-    keys = {fetch_run("vq-vae", o, tiny, SHORT, **keywords).key for o, keywords in asked}
+    keys = {fetch_run("outside-vq-vae", o, tiny, SHORT, **keywords).key for o, keywords in asked}
     assert len(keys) == len(trainings) == 3
 
 
 def test_an_interrupted_outside_run_is_resumed_bit_for_bit(vq_vae, tiny, trainings, monkeypatch):
-    plain = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
+    plain = fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT)
     monkeypatch.setenv("LECTURE_VAE_RUNS", str(store_folder().parent / "second"))
     original = fetching.save_checkpoint
 
@@ -160,8 +161,8 @@ def test_an_interrupted_outside_run_is_resumed_bit_for_bit(vq_vae, tiny, trainin
     with monkeypatch.context() as patch:
         patch.setattr(fetching, "save_checkpoint", stop_at_step_4)
         with pytest.raises(KeyboardInterrupt):
-            fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
-    resumed = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
+            fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT)
+    resumed = fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT)
     assert [checkpoint is None for checkpoint in trainings] == [True, True, False]
     assert resumed.key == plain.key
     assert resumed.history.rows == plain.history.rows
@@ -185,12 +186,12 @@ print(type(run.model).__module__, run.spec.objective, run.code.sum().item())
 
 
 def test_a_fresh_process_opens_an_outside_run_as_soon_as_it_has_imported_the_file(vq_vae, tiny):
-    run = fetch_run("vq-vae", vq_vae.VQ(0.5), tiny, SHORT)
+    run = fetch_run("outside-vq-vae", vq_vae.VQ(0.5), tiny, SHORT)
     refusal, opened = printed("-c", OPEN, run.key, FILE)
     assert refusal.startswith(
         f"run {run.key} needs a definition that is not registered: there is no model"
     )
-    assert "'vq-vae'" in refusal and "--import FILE.py" in refusal
+    assert "'outside-vq-vae'" in refusal and "--import FILE.py" in refusal
     assert opened == f"vq_vae VQ(commitment=0.5) {run.code.sum().item()}"
 
 
@@ -203,7 +204,7 @@ def test_a_model_from_outside_leaves_the_keys_of_the_others_alone(tiny, monkeypa
     others = [*MODELS]
     before = keys()
     import_definitions(str(FILE))
-    assert "vq-vae" in MODELS and len(set(before)) == len(others) > 4
+    assert "outside-vq-vae" in MODELS and len(set(before)) == len(others) > 4
     assert keys() == before
 
 
@@ -221,7 +222,7 @@ def key_with(tiny, monkeypatch, tmp_path):
         file.write_text(text)
         forget(monkeypatch)
         import_definitions(str(file))
-        return key_of(describe(RunSpec("vq-vae", OBJECTIVES["vq"](), SHORT), tiny, "cpu"))
+        return key_of(describe(RunSpec("outside-vq-vae", OBJECTIVES["vq"](), SHORT), tiny, "cpu"))
 
     return key
 
@@ -247,7 +248,9 @@ def test_either_of_two_lambdas_in_the_file_counts(key_with):
 
 
 def test_whole_numbers_are_stored_as_such_and_come_back_exactly(vq_vae, tiny):
-    run = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT, entries=5_000)  # float16 ends at 2,048
+    run = fetch_run(
+        "outside-vq-vae", vq_vae.VQ(), tiny, SHORT, entries=5_000
+    )  # float16 ends at 2,048
     with torch.no_grad():
         code = run.model.encode(tiny.test.images).code
     assert code.shape == (70, 4, 4) and code.max() > 2_048
@@ -258,7 +261,7 @@ def test_whole_numbers_are_stored_as_such_and_come_back_exactly(vq_vae, tiny):
 
 
 def test_the_perplexity_of_every_evaluation_follows_from_the_run(vq_vae, tiny):
-    run = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
+    run = fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT)
     over_training = [perplexity(codes) for codes in run.history.latents]
     assert len(over_training) == len(run.history.steps) == 4
     assert over_training[-1] == pytest.approx(perplexity(run.code))
@@ -268,7 +271,7 @@ def test_the_perplexity_of_every_evaluation_follows_from_the_run(vq_vae, tiny):
 
 
 def test_the_perplexity_is_plotted_over_training(vq_vae, tiny):
-    run = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
+    run = fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT)
     frame = run.history.frame()
     frame["test_perplexity"] = [perplexity(codes) for codes in run.history.latents]
     ax = plot_history({"VQ-VAE": frame}, column="test_perplexity")
@@ -279,8 +282,8 @@ def test_the_perplexity_is_plotted_over_training(vq_vae, tiny):
 
 
 def test_without_a_store_the_codes_are_whole_numbers_too(vq_vae, tiny):
-    kept = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT)
-    loose = fetch_run("vq-vae", vq_vae.VQ(), tiny, SHORT, store=None)
+    kept = fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT)
+    loose = fetch_run("outside-vq-vae", vq_vae.VQ(), tiny, SHORT, store=None)
     assert loose.code.dtype == kept.code.dtype
     assert torch.equal(loose.code, kept.code)
 
@@ -290,7 +293,7 @@ def test_without_a_store_the_codes_are_whole_numbers_too(vq_vae, tiny):
 
 def test_the_command_line_imports_the_file_and_trains_its_model(trainings, monkeypatch):
     forget(monkeypatch)
-    words = ["train", "vq-vae", "--data", "digits", "--steps", "4", "--eval-every", "2"]
+    words = ["train", "outside-vq-vae", "--data", "digits", "--steps", "4", "--eval-every", "2"]
     words += ["--batch-size", "8", "--device", "cpu", "--json"]
     refused = CliRunner().invoke(app, words)
     assert refused.exit_code == 2 and "--import FILE.py brings yours" in refused.output
@@ -298,7 +301,7 @@ def test_the_command_line_imports_the_file_and_trains_its_model(trainings, monke
     assert result.exit_code == 0, (result.output, result.exception)
     assert len(trainings) == 1
     figures = json.loads(result.stdout.splitlines()[-1])
-    assert (figures["model"], figures["objective"]) == ("vq-vae", "vq")
+    assert (figures["model"], figures["objective"]) == ("outside-vq-vae", "vq")
     assert figures["test_kl"] is None
     last = open_run(figures["key"]).history.rows[-1]
     assert figures["test_loss"] == last["test_loss"]
@@ -309,12 +312,12 @@ def test_the_command_line_imports_the_file_and_trains_its_model(trainings, monke
 def test_two_outside_runs_go_side_by_side_and_are_the_same_runs(vq_vae, trainings, monkeypatch):
     monkeypatch.setattr(runs, "cores", lambda: 2)
     digits = load_images("digits")
-    specs = [RunSpec("vq-vae", vq_vae.VQ(), replace(SHORT, seed=seed)) for seed in (0, 1)]
+    specs = [RunSpec("outside-vq-vae", vq_vae.VQ(), replace(SHORT, seed=seed)) for seed in (0, 1)]
     together = fetch_runs(specs, digits, device="cpu")
     assert not trainings  # the other processes did it
     assert [run.spec for run in together] == specs
     monkeypatch.setenv("LECTURE_VAE_RUNS", str(store_folder().parent / "second"))
-    alone = fetch_run("vq-vae", vq_vae.VQ(), digits, specs[1].config, device="cpu")
+    alone = fetch_run("outside-vq-vae", vq_vae.VQ(), digits, specs[1].config, device="cpu")
     assert len(trainings) == 1
     assert alone.key == together[1].key
     assert torch.equal(weights(alone), weights(together[1]))

@@ -7,7 +7,7 @@ import pytest
 
 from lecture_book.notebooks.myst import blocks
 
-CHAPTERS = sorted((Path(__file__).resolve().parents[1] / "book").glob("0*.md"))
+CHAPTERS = sorted((Path(__file__).resolve().parents[1] / "book").glob("[0-9]*.md"))
 HEADING = "## Questions to think about"
 SHORTEST = 15  # words; a shorter answer explains nothing
 

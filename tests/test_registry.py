@@ -1,10 +1,15 @@
 """Names stand for one definition each, and a file brings its own."""
 
+import ast
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from lecture_vae.registry import Registry, import_definitions
+from lecture_vae.registry import REGISTERING, Registry, import_definitions
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lecture_vae"
 
 
 @pytest.fixture
@@ -52,6 +57,38 @@ def test_the_same_definition_once_more_replaces_itself_as_a_rerun_cell_does(regi
 def test_a_registration_says_which_module_gave_the_name(registry):
     registry.register("list", list)
     assert registry.registered_by("list") == __name__
+
+
+def registers_by_name(module: Path) -> bool:
+    """Whether importing a module registers a name."""
+    calls = (
+        statement.value.func
+        for statement in ast.parse(module.read_text(encoding="utf8")).body
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+    )
+    return any(isinstance(called, ast.Name) and "register" in called.id for called in calls)
+
+
+def test_every_module_that_registers_a_name_defines_the_registry_or_is_listed():
+    found = {f"lecture_vae.{file.stem}" for file in PACKAGE.glob("*.py") if registers_by_name(file)}
+    definers = {f"lecture_vae.{name}" for name in ("likelihoods", "networks", "losses")}
+    assert found == definers | set(REGISTERING)
+
+
+@pytest.mark.parametrize(
+    ("registry", "question", "answer"),
+    [
+        ("networks.MODELS", "found['vq-vae'].__name__", "VQVAE"),
+        ("networks.MODELS", "found.registered_by('vq-vae')", "lecture_vae.quantized"),
+        ("losses.OBJECTIVES", "'free-bits' in [*found]", "True"),
+    ],
+)
+def test_a_fresh_process_knows_the_names_that_later_modules_register(registry, question, answer):
+    module, _, name = registry.partition(".")
+    code = f"from lecture_vae.{module} import {name} as found; print({question})"
+    asked = [sys.executable, "-c", code]
+    printed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    assert printed == answer
 
 
 @pytest.fixture

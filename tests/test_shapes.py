@@ -38,7 +38,10 @@ EVERYTHING = """
         report(open_run(run.key), data)
         out = run.model(data.test.images[:5])
         squared_error(data.test.images[:5], out.x_hat)
-        evolution = principal_plane(np.stack(run.history.latents))
+        codes = np.stack(run.history.latents)
+        if not np.issubdtype(codes.dtype, np.floating):
+            continue  # numbers of a codebook have no plane
+        evolution = principal_plane(codes)
         latent_evolution(evolution, data.test.labels.numpy(), run.history.steps, description="x")
         plot_latents(evolution[-1], data.test.labels)
         plot_history({name: run.history.frame()})

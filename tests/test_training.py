@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lecture_vae import MODELS
 from lecture_vae.data import Split
 from lecture_vae.evaluation import evaluate
 from lecture_vae.history import Checkpoint
 from lecture_vae.losses import OBJECTIVES, NegativeELBO, SquaredError
-from lecture_vae.networks import MODELS, build_model, default_objective
+from lecture_vae.networks import build_model, default_objective
 from lecture_vae.training import LATENT_BYTES, TrainConfig, pick_device, train
 
 SHORT = TrainConfig(steps=25, batch_size=16, eval_every=10, seed=3)

@@ -1,7 +1,7 @@
 """The record of the experiments: what decides how trained networks behave, for the chapters.
 
-`LECTURE_VAE_DATA=... python -m lecture_book.experiments` trains what is not in the store (about ten
-minutes on two cores) and writes `results/experiments.json`; names of parts as arguments record
+`LECTURE_VAE_DATA=... python -m lecture_book.experiments` trains what is not in the store (about an
+hour on two cores) and writes `results/experiments.json`; names of parts as arguments record
 those parts only. The budgets are part of the experiments, LECTURE_VAE_BUDGET is not read.
 """
 
@@ -17,6 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lecture_book.experiments.binarized import binarized
+from lecture_book.experiments.codes import SHORT_STEPS, code_rates, codes
+from lecture_book.experiments.collapse import affine_optimum, calibration, remedies
+from lecture_book.experiments.evidence import evidence
 from lecture_book.experiments.measuring import CONV_STEPS, DIGITS_STEPS, LINEAR_STEPS, SEEDS, Rows
 from lecture_book.experiments.training import ON_MNIST, early_death, locality, price_of_order
 from lecture_book.project import root_or_exit
@@ -39,6 +43,15 @@ PARTS: dict[str, tuple[str, int, tuple[int, ...], Callable[..., Rows]]] = {
         (0,),
         lambda data, steps, seeds: locality(data, steps, seeds, ON_MNIST),
     ),
+    "calibration": ("mnist", LINEAR_STEPS, SEEDS, calibration),
+    "remedies": ("mnist", LINEAR_STEPS, SEEDS, remedies),
+    "affine_optimum": ("mnist", LINEAR_STEPS, SEEDS, affine_optimum),
+    "evidence": ("mnist", LINEAR_STEPS, SEEDS, evidence),
+    "codes": ("mnist", SHORT_STEPS, SEEDS, codes),
+    "codes_long": ("mnist", CONV_STEPS, SEEDS, codes),
+    "code_rates": ("mnist", SHORT_STEPS, SEEDS, code_rates),
+    "code_rates_long": ("mnist", CONV_STEPS, SEEDS, code_rates),
+    "binarized": ("mnist-padded", LINEAR_STEPS, (0,), binarized),
 }
 
 
@@ -93,7 +106,9 @@ def main() -> None:
     path = root_or_exit() / RECORD
     for name in parts:
         source, steps, seeds, experiment = PARTS[name]
-        data = load_images("digits") if source == "digits" else load_images()
+        padded = source == "mnist-padded"
+        where = "digits" if source == "digits" else "auto"
+        data = load_images(where, resize="pad" if padded else "interpolate")
         if data.name != source:
             sys.exit(f"{name} needs MNIST, got {data.name}. Set LECTURE_VAE_DATA.")
         rows = experiment(data, steps, seeds)

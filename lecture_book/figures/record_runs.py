@@ -2,8 +2,8 @@
 
 `LECTURE_VAE_BUDGET=full python -m lecture_book.figures.record_runs` records them: on MNIST it
 trains the runs that are not in the store (about 20 core-minutes) and writes the files of
-`book/_static/live`. A book built at the full budget shows the explorer with the runs of its own
-cells instead.
+`book/_static/live`; chapter 9's are of scikit-learn's digits. A book built at the full budget
+shows the explorer with the runs of its own cells instead.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from lecture_book.figures import record_evidence
+from lecture_book.figures.record_codes import export_codes
 from lecture_book.project import LIVE, root_or_exit
 from lecture_vae import (
     ImageData,
@@ -94,6 +96,8 @@ def main() -> None:
     specs = [RunSpec("linear-vae", NegativeELBO(weight), config) for weight in WEIGHTS]
     export_balance(fetch_runs(specs, data), data, live / "balance")
     export_explorer(data, live / "runs")
+    record_evidence.record(load_images("digits"), live / "evidence")
+    export_codes(data, live / "codes")
 
 
 if __name__ == "__main__":

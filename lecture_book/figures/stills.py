@@ -16,6 +16,8 @@ FIGURES = {
     "divergence": "book/02_divergence.html",
     "reparameterization": "book/04_gaussian_kl.html",
     "balance": "book/05_linear_vae.html",
+    "evidence": "book/09_evidence.html",
+    "codes": "book/10_discrete_codes.html",
 }
 
 
@@ -33,6 +35,12 @@ def draw_seven(page: Any) -> None:
         page.mouse.move(x, y, steps=10)
     page.mouse.up()
     page.locator(".live-samples").wait_for()
+
+
+def change_a_code(page: Any) -> None:
+    """Change the chosen code of the figure of codes, so that the picture shows what follows."""
+    page.locator(".live-code [aria-current]").click()
+    page.mouse.move(0, 0)
 
 
 def settled(figure: Any) -> bytes:
@@ -65,6 +73,8 @@ def main() -> None:
             figure.wait_for()
             if name == "explorer":
                 draw_seven(page)
+            if name == "codes":
+                change_a_code(page)
             (live / f"{name}.png").write_bytes(settled(figure))
             print(live / f"{name}.png")
         browser.close()

@@ -489,10 +489,13 @@ class Parser:
         if below and below[0] in (r"\partial", "d") and (above[0] == below[0]):
             if len(below) < 2:
                 raise Unreadable("a derivative needs a variable")
-            squared = below[-2:] == ["^", "2"]
-            name = written(below[1:-2] if squared else below[1:])
+            squared = below[-2:] == ["^", "2"]  # d f / d x^2 unless the d above is squared, too
+            twice = squared and above[1:3] == ["^", "2"]
+            name, above = written(below[1:-2] if squared else below[1:]), above[1 + 2 * twice :]
             scope = self.scope if name in self.scope else self.scope.with_({name: 0.0})
-            body = self.inner(above[1:], scope) if len(above) > 1 else self.product()
+            body = self.inner(above, scope) if above else self.product()
+            if twice:
+                return lambda s: derivative(lambda at: derivative(body, at, name), s, name)
             return lambda s: derivative(body, s, name, 2 if squared else 1)
         top, bottom = self.inner(above), self.inner(below)
         return lambda scope: plain(top(scope)) / plain(bottom(scope))

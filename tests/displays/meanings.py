@@ -33,6 +33,7 @@ from displays.values import (
     stacked,
 )
 from numpy.random import Generator
+from scipy.spatial.distance import cdist
 from scipy.stats import norm
 from torch import distributions as dist
 
@@ -1159,6 +1160,421 @@ def _(rng: Generator) -> Names:
         "KL": positive(rng),
         "w": positive(rng, 0.5, 0.9),
     }
+
+
+# ---------------------------------------------------------------------------- chapter 10
+
+
+@means("eq-def-codes-nearest")
+def _(rng: Generator) -> Names:
+    """Positive numbers, so that a sum is far from a difference."""
+    book = [1 + rng.random((2, 1)) for _ in range(3)]
+    given = [1 + rng.random((2, 1)) for _ in range(4)]
+    tree = cdist(np.hstack(given).T, np.hstack(book).T)
+    code = [int(row) + 1 for row in tree.argmin(axis=1)]
+    names: Names = {"e": Parts(given), "s": Parts(book), "c": Parts(code), "j": 2}
+    return names | {"m": int(rng.integers(1, 4)), "z": Parts([book[c - 1] for c in code])}
+
+
+@means("eq-codes-straight-through")
+def _(rng: Generator) -> Names:
+    """What `detach` lets through: e and the gradient that arrives at it, by torch."""
+    e = torch.tensor(float(rng.normal()), requires_grad=True)
+    s = float(rng.normal()) + 3
+    z = e + (s - e).detach()
+    z.backward()
+    frozen = s - e.item()
+    names: Names = {"e_j": e.item(), "s_c_j": s, "sg": lambda _: frozen, "I": e.grad.item()}
+    return names | {"z_j": Given(lambda scope: scope["e_j"] + frozen)}
+
+
+@means("eq-def-codes-loss")
+def _(rng: Generator) -> Names:
+    """The package's objective, of one image with 3 positions and a codebook of 2 entries."""
+    from lecture_vae import Quantized, QuantizedError
+
+    e, s, target = (torch.tensor(rng.normal(size=size)) for size in ((3, 2), (2, 2), (3, 2)))
+    code, gamma = torch.cdist(e, s).argmin(dim=1), positive(rng)
+    q = Quantized(code[None], e[None], s[code][None], 2)
+    model: Any = type("Model", (), {"encode": lambda _, x: q, "decode": lambda _, z: z.sin()})()
+    objective = QuantizedError(gamma)
+    loss = objective.loss(objective.terms(model, target[None], torch.zeros(1)), 1)
+    error = float((s[code].sin() - target).square().sum())
+    names: Names = {"S": error, "d": 3, r"\gamma": gamma, "sg": lambda value: value}
+    names |= {"e": Parts([column(*row) for row in e.tolist()])}
+    names |= {"s": Parts([column(*row) for row in s.tolist()])}
+    return names | {"c": Parts((code + 1).tolist()), "alone": float(loss)}
+
+
+@means("eq-codes-gradient-codebook")
+def _(rng: Generator) -> Names:
+    """One number for each position; the loss is torch's."""
+    e, s = rng.normal(size=5), float(rng.normal())
+    members = [1, 3, 4]
+    fixed = torch.tensor([e[m - 1] for m in members])
+
+    def loss(scope: Any) -> float:
+        return float((fixed - scope["s_m"]).square().sum())
+
+    names: Names = {"s_m": s, "L": Given(loss), "G_m": members}
+    return names | {"e": Parts([float(each) for each in e])}
+
+
+@means("eq-codes-gradient-encoder")
+def _(rng: Generator) -> Names:
+    """One position with one number."""
+    s, target, gamma = float(rng.normal()), 2.0 + rng.random(), positive(rng)
+    start = float(rng.normal())
+
+    def loss(scope: Any) -> float:  # by straight through, z moves as e does
+        z = s + (scope["e_j"] - start)
+        return (z - target) ** 2 + gamma * (scope["e_j"] - s) ** 2
+
+    names: Names = {"z_j": s, "s_c_j": s, r"\gamma": gamma, "L": Given(loss)}
+    return names | {"S": Given(lambda scope: (scope["z_j"] - target) ** 2), "e_j": start}
+
+
+@means("eq-codes-rest")
+def _(rng: Generator) -> Names:
+    s, target, gamma = float(rng.normal()), 2.0 + rng.random(), positive(rng)
+    e = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    descent = torch.optim.SGD([e], lr=0.1)
+    for _ in range(2_000):
+        descent.zero_grad()
+        z = e + (s - e).detach()
+        ((z - target).square() + gamma * (e - s).square()).backward()
+        descent.step()
+    names: Names = {"z_j": s, "s_c_j": s, r"\gamma": gamma, "e_j": e.item()}
+    return names | {"S": Given(lambda scope: (scope["z_j"] - target) ** 2)}
+
+
+@means("eq-codes-kl")
+def _(rng: Generator) -> Names:
+    prior, grid = finite("c", chances(rng, 5)), int(rng.integers(1, 6))
+    certain = finite("c", [float(m == grid) for m in range(1, 6)])
+    return {"q_\\phi(c|x)": Family(lambda x: certain), "p(c)": prior, "c": grid, "x": 0.0}
+
+
+@means("eq-codes-rate")
+def _(rng: Generator) -> Names:
+    grids = [int(g) for g in rng.integers(1, 5, size=12)]
+    used = np.bincount(grids, minlength=6)[1:] / 12
+    names: Names = {"N": 12, "c": Parts(grids), r"\bar q": finite("c", used)}
+    return names | {"p": finite("c", chances(rng, 5)), "H": OfLaws(entropy)}
+
+
+@means("eq-codes-autoregressive")
+def _(rng: Generator) -> Names:
+    """Three codes of two values each, as a table of eight probabilities."""
+    table = chances(rng, 8).reshape(2, 2, 2)
+    code = [int(c) for c in rng.integers(0, 2, size=3)]
+
+    def factor(scope: Any) -> Callable[[float], float]:
+        before = table[tuple(code[: round(scope["j"]) - 1])]
+        return lambda m: float(before[round(m) - 1].sum() / before.sum())
+
+    names: Names = {"d": 3, "c": Parts([c + 1 for c in code]), "p_j": Given(factor), "j": 1}
+    return names | {"p(c)": float(table[tuple(code)])}
+
+
+# ---------------------------------------------------------------------------- chapter 8
+
+
+def claimed_variance(rng: Generator) -> Names:
+    """S, KL and D of a decoder with one variance; the negative ELBO by the density, and fitted."""
+    size = 6
+    error, kl = positive(rng, 0.6, 2.0), positive(rng)
+    each = np.sqrt(error / size)
+
+    def cost(v: float) -> float:
+        pixels = dist.Normal(0.0, float(np.sqrt(v))).log_prob(torch.tensor([each] * size))
+        return float(-pixels.double().sum()) + kl
+
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda v: size / 2 * np.log(v) + error / (2 * v), bounds=(0.01, 3), method="bounded",
+        options={"xatol": 1e-10},
+    )  # fmt: skip
+    names: Names = {"D": size, "S": error, "KL": kl, "v": positive(rng), "v^*": found.x}
+    return names | {"cost": cost, "w^*": 2 * found.x}
+
+
+@means("eq-def-col-nats")
+def _(rng: Generator) -> Names:
+    names = claimed_variance(rng)
+    cost = names.pop("cost")
+    return names | {"ELBO": -cost(names["v"])}
+
+
+@means("eq-col-best-variance", "eq-col-variance-slope")
+def _(rng: Generator) -> Names:
+    names = claimed_variance(rng)
+    names.pop("cost")
+    return names
+
+
+@means("eq-col-fitted-loss")
+def _(rng: Generator) -> Names:
+    names = claimed_variance(rng)
+    return names | {"ELBO": -names.pop("cost")(names["v^*"])}
+
+
+@means("eq-col-fitted-gradient")
+def _(rng: Generator) -> Names:
+    one, other = positive(rng), positive(rng)
+    names: Names = {"D": 6, r"\theta": positive(rng)}
+    names["S"] = Given(lambda s: 1 + (s[r"\theta"] - one) ** 2)
+    return names | {"KL": Given(lambda s: other * np.exp(s[r"\theta"]))}
+
+
+@means("eq-def-col-bits")
+def _(rng: Generator) -> Names:
+    from lecture_vae import bits_per_dim
+
+    names = bent_model(rng)
+    bits = bits_per_dim(float(np.log(names[r"p_\theta(x)"](names["x"]))), 5)
+    return {key: names[key] for key in ("x", r"p_\theta(x)", "ELBO(x)")} | {"D": 5, "bits(x)": bits}
+
+
+@means("eq-col-affine", "eq-col-affine-slope", "eq-col-ppca")
+def _(rng: Generator) -> Names:
+    """Images that are normal; the best affine model of variance v, by its covariance matrix."""
+    variances = np.sort(rng.uniform(0.2, 3.0, size=6))[::-1] + np.arange(6)[::-1] * 0.05
+    size, d = 6, 3
+
+    def cost(v: float) -> float:
+        model = np.where((np.arange(size) < d) & (variances > v), variances, v)
+        law = dist.Normal(torch.zeros(size, dtype=torch.float64), torch.tensor(model).sqrt())
+        nodes, weights = np.polynomial.hermite_e.hermegauss(4)
+        images = torch.tensor(nodes[:, None] * np.sqrt(variances))
+        return float(-(law.log_prob(images).sum(dim=1) @ torch.tensor(weights / weights.sum())))
+
+    v = float(variances[2] + 0.3 * (variances[1] - variances[2]))
+    names: Names = {"D": size, "d": d, "m": int((variances[:d] > v).sum()), "v": v}
+    tried = np.linspace(0.01, 4, 200)
+    from scipy.optimize import minimize_scalar
+
+    middle = tried[np.argmin([cost(each) for each in tried])]
+    found = minimize_scalar(cost, bounds=(middle - 0.03, middle + 0.03), method="bounded",
+                            options={"xatol": 1e-9})  # fmt: skip
+    names |= {"G": cost, "v^*": found.x, r"\lambda_d": float(variances[d - 1])}
+    return names | {r"\lambda": Parts(list(map(float, variances)))}
+
+
+@means("eq-def-col-warm-up")
+def _(rng: Generator) -> Names:
+    from lecture_vae import KLWarmUp
+
+    error, kl, w = positive(rng), positive(rng), positive(rng)
+    terms = {"squared_error": torch.tensor([error]).double(), "kl": torch.tensor([kl]).double()}
+    loss = KLWarmUp(w, warm_up=120).loss(terms, step=30)
+    return {"S": error, "KL": kl, "w": w, "t": 30.0, "t_1": 120.0, "L": float(loss)}
+
+
+@means("eq-def-col-free-bits")
+def _(rng: Generator) -> Names:
+    from lecture_vae import FreeBits
+
+    error, kl, w = positive(rng), [0.1, positive(rng, 0.7, 2)], positive(rng)
+    terms = {"squared_error": torch.tensor([error]).double(), "kl": torch.tensor([kl]).double()}
+    loss = FreeBits(w, free=0.4).loss(terms, step=1)
+    names: Names = {"S": error, "KL": Parts(kl), "w": w, "d": 2, r"\tau": 0.4}
+    return names | {"L": float(loss)}
+
+
+@means("eq-col-forced")
+def _(rng: Generator) -> Names:
+    variance = positive(rng)
+    names: Names = {r"\lambda": variance, r"\tau": positive(rng, 0.1, 0.3)}
+    return names | {"w": 2.0 * variance}
+
+
+@means("eq-col-flow", "eq-col-growth")
+def _(rng: Generator) -> Names:
+    """Near the collapsed state, by torch's derivatives of the cost of one direction."""
+    w, variance = positive(rng, 0.4, 0.9), positive(rng, 0.8, 1.6)
+    nodes, weights = map(torch.tensor, np.polynomial.hermite_e.hermegauss(5))
+    u, share = np.sqrt(variance) * nodes, weights / weights.sum()
+
+    def cost(at: torch.Tensor) -> torch.Tensor:
+        a, g = at
+        error = (u[:, None] - a * (g * u[:, None] + nodes)) ** 2
+        kl = dist.kl_divergence(dist.Normal(g * u, 1.0), dist.Normal(0.0, 1.0))
+        return share @ error @ share + w * share @ kl
+
+    here = torch.zeros(2, dtype=torch.float64)
+    matrix = -torch.autograd.functional.hessian(cost, here).numpy()
+    names: Names = {"w": w, r"\lambda": variance, "r": float(np.linalg.eigvals(matrix).real.max())}
+    a, g = positive(rng), positive(rng)
+    moved = matrix @ np.array([a, g])
+    names |= {"t": 0.0}
+    names["a"] = Given(lambda s: a + moved[0] * s["t"])
+    names["g"] = Given(lambda s: g + moved[1] * s["t"])
+    return names
+
+
+@means("eq-col-curvature")
+def _(rng: Generator) -> Names:
+    """The cost of one direction at the posterior of a linear decoder, which is the best encoder."""
+    variance = positive(rng, 0.8, 1.6)
+    w = variance * positive(rng, 0.3, 0.9)
+
+    def cost(scope: Any) -> float:
+        a = scope["a"]
+        posterior = np.linalg.inv([[1 + a * a / (w / 2)]])[0, 0]  # of z, given u
+        g = posterior * a / (w / 2)
+        mu, sigma = torch.tensor([g * np.sqrt(variance), np.sqrt(posterior)])  # at u^2 = its mean
+        kl = float(dist.kl_divergence(dist.Normal(mu, sigma), dist.Normal(0.0 * mu, 0 * mu + 1)))
+        # At u^2 = its mean; in double precision, because two derivatives are taken.
+        at = torch.tensor([g * np.sqrt(variance), np.sqrt(posterior)], dtype=torch.float64)
+        kl = float(dist.kl_divergence(dist.Normal(*at), dist.Normal(0.0, 1.0)))
+        return variance * (1 - a * g) ** 2 + a * a * posterior + w * kl
+
+    names: Names = {"w": w, r"\lambda": variance, "a": float(np.sqrt(variance - w / 2))}
+    return names | {"C": Given(cost)}
+
+
+# ---------------------------------------------------------------------------- chapter 9
+
+
+@means("eq-ev-grid")
+def _(rng: Generator) -> Names:
+    names = bent_model(rng)
+    middles = [float(z) for z in np.arange(-7.95, 8, 0.1)]
+    return (
+        names
+        | {"z": Parts(middles), r"\delta": 0.1, "d": 1}
+        | {r"\sum_m": range(1, len(middles) + 1)}
+    )
+
+
+@means("eq-ev-spacing")
+def _(rng: Generator) -> Names:
+    """A mean in the middle between two points or on one, where the sum is furthest from 1."""
+    spacing = positive(rng)
+    sigma = spacing * positive(rng, 0.3, 0.5)
+    rate = 2 * np.pi**2 * sigma**2 / spacing**2
+    t = 2 * sum(np.exp(-rate * k) for k in range(1, 200))
+    names: Names = {r"\delta": spacing, r"\sigma": sigma, "t": t, r"\sum_m": range(-40, 41)}
+    return names | {r"\mu": spacing * float(rng.choice([2.0, 2.5])), "m": 0.0}
+
+
+def iwae(names: Names, count: int) -> float:
+    """The bound of `count` samples of the bent model, by a rule for normal densities."""
+    q = names["q"]
+    points = [(w, z) for w, z in q.points if w > 1e-15]
+    weights = np.array([w for w, _ in points])
+    rho = np.array([names[r"p_\theta(x,z)"](names["x"], z) / q(z) for _, z in points])
+    ratios = sum(
+        rho.reshape([-1 if axis == k else 1 for axis in range(count)]) for k in range(count)
+    )
+    whole = np.log(ratios / count)
+    for _ in range(count):
+        whole = whole @ weights
+    return float(whole)
+
+
+@means("eq-def-ev-iwae")
+def _(rng: Generator) -> Names:
+    names = bent_model(rng)
+    joint, q, x = names[r"p_\theta(x,z)"], names["q"], names["x"]
+    both = stacked("z", [q, q])
+    names |= {"E": Law("z", both.density, both.points), "z": column(0, 0), "K": 2, "k": 1}
+    names |= {
+        r"\rho_k": Given(lambda s: (lambda z: joint(x, z) / q(z))(s["z"][round(s["k"]) - 1, 0]))
+    }
+    return names | {"IWAE_K(x)": iwae(names, 2)}
+
+
+@means("eq-ev-chain")
+def _(rng: Generator) -> Names:
+    names = bent_model(rng)
+    bounds = {f"IWAE_{which}(x)": iwae(names, k) for which, k in (("1", 1), ("K", 2), ("K+1", 3))}
+    return (
+        {"x": names["x"], r"p_\theta(x)": names[r"p_\theta(x)"], "K": 2}
+        | {"ELBO(x)": names["ELBO(x)"]}
+        | bounds
+    )
+
+
+@means("eq-ev-merge")
+def _(rng: Generator) -> Names:
+    return {r"\rho": positive(rng, 0.2, 0.6), r"\rho'": positive(rng, 1.0, 2.0)}
+
+
+@means("eq-ev-gap-split")
+def _(rng: Generator) -> Names:
+    from scipy.optimize import minimize
+
+    names = bent_model(rng)
+    x, joint = names["x"], names[r"p_\theta(x,z)"]
+
+    def negative(parameters: np.ndarray) -> float:
+        mu, log_sigma = parameters
+        law = normal("z", float(mu), float(np.exp(2 * log_sigma)))
+        return -sum(w * np.log(joint(x, z) / law(z)) for w, z in law.points[::3])
+
+    best = minimize(negative, [0.6 * x + 0.1, 0.0], method="Nelder-Mead")
+    q = normal("z", float(best.x[0]), float(np.exp(2 * best.x[1])))
+    star = sum(w * np.log(joint(x, z) / q(z)) for w, z in q.points)
+    return {"x": x, r"p_\theta(x)": names[r"p_\theta(x)"], "ELBO(x)": names["ELBO(x)"]} | {
+        "ELBO^*(x)": star
+    }
+
+
+@means("eq-ev-information")
+def _(rng: Generator) -> Names:
+    centers, widths = rng.normal(size=3), [positive(rng, 0.5, 1.0) for _ in range(3)]
+    laws = [normal("z", m, s**2) for m, s in zip(centers, widths, strict=True)]
+    mixed = Law(
+        "z",
+        lambda z: sum(law(z) for law in laws) / 3,
+        [(w / 3, z) for law in laws for w, z in law.points],
+    )
+    names: Names = {"N": 3, r"\sum_n": [1, 2, 3], "q": Parts(laws), r"\bar q": mixed}
+
+    def surprise(law: Law) -> float:
+        return -integral(lambda z: law(z) * np.log(max(law(z), 1e-300)))
+
+    return names | {"H": OfLaws(surprise)}
+
+
+@means("eq-ev-hole")
+def _(rng: Generator) -> Names:
+    """Five values of z; the region is the last two."""
+    prior, part = chances(rng, 5), positive(rng, 0.05, 0.2)
+    share = prior[3:].sum()  # within both parts shaped as the prior, which costs the least
+    used = np.r_[prior[:3] / (1 - share) * (1 - part), prior[3:] / share * part]
+    names: Names = {"p": finite("z", prior), r"\bar q": finite("z", used)}
+    return names | {"e": float(prior[3:].sum()), "e'": float(used[3:].sum())}
+
+
+@means("eq-ev-dequantized")
+def _(rng: Generator) -> Names:
+    """One pixel, on the falling side of a normal density."""
+    center, width, level = 0.3, positive(rng, 0.03, 0.06), int(rng.integers(85, 100))
+    low, high = norm.cdf([level / 256, (level + 1) / 256], center, width)
+    noise = equally(r"\zeta", [(k + 0.5) / 400 for k in range(400)])
+    names: Names = {"x": level / 255, "P": lambda x: high - low, "D": 1, r"~\zeta": noise}
+    return names | {r"p_\theta": lambda x: norm.pdf(x, center, width), r"\zeta": 0.5}
+
+
+@means("eq-ev-bits")
+def _(rng: Generator) -> Names:
+    """Three pixels, decoded from one latent."""
+    x, slope, v = rng.random((3, 1)), vector(rng, 3), positive(rng, 0.1, 0.5)
+    cov = slope @ slope.T + v * np.eye(3)
+    at_x = normal_density(x, np.zeros((3, 1)), cov)
+    names: Names = {"x": x, r"p_\theta(x)": at_x, "D": 3, "v": v}
+    return names | {"bits(x)": np.log2(256) - np.log2(at_x) / 3}
+
+
+@means("eq-ev-peak")
+def _(rng: Generator) -> Names:
+    x_hat, v = vector(rng, 2), positive(rng, 0.1, 0.6)
+    names: Names = {r"\hat x": x_hat, "v": v, "D": 2, "I": np.eye(2), r"\varepsilon": column(0, 0)}
+    return names | {r"~\varepsilon": normal(r"\varepsilon", column(0, 0))}
 
 
 # ---------------------------------------------------------------------------- other pages

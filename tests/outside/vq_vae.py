@@ -76,5 +76,5 @@ class VQ(Objective):
         return total.mean()
 
 
-register("vq-vae", VQVAE, objective="vq")
+register("outside-vq-vae", VQVAE, objective="vq")
 register_objective("vq", VQ)

@@ -1,4 +1,4 @@
-// The networks of the linear models: affine layers with ReLU or sigmoid between them.
+// The networks of the figures: affine layers and transposed convolutions, an activation after each.
 
 /**
  * A network out of a file.
@@ -9,18 +9,33 @@
  *   overwritten by the next call
  */
 export function network({ metadata, arrays }, name) {
-  const layers = metadata.networks[name].map(({ layer, activation }) => {
+  const layers = metadata.networks[name].map(({ layer, activation, ...sizes }) => {
     const weight = arrays[`${layer}.weight`];
-    const [outputs, inputs] = weight.shape;
-    return {
-      inputs,
+    const shared = {
       weight: weight.values,
       bias: arrays[`${layer}.bias`].values,
       activate: ACTIVATIONS[activation],
-      y: new Float32Array(outputs),
     };
+    if (sizes.kernel) {
+      const [inputs, outputs] = weight.shape;
+      return { ...shared, ...sizes, run: transposed, inputs, outputs };
+    }
+    const [outputs, inputs] = weight.shape;
+    return { ...shared, run: affine, inputs, y: new Float32Array(outputs) };
   });
-  return (x) => layers.reduce(affine, x);
+  return (x) => layers.reduce((y, layer) => layer.run(y, layer), x);
+}
+
+/**
+ * Which pixels along an edge of the image one place of the decoder's grid can change.
+ *
+ * @param {object[]} layers of a file: `metadata.networks.decoder`
+ * @param {number} place from 0
+ * @returns {[number, number]} the first and the last pixel; they may lie outside of the image
+ */
+export function reach(layers, place) {
+  return layers.reduce(([first, last], { stride, padding, kernel }) =>
+    [first * stride - padding, last * stride - padding + kernel - 1], [place, place]);
 }
 
 const ACTIVATIONS = {
@@ -37,4 +52,34 @@ function affine(x, { inputs, weight, bias, activate, y }) {
     y[row] = activate(sum);
   }
   return y;
+}
+
+/** Of square maps, channel by channel: each input adds its multiple of the kernel to the output. */
+function transposed(x, layer) {
+  const { inputs, outputs, kernel, stride, padding, bias, activate } = layer;
+  const side = Math.sqrt(x.length / inputs);
+  const wide = (side - 1) * stride + kernel - 2 * padding;
+  const y = (layer.y ??= new Float32Array(outputs * wide * wide));
+  for (let to = 0; to < outputs; to++) y.fill(bias[to], to * wide * wide, (to + 1) * wide * wide);
+  for (let from = 0, input = 0; from < inputs; from++) {
+    for (let row = 0; row < side; row++) {
+      for (let column = 0; column < side; column++, input++) {
+        for (let to = 0; to < outputs; to++) {
+          spread(y, x[input], layer, from * outputs + to, to * wide * wide, wide,
+            row * stride - padding, column * stride - padding);
+        }
+      }
+    }
+  }
+  for (let at = 0; at < y.length; at++) y[at] = activate(y[at]);
+  return y;
+}
+
+/** Adds a multiple of one kernel to a map that begins at `start`; its corner may lie outside. */
+function spread(y, factor, { kernel, weight }, which, start, wide, top, left) {
+  for (let i = Math.max(0, -top); i < kernel && top + i < wide; i++) {
+    for (let j = Math.max(0, -left); j < kernel && left + j < wide; j++) {
+      y[start + (top + i) * wide + left + j] += factor * weight[(which * kernel + i) * kernel + j];
+    }
+  }
 }

@@ -124,15 +124,20 @@ export function showDigits(canvas, ...images) {
   context.putImageData(pixels, 0, 0);
 }
 
-/** Numbers from N(0, 1), the same ones for the same seed (mulberry32 and Box-Muller). */
-export function normals(count, seed) {
+/** Numbers from [0, 1), one at each call, the same ones for the same seed (mulberry32). */
+export function uniforms(seed) {
   let state = seed >>> 0;
-  const uniform = () => {
+  return () => {
     state = (state + 0x6d2b79f5) >>> 0;
     let mixed = Math.imul(state ^ (state >>> 15), state | 1);
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
+}
+
+/** Numbers from N(0, 1), the same ones for the same seed (Box-Muller). */
+export function normals(count, seed) {
+  const uniform = uniforms(seed);
   return Float32Array.from({ length: count }, () => {
     const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
     return radius * Math.cos(2 * Math.PI * uniform());
