@@ -90,6 +90,7 @@ COMPUTED: dict[tuple[str, str], str] = {
     ("errata", "8.88"): "8 + (36.87 + 512 * log(pi)) / (1024 * log(2))",
     ("errata", "0.06"): "2 * 30 / 1024",
     ("09_evidence", "8.88"): "8 + (36.87 + 512 * log(pi)) / (1024 * log(2))",
+    ("09_evidence", "0.004"): "(1 / 0.9 - 1 + log(0.9)) / (2 * log(2))",
     ("notation", "586.1"): "1024 / 2 * log(pi)",
     ("08_collapse", "0.71"): "sqrt(1 / 2)",
     ("08_collapse", "8.83"): "8 + log(pi) / (2 * log(2))",
