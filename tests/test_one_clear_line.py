@@ -121,6 +121,15 @@ def store_of_nobody(patch):
     patch.setenv("LECTURE_VAE_RUNS", "~nobody-such/runs")
 
 
+def store_in_s3(patch):
+    patch.setenv("LECTURE_VAE_RUNS", "s3://bucket/runs")
+    patch.setitem(sys.modules, "s3fs", None)
+
+
+def store_of_no_protocol(patch):
+    patch.setenv("LECTURE_VAE_RUNS", "nonsense://runs")
+
+
 def nothing_to_train(patch):
     patch.setattr("lecture_vae.reproduction.reproduce", lambda *_, **__: {})
     patch.setattr("lecture_vae.reproduction.table", lambda _: "")
@@ -164,11 +173,20 @@ def no_extra(patch):
     patch.delitem(sys.modules, "lecture_grader.authoring.assignment", raising=False)
 
 
+def impatient(patch):
+    patch.setattr("lecture_vae.cluster.CONNECT_SECONDS", 0.5)
+
+
+def no_dask(patch):
+    patch.setitem(sys.modules, "distributed", None)
+
+
 def no_cuda(patch):
     patch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 TRAIN = ["train", "linear-ae", *SMALL]
+SWEEP = ["sweep", "linear-vae", *SMALL]
 REPRODUCE = ["reproduce", "--data", "digits"]
 ANIMATE = ["animate", KEY, "--data", "digits"]
 EXPORT = ["export", KEY, "--data", "digits", "--out"]
@@ -213,6 +231,34 @@ BAD = [
     (TRAIN, read_only_store, "Read-only file system. Is the disk full or the folder read-only"),
     (TRAIN, full_disk, "No space left on device. Is the disk full"),
     (TRAIN, full_disk_as_safetensors_says_it, "No space left on device. Is the disk full"),
+    ([*SWEEP, "--data", "nowhere"], None, "is not a folder"),
+    ([*SWEEP, "--data", "mnist"], no_network, "MNIST could not be downloaded"),
+    ([*SWEEP, "--out", "file"], None, "must be a folder, but is none"),
+    ([*SWEEP, "--out", "new"], read_only, "the folder is read-only for you"),
+    ([*SWEEP, "--import", "folder.py"], None, "a file of definitions must exist"),
+    (SWEEP, no_home, "Set LECTURE_VAE_RUNS"),
+    (SWEEP, store_of_nobody, "no home folder that ~ could stand for"),
+    (SWEEP, store_is_a_file, "which LECTURE_VAE_RUNS names, cannot be used: [Errno 20]"),
+    (SWEEP, store_in_s3, "pip install 'lecture-vae[s3]'"),
+    (TRAIN, store_in_s3, "pip install 'lecture-vae[s3]'"),
+    (TRAIN, store_of_no_protocol, "the object store nonsense://runs cannot be used: ValueError"),
+    ([*SWEEP, "--device", "cuda"], no_cuda, "finds no cuda device"),
+    ([*SWEEP, "--engine", "steam"], None, "an engine is auto, torch, native, got 'steam'"),
+    ([*SWEEP, "--seed", "9..0"], None, "--seed names a range as FIRST..LAST"),
+    ([*SWEEP, "--seed", "-1"], None, "seed must be a whole number >= 0, got -1"),
+    ([*SWEEP, "--kl-weight", "1,one"], None, "--kl-weight takes numbers with commas between them"),
+    ([*SWEEP, "--kl-weight", "1,nan"], None, "kl_weight must be a finite number >= 0, got nan"),
+    ([*SWEEP, "--kl-weight", "1,1.0"], None, "--kl-weight names each value once, got 1.0 2 times"),
+    ([*SWEEP, "--latent-dim", "2,0"], None, "latent_dim must be at least 1, got 0"),
+    ([*SWEEP, "--latent-dim", "2.5"], None, "--latent-dim takes whole numbers"),
+    (["sweep", "conv-vae", "--latent-dim", "2"], None, "--latent-dim cannot be given to conv-vae"),
+    (["sweep", "linear-ae", "--kl-weight", "2"], None, "squared-error has no kl_weight"),
+    (["sweep", "linear-vea"], None, "there is no model 'linear-vea'"),
+    ([*SWEEP, "--jobs", "0"], None, "invalid value for '--jobs'"),
+    ([*SWEEP, "--scheduler", "10.0.0.1"], None, "a scheduler is an address such as tcp://"),
+    ([*SWEEP, "--scheduler", "a:1", "--jobs", "2"], None, "--jobs is for this machine"),
+    ([*SWEEP, "--scheduler", "127.0.0.1:1"], impatient, "127.0.0.1:1"),
+    ([*SWEEP, "--scheduler", "127.0.0.1:1"], no_dask, "pip install 'lecture-vae[cluster]'"),
     (["reproduce", "--data", "nowhere"], None, "is not a folder"),
     (["reproduce", "--data", "mnist"], no_network, "MNIST could not be downloaded"),
     ([*REPRODUCE, "--device", "cuda"], no_cuda, "finds no cuda device"),
@@ -310,6 +356,7 @@ def program_of(words):
 VERBS = {
     "data": [],
     "train": ["linear-ae"],
+    "sweep": ["linear-vae"],
     "reproduce": [],
     "animate": [KEY],
     "diagnose": [KEY],
@@ -407,6 +454,7 @@ def test_no_word_at_all_is_a_call_for_help(verb):
 @pytest.mark.parametrize(
     "words",
     [
+        [*SWEEP, "--out", "file"],
         [*REPRODUCE, "--full", "--out", "file"],
         [*ANIMATE, "--out", "x.gif"],
         [*ANIMATE, "--out", "file/x.mp4"],
