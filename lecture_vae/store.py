@@ -36,7 +36,8 @@ from lecture_vae.history import History, storable_codes
 from lecture_vae.models import Model
 from lecture_vae.networks import build_model
 from lecture_vae.object_store import ObjectStore, is_url
-from lecture_vae.recipe import FORMAT, RunSpec, spec_of
+from lecture_vae.recipe import RunSpec, spec_of
+from lecture_vae.run_file import NewerFormat, check_registered, check_sizes, read_run_file
 from lecture_vae.storage import absolute, data_folder, write_atomically
 
 __all__ = ["Run", "StoreError", "object_store", "open_run", "store_folder", "store_place"]
@@ -201,15 +202,18 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
     try:
         if remote is not None:
             remote.bring(folder.name)
-        head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        recipe = head.get("recipe") or head["described"]  # its name in the first format
-        if recipe.get("format", 1) > FORMAT:
-            raise StoreError(
-                f"run {folder.name} was stored by a newer version of lecture_vae. Update the "
-                "package to open it."
-            )
+        head = read_run_file(folder)
         weights = load_file(folder / "weights.safetensors")
         codes = load_file(folder / "codes.safetensors")
+        code = codes["code"] if "code" in codes else codes["mu"]
+        latents = [*codes["latents"].numpy()]
+        if len(latents) != len(head["history"]):
+            raise ValueError(f"codes of {len(latents)} evaluations, not {len(head['history'])}")
+    except NewerFormat as error:
+        raise StoreError(
+            f"run {folder.name} was stored by a newer version of lecture_vae. Update the "
+            "package to open it."
+        ) from error
     except PermissionError as error:
         raise StoreError(
             f"run {folder.name} may not be read: {error}. Ask its owner for permission to "
@@ -217,14 +221,18 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         ) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
+    recipe = head["recipe"]
     try:
-        model = build_model(recipe["model"], **recipe["keywords"])
-        spec = spec_of(recipe)
-    except (KeyError, ValueError) as error:
+        check_registered(recipe)
+    except KeyError as error:
         raise StoreError(
             f"run {folder.name} needs a definition that is not registered: {error.args[0]}"
         ) from error
-    except TypeError as error:
+    try:
+        check_sizes(recipe["model"], recipe["keywords"], weights)
+        model = build_model(recipe["model"], **recipe["keywords"])
+        spec = spec_of(recipe)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
     try:
         model.load_state_dict(weights)
@@ -235,7 +243,6 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
             "Fetch the run anew, or go back to the code that trained it."
         ) from error
     model.eval()
-    code = codes["code"] if "code" in codes else codes["mu"]
     return Run(
         key=folder.name,
         spec=spec,
@@ -244,7 +251,7 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         device=recipe["device"],
         engine=recipe.get("engine", "torch"),  # that of all runs before version 0.3
         model=model,
-        history=History(head["history"], list(codes["latents"].numpy()), head["seconds"]),
+        history=History(head["history"], latents, head["seconds"]),
         code=code.float() if code.is_floating_point() else code,
         decoders=load_decoders(folder),
         versions=head["versions"],

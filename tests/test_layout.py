@@ -15,19 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
 CORE = [
-    "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
-    "losses", "quantized", "remedies", "randomness", "binarized", "code_prior", "native.build",
-    "native.network", "native.modules", "native.structures",
-    "native.checks", "native.plan", "native.engine", "evaluation", "history", "training", "budgets",
-    "cluster", "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side",
-    "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence", "bounds",
-    "aggregate", "diagnosis", "reproduction", "drawing", "plots", "grids", "video", "animation",
-    "live", "options", "command_line", "cli",
     "storage", "mnist", "data", "packing", "registry", "distributions", "likelihoods", "models",
-    "networks", "losses", "quantized", "remedies", "randomness", "code_prior", "native.build",
+    "networks", "losses", "quantized", "remedies", "randomness", "binarized", "code_prior",
+    "native.build",
     "native.network", "native.modules", "native.structures", "native.checks", "native.plan",
     "native.engine", "evaluation", "history", "training", "budgets", "cluster", "source",
-    "recipe", "checkpoints", "object_store", "store", "lock", "fetching", "side_by_side",
+    "recipe", "checkpoints", "object_store", "run_file", "store", "lock", "fetching", "side_by_side",
     "trainer", "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence",
     "bounds", "aggregate", "diagnosis", "reproduction", "sweep", "drawing", "plots", "grids",
     "video", "animation", "live", "options", "command_line", "verbs", "cli_sweep", "cli",

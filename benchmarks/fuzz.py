@@ -1,0 +1,290 @@
+"""What do files that something has changed do to those who read them?
+
+`python benchmarks/fuzz.py --record` lets Hypothesis change bytes of idx files, files of a stored
+run, notebooks of students and rosters, reads each, and writes `results/fuzz.json`. A case is
+whole if it was read, or refused by the error that its reader documents. Any other exception, a
+peak of memory above 2 GB, and any code from the file that begins to run are faults.
+"""
+
+import gzip
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from timing import ROOT, arguments_of, context, parser, write
+
+from lecture_grader.authoring.assignment import read_assignment
+from lecture_grader.classroom.roster import read_roster
+from lecture_grader.classroom.tables import RosterError
+from lecture_grader.extracts import handed_out
+from lecture_grader.submissions.reading import Reader
+from lecture_vae import NegativeELBO, TrainConfig, fetch_run, load_images
+from lecture_vae.mnist import DataError
+from lecture_vae.store import StoreError, open_run
+
+MEMORY = 2 * 2**30
+# What a file must never cause: other programs, connections, pickles.
+FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "socket.connect", "pickle.find_class"}
+
+
+@dataclass
+class Kind:
+    """A kind of file: whole examples, how one is read, and how it may be refused."""
+
+    name: str
+    examples: dict[str, bytes]  # name of the file -> content
+    read: Callable[[str, bytes], Any]  # of the file that was changed and its content
+    refused: tuple[type[Exception], ...]
+    cases: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+    faults: list[dict[str, str]] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------------------- changes
+
+NUMBERS = b"0", b"-1", b"1e999", b"NaN", b"99999999999", b"null", b"[]", b"{}", b'"x"', b"true"
+BYTES = b"\x00", b"\xff", b"\xef\xbb\xbf", b"\x1f\x8b", b"\xff\xfe", b'"', b"\\", b"\n", b",", b";"
+
+
+@st.composite
+def changed(draw: st.DrawFn, content: bytes) -> bytes:
+    """The content with up to four changes: bytes, numbers, pieces left out, doubled or moved."""
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(content)))
+        length = draw(st.integers(0, 40))
+        kind = draw(st.sampled_from(["byte", "cut", "end", "double", "move", "piece", "swap"]))
+        head, middle, tail = content[:at], content[at : at + length], content[at + length :]
+        if kind == "byte":
+            content = head + draw(st.binary(min_size=1, max_size=8)) + content[at + 1 :]
+        elif kind == "cut":
+            content = head + tail
+        elif kind == "end":
+            content = head
+        elif kind == "double":
+            content = head + middle * draw(st.integers(2, 200)) + tail
+        elif kind == "move":
+            content = tail + middle + head
+        elif kind == "piece":
+            content = head + draw(st.sampled_from(NUMBERS + BYTES)) + tail
+        else:
+            content = head + middle[::-1] + tail
+    return content
+
+
+@st.composite
+def changed_json(draw: st.DrawFn, content: bytes) -> bytes:
+    """JSON of which up to three values are others, are missing or stand under another key."""
+    root = [json.loads(content)]
+    for _ in range(draw(st.integers(1, 3))):
+        parent: Any = root
+        key: Any = 0
+        while isinstance(parent[key], dict | list) and parent[key] and draw(st.integers(0, 6)):
+            parent = parent[key]
+            keys = [*parent] if isinstance(parent, dict) else range(len(parent))
+            key = draw(st.sampled_from(keys))
+        if parent is not root and draw(st.booleans()):
+            del parent[key]
+        else:
+            parent[key] = draw(
+                st.none() | st.booleans() | st.integers(-9, 2**70) | st.floats()
+                | st.text(max_size=9)
+                | st.sampled_from([[], {}, [[]], {"name": "x"}])
+            )  # fmt: skip
+    return json.dumps(root[0]).encode()
+
+
+# ---------------------------------------------------------------------------- cases
+
+
+def replaced(folder: Path, examples: dict[str, bytes], name: str, content: bytes) -> None:
+    """The examples in a folder, one of them changed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for each, original in examples.items():
+        path = folder / each
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if each == name else original)
+
+
+def idx_kind(folder: Path) -> Kind:
+    """Images and labels in torchvision's layout, plain and compressed."""
+    raw = Path("MNIST/raw")
+    pixels = bytes(i % 251 for i in range(3 * 28 * 28))
+    images = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (3, 28, 28)) + pixels
+    labels = b"\0\0\x08\x01" + (3).to_bytes(4, "big") + bytes((1, 2, 3))
+    examples = {
+        str(raw / "train-images-idx3-ubyte"): images,
+        str(raw / "train-labels-idx1-ubyte"): labels,
+        str(raw / "t10k-images-idx3-ubyte.gz"): gzip.compress(images, mtime=0),
+        str(raw / "t10k-labels-idx1-ubyte"): labels,
+    }
+
+    def read(name: str, content: bytes) -> None:
+        replaced(folder, examples, name, content)
+        load_images(str(folder))
+
+    return Kind("idx files", examples, read, (DataError,))
+
+
+def run_kind(folder: Path) -> Kind:
+    """The files of a stored run."""
+    data = load_images("digits")
+    config = TrainConfig(steps=4, eval_every=2)
+    stored = fetch_run("linear-vae", NegativeELBO(), data, config, store=folder, device="cpu")
+    of_run = folder / stored.key
+    examples = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in of_run.rglob("*") if path.suffix in {".json", ".safetensors"}
+    }  # fmt: skip
+
+    def read(name: str, content: bytes) -> None:
+        (folder / name).write_bytes(content)
+        try:
+            run = open_run(stored.key, store=folder)
+            _ = run.history.steps, run.spec.objective, run.model, run.seconds
+        finally:
+            (folder / name).write_bytes(examples[name])
+
+    return Kind("run folders", examples, read, (StoreError,))
+
+
+def notebook_kind(folder: Path, reader: Reader) -> Kind:
+    """A notebook as a student hands it in, read as the grader reads it."""
+    examples = {"anna.ipynb": (ROOT / "book/exercises/02_divergence.ipynb").read_bytes()}
+
+    def read(name: str, content: bytes) -> None:
+        path = folder / name
+        path.write_bytes(content)
+        submission = reader.notebook("anna", path)
+        if submission.problem is not None:
+            raise ValueError(submission.problem)
+
+    folder.mkdir()
+    return Kind("notebooks", examples, read, (ValueError,))
+
+
+def roster_kind(folder: Path) -> Kind:
+    """The files that platforms export."""
+    names = "canvas_export.csv", "moodle_worksheet.csv", "moodle_grades.csv"
+    examples = {name: (ROOT / "tests" / "golden" / name).read_bytes() for name in names}
+
+    def read(name: str, content: bytes) -> None:
+        (folder / name).write_bytes(content)
+        read_roster(folder / name)
+
+    folder.mkdir()
+    return Kind("rosters", examples, read, (RosterError, OSError))
+
+
+# ---------------------------------------------------------------------------- the trial
+
+
+@contextmanager
+def watched(seen: list[str]) -> Iterator[None]:
+    """Appends what begins to run meanwhile and must not."""
+    WATCHING.append(seen)
+    try:
+        yield
+    finally:
+        WATCHING.pop()
+
+
+WATCHING: list[list[str]] = []
+
+
+def hook(event: str, values: tuple[Any, ...]) -> None:
+    """Notes what must not happen. An audit hook cannot be removed."""
+    if not WATCHING:
+        return
+    if event == "exec":  # modules are code, too, but lie in files
+        file = getattr(values[0], "co_filename", "")
+        if not os.path.isfile(file) and not file.startswith("<frozen "):
+            WATCHING[-1].append(f"exec of {file}")
+    elif event == "subprocess.Popen":  # a new reader is started if a file has stalled one
+        if values[0] != sys.executable:
+            WATCHING[-1].append(f"{event} of {values[0]}")
+    elif event in FORBIDDEN:
+        WATCHING[-1].append(event)
+
+
+def tried(kind: Kind, cases: int) -> None:
+    """So many files of a kind, changed and read."""
+    names = sorted(kind.examples)
+
+    @settings(
+        max_examples=cases, database=None, derandomize=True, deadline=None,
+        phases=[Phase.generate], suppress_health_check=[*HealthCheck],
+    )  # fmt: skip
+    @given(st.data())
+    def case(data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(names))
+        whole = kind.examples[name]
+        is_json = name.endswith((".json", ".ipynb"))
+        form = data.draw(st.sampled_from([changed, changed_json] if is_json else [changed]))
+        content = data.draw(form(whole))
+        seen: list[str] = []
+        try:
+            with watched(seen):
+                kind.read(name, content)
+            end = "read"
+        except kind.refused as error:
+            end = "refused" if str(error).strip() else "refused without a word"
+        except BaseException as error:
+            end = f"{type(error).__name__}: {error}"[:200]
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            kind.faults.append({"file": name, "end": end, "at": f"{place.name}:{place.lineno}"})
+        if seen or end == "refused without a word":
+            kind.faults.append({"file": name, "end": end, "ran": ", ".join(seen)})
+        kind.cases += 1
+        kind.ends[end if end in {"read", "refused"} else "fault"] += 1
+
+    case()
+
+
+def main() -> None:
+    """Changes, reads, prints and, if asked, records."""
+    options = parser(__doc__, rounds=1)
+    options.add_argument("--cases", type=int, default=5000, help="of each kind")
+    arguments = arguments_of(options, "fuzz")
+    sys.addaudithook(hook)
+    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere:
+        folder = Path(name)
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        assignment = read_assignment(ROOT / "exercises" / "02_divergence.md")
+        with Reader(handed_out(assignment)) as reader:
+            kinds = [
+                idx_kind(folder / "idx"), run_kind(folder / "runs"),
+                notebook_kind(folder / "notebooks", reader), roster_kind(folder / "rosters"),
+            ]  # fmt: skip
+            for kind in kinds:
+                with redirect_stderr(nowhere):
+                    tried(kind, arguments.cases)
+                print(kind.name, kind.cases, dict(kind.ends), flush=True)
+                for fault, count in Counter(map(str, kind.faults)).most_common(20):
+                    print("   FAULT", count, fault, flush=True)
+    peak = 1024 * max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    found = {kind.name: {"cases": kind.cases, **kind.ends, "faults": kind.faults} for kind in kinds}
+    write(context(None) | {"kinds": found, "peak_bytes": peak}, arguments.out)
+    faults = sum(len(kind.faults) for kind in kinds)
+    print(
+        f"{sum(kind.cases for kind in kinds):,} files, {faults} faults, peak {peak / 2**30:.2f} GiB"
+    )
+    sys.exit(bool(faults) or peak > MEMORY)
+
+
+if __name__ == "__main__":
+    main()
