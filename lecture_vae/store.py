@@ -37,7 +37,7 @@ from lecture_vae.models import Model
 from lecture_vae.networks import build_model
 from lecture_vae.object_store import ObjectStore, is_url
 from lecture_vae.recipe import RunSpec, spec_of
-from lecture_vae.run_file import NewerFormat, check_registered, check_sizes, read_run_file
+from lecture_vae.run_file import NewerFormat, check_registered, is_far_larger, read_run_file
 from lecture_vae.storage import absolute, data_folder, write_atomically
 
 __all__ = ["Run", "StoreError", "object_store", "open_run", "store_folder", "store_place"]
@@ -229,19 +229,16 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
             f"run {folder.name} needs a definition that is not registered: {error.args[0]}"
         ) from error
     try:
-        check_sizes(recipe["model"], recipe["keywords"], weights)
-        model = build_model(recipe["model"], **recipe["keywords"])
         spec = spec_of(recipe)
+        if is_far_larger(spec.model, spec.keywords, weights):
+            raise _misfit(folder, spec, "it is far larger.")
+        model = build_model(spec.model, **spec.keywords)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise StoreError(
-            f"the weights of run {folder.name} do not fit today's {spec.model}: "
-            f"{' '.join(str(error).split())} Was the model changed since? "
-            "Fetch the run anew, or go back to the code that trained it."
-        ) from error
+        raise _misfit(folder, spec, " ".join(str(error).split())) from error
     model.eval()
     return Run(
         key=folder.name,
@@ -275,6 +272,13 @@ def _unreadable(folder: Path, error: Exception) -> StoreError:
         f"the files of run {folder.name} are incomplete or damaged: {type(error).__name__}: "
         f"{error}. To train it again in their place, fetch it with fresh=True (on the command "
         f"line: --fresh), or delete {folder}."
+    )
+
+
+def _misfit(folder: Path, spec: RunSpec, why: str) -> StoreError:
+    return StoreError(
+        f"the weights of run {folder.name} do not fit today's {spec.model}: {why} Was the model "
+        "changed since? Fetch the run anew, or go back to the code that trained it."
     )
 
 
