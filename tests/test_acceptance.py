@@ -24,8 +24,9 @@ from submissions import CORPUS, NO_SUBMISSIONS, SOURCE, write, write_what_is_no_
 import lecture_vae
 from lecture_grader import grade as grading
 from lecture_grader.grade import grade
-from lecture_grader.reporting.gradebook import FORMULA, feedback_names
+from lecture_grader.reporting.gradebook import feedback_names
 from lecture_grader.reporting.result import Result
+from lecture_grader.reporting.spreadsheet import FORMULA
 from lecture_grader.sandbox.choose import SandboxError, choose
 from lecture_grader.session import TRIAL, Grading
 
