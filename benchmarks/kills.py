@@ -343,15 +343,17 @@ def main() -> None:
     arguments = arguments_of(options, "kills")
     if SOURCES not in os.environ:
         sys.exit(in_a_namespace())
-    cases = []
+    cases: list[dict[str, Any]] = []
+    faults: list[dict[str, Any]] = []
     for program in PROGRAMS:
-        if program.name in arguments.programs:
-            rng = random.Random(f"{arguments.seed} {program.name}")
-            cases += tried(program, arguments.rounds, rng)
-    faults = [case for case in cases if is_fault(case)]
-    print(f"{len(cases)} cases, {len(faults)} faults")
-    found = {"seed": arguments.seed, "cases": cases, "faults": len(faults)}
-    write(context(None) | found, arguments.out)
+        if program.name not in arguments.programs:
+            continue
+        rng = random.Random(f"{arguments.seed} {program.name}")
+        cases += tried(program, arguments.rounds, rng)
+        faults = [case for case in cases if is_fault(case)]
+        print(f"{len(cases)} cases, {len(faults)} faults", flush=True)
+        found = {"seed": arguments.seed, "cases": cases, "faults": len(faults)}
+        write(context(None) | found, arguments.out)  # after each: one may take an hour
     sys.exit(bool(faults))
 
 
