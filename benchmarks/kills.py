@@ -251,9 +251,11 @@ def interrupted(kind: str, process: subprocess.Popen[str], place: Path) -> Itera
         yield
     elif kind == "full":
         ballast = place / "ballast"
-        with ballast.open("wb") as file:
-            space = os.statvfs(place)
-            os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize)
+        with ballast.open("wb", buffering=0) as file:
+            for size in (2**20, 2**12):  # tmpfs gives pages of 4 KiB
+                with suppress(OSError):
+                    while file.write(bytes(size)) == size:
+                        pass
         yield
         ballast.unlink()
     else:
