@@ -148,6 +148,7 @@ def _written(rows: "list[Row]", out: Path) -> "pd.DataFrame":
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = PROGRAM.name
     from lecture_vae.plots import plot_rate_distortion
     from lecture_vae.storage import write_together
     from lecture_vae.sweep import describe_table, sweep_table
@@ -159,7 +160,10 @@ def _written(rows: "list[Row]", out: Path) -> "pd.DataFrame":
     if not table.dropna(subset=["kl_weight", "rate_bits", "squared_error"]).empty:
         alt = describe_table(table)
         figure: Any = plot_rate_distortion(table).figure
-        files[out / PLOT] = lambda file: figure.savefig(file, metadata={"Description": alt})
+        # Without the date and random ids: the same table gives the same file.
+        files[out / PLOT] = lambda file: figure.savefig(
+            file, metadata={"Description": alt, "Date": None}
+        )
         typer.echo(f"alt text of the plot: {alt}")
     try:
         write_together(files)

@@ -34,6 +34,7 @@ from lecture_vae import (
     sweep_table,
 )  # fmt: skip
 from lecture_vae.cli import app
+from lecture_vae.cli_sweep import _written
 from lecture_vae.data import Split
 from lecture_vae.diagnostics import kl_per_latent
 from lecture_vae.options import axis_values
@@ -337,8 +338,8 @@ class Cluster:
         command = [sys.executable, "-m", *words, "--no-dashboard"]
         places = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-        log = (self.folder / f"{len(self.processes)}.log").open("w")
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        with (self.folder / f"{len(self.processes)}.log").open("w") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.processes.append(process)
         return process
 
@@ -410,3 +411,16 @@ def test_a_cluster_survives_the_death_of_a_worker_and_of_its_scheduler(tiny, poi
                       device="cpu", **specs[0].keywords)  # fmt: skip
     assert second.loss == whole.history.rows[-1]["test_loss"]
     assert open_run(first.key).history.rows[-1]["test_loss"] == first.loss
+
+
+def test_the_same_rows_give_the_same_files(tmp_path):
+    rows = [
+        Row("linear-vae", w, 2, 0, squared_error=30 + w, rate_bits=9 / w, kl=6 / w)
+        for w in (1.0, 4.0)
+    ]
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        _written(rows, tmp_path / name)
+    for name in ("sweep.csv", "rate_distortion.svg"):
+        first, second = ((tmp_path / each / name).read_bytes() for each in ("first", "second"))
+        assert first == second, name
