@@ -4,7 +4,7 @@ The results of a submission are stored as soon as they are final. A stopped run 
 was, and a repeated run only writes the same gradebook again.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -176,16 +176,24 @@ def _judged(
     runs: Sequence[Run],
     observed: Iterable[tuple[str, Observation | None]],
 ) -> Iterator[Task]:
-    """Yields each task as soon as all of its runs are judged, then those without runs."""
+    """Yields each task as soon as all of its runs are judged, then those without runs.
+
+    The runs of a task are judged in their order, whichever ended first, so that the same notebook
+    gets the same page every time.
+    """
     by_key = {run.notebook.key: run for run in runs}
-    waiting = Counter(run.task.key for run in runs)
-    without_runs = [task for task in tasks if not waiting[task.key]]
+    of_task: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        of_task[run.task.key].append(run)
+    without_runs = [task for task in tasks if task.key not in of_task]
+    seen: dict[str, Observation | None] = {}
     for key, observation in observed:
-        run = by_key[key]
-        grading.judge(run, observation)
-        waiting[run.task.key] -= 1
-        if not waiting[run.task.key]:
-            yield run.task
+        seen[key] = observation
+        task = by_key[key].task
+        if all(run.notebook.key in seen for run in of_task[task.key]):
+            for run in of_task[task.key]:
+                grading.judge(run, seen.pop(run.notebook.key))
+            yield task
     yield from without_runs
 
 
