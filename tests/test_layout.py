@@ -20,8 +20,8 @@ CORE = [
     "native.build",
     "native.network", "native.modules", "native.structures", "native.checks", "native.plan",
     "native.engine", "evaluation", "history", "training", "budgets", "cluster", "source",
-    "recipe", "checkpoints", "object_store", "run_file", "store", "lock", "fetching", "side_by_side",
-    "trainer", "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence",
+    "recipe", "checkpoints", "object_store", "run_file", "store", "lock", "fetching",
+    "side_by_side", "trainer", "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence",
     "bounds", "aggregate", "diagnosis", "reproduction", "sweep", "drawing", "plots", "grids",
     "video", "animation", "live", "options", "command_line", "verbs", "cli_sweep", "cli",
 ]  # fmt: skip
