@@ -281,7 +281,7 @@ def interrupt(program: Program, kind: str, moment: float, whole: dict[str, str])
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         output.seek(0)
-        said = output.read()
+        said = output.read().replace(str(place), "PLACE")
         final = tuple(pattern for pattern in program.results if pattern not in program.grows)
         wrong = [
             name for name, digest in results(program, place, final).items() if whole[name] != digest

@@ -21,9 +21,9 @@ CORE = [
     "native.network", "native.modules", "native.structures", "native.checks", "native.plan",
     "native.engine", "evaluation", "history", "training", "budgets", "cluster", "source",
     "recipe", "checkpoints", "object_store", "run_file", "store", "lock", "fetching",
-    "side_by_side", "trainer", "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence",
-    "bounds", "aggregate", "diagnosis", "reproduction", "sweep", "drawing", "plots", "grids",
-    "video", "animation", "live", "options", "command_line", "verbs", "cli_sweep", "cli",
+    "side_by_side", "trainer", "runs", "diagnostics", "calibration", "pairwise", "quadrature",
+    "evidence", "bounds", "aggregate", "diagnosis", "reproduction", "sweep", "drawing", "plots",
+    "grids", "video", "animation", "live", "options", "command_line", "verbs", "cli_sweep", "cli",
 ]  # fmt: skip
 
 # Rooms of the grader in reading order, their modules, and what a room may import beside itself: of
