@@ -1,16 +1,19 @@
 """What do files that something has changed do to those who read them?
 
 `python benchmarks/fuzz.py --record` lets Hypothesis change bytes of idx files, files of a stored
-run, notebooks of students and rosters, reads each, and writes `results/fuzz.json`. A case is
+run, files of live figures, notebooks of students and rosters, reads each, and writes
+`results/fuzz.json`. A case is
 whole if it was read, or refused by the error that its reader documents. Any other exception, a
 peak of memory above 2 GB, and any code from the file that begins to run are faults.
 """
 
+import base64
 import gzip
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -47,8 +50,9 @@ class Kind:
     examples: dict[str, bytes]  # name of the file -> content
     read: Callable[[str, bytes], Any]  # of the file that was changed and its content
     refused: tuple[type[Exception], ...]
+    process: int | str = "self"  # that reads it
     cases: int = 0
-    peak: int = 0  # bytes of memory, resident, of this process
+    peak: int = 0  # bytes of memory, resident, of the process
     ends: Counter[str] = field(default_factory=Counter)
     faults: list[dict[str, str]] = field(default_factory=list)
 
@@ -167,6 +171,35 @@ def run_kind(folder: Path) -> Kind:
     return Kind("run folders", examples, read, (StoreError,))
 
 
+class FileRefused(Exception):
+    """What the page says of a file that it cannot use."""
+
+
+def live_kind(node: subprocess.Popen[str]) -> Kind:
+    """The files of the live figures, read by the module that pages read them with."""
+    folder = ROOT / "book" / "_static" / "live"
+    names = (
+        "runs/vae_1/preview.safetensors",
+        "evidence/evidence.safetensors",
+        "codes/codes.safetensors",
+    )
+    examples = {name: (folder / name).read_bytes() for name in names}
+    assert node.stdin is not None and node.stdout is not None
+    ask, answers = node.stdin, node.stdout
+
+    def read(name: str, content: bytes) -> None:
+        print(base64.b64encode(content).decode(), file=ask, flush=True)
+        answer = json.loads(answers.readline())
+        if answer.get("kind") == "FileError":
+            raise FileRefused(answer["message"])
+        if answer:
+            raise RuntimeError(f"{answer['kind']}: {answer['message']}")
+        if content != examples[name]:
+            raise RuntimeError("a changed file was read, and a figure may be wrong")
+
+    return Kind("live files", examples, read, (FileRefused,), node.pid)
+
+
 def notebook_kind(folder: Path, reader: Reader) -> Kind:
     """A notebook as a student hands it in, read as the grader reads it."""
     examples = {"anna.ipynb": (ROOT / "book/exercises/02_divergence.ipynb").read_bytes()}
@@ -226,10 +259,11 @@ def hook(event: str, values: tuple[Any, ...]) -> None:
         WATCHING[-1].append(event)
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held since its peak was forgotten; then forgets it."""
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    Path("/proc/self/clear_refs").write_text("5")
+def peak_bytes(process: int | str) -> int:
+    """The most memory that a process has held since its peak was forgotten; then forgets it."""
+    of_it = Path("/proc") / str(process)
+    found = re.search(r"VmHWM:\s*(\d+) kB", (of_it / "status").read_text())
+    (of_it / "clear_refs").write_text("5")
     return 1024 * int(found[1]) if found else 0
 
 
@@ -275,20 +309,25 @@ def main() -> None:
     options.add_argument("--cases", type=int, default=5000, help="of each kind")
     arguments = arguments_of(options, "fuzz")
     sys.addaudithook(hook)
-    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere:
+    node = subprocess.Popen(
+        ["node", str(Path(__file__).with_name("fuzz_live.mjs"))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with node, tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         assignment = read_assignment(ROOT / "exercises" / "02_divergence.md")
         with Reader(handed_out(assignment)) as reader:
             kinds = [
                 idx_kind(folder / "idx"), run_kind(folder / "runs"),
-                notebook_kind(folder / "notebooks", reader), roster_kind(folder / "rosters"),
+                live_kind(node), notebook_kind(folder / "notebooks", reader),
+                roster_kind(folder / "rosters"),
             ]  # fmt: skip
             for kind in kinds:
-                peak_bytes()
+                peak_bytes(kind.process)
                 with redirect_stderr(nowhere):
                     tried(kind, arguments.cases)
-                kind.peak = peak_bytes()
+                kind.peak = peak_bytes(kind.process)
                 print(
                     kind.name,
                     kind.cases,

@@ -341,23 +341,27 @@ def main() -> None:
     """Interrupts, prints and, if asked, records."""
     options = parser(__doc__, rounds=12)
     names = [program.name for program in PROGRAMS]
-    options.add_argument("--programs", nargs="*", choices=names, default=names)
+    options.add_argument(
+        "--programs", nargs="*", choices=names, default=names,
+        help="those to interrupt now; of the others, what is recorded stays",
+    )  # fmt: skip
     options.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = arguments_of(options, "kills")
     if SOURCES not in os.environ:
         sys.exit(in_a_namespace())
-    cases: list[dict[str, Any]] = []
-    faults: list[dict[str, Any]] = []
+    kept = arguments.out is not None and arguments.out.exists()
+    recorded = json.loads(arguments.out.read_text()) if kept else {"cases": []}
+    cases = [case for case in recorded["cases"] if case["program"] not in arguments.programs]
     for program in PROGRAMS:
         if program.name not in arguments.programs:
             continue
         rng = random.Random(f"{arguments.seed} {program.name}")
         cases += tried(program, arguments.rounds, rng)
-        faults = [case for case in cases if is_fault(case)]
-        print(f"{len(cases)} cases, {len(faults)} faults", flush=True)
-        found = {"seed": arguments.seed, "cases": cases, "faults": len(faults)}
+        faults = sum(map(is_fault, cases))
+        print(f"{len(cases)} cases, {faults} faults", flush=True)
+        found = {"seed": arguments.seed, "cases": cases, "faults": faults}
         write(context(None) | found, arguments.out)  # after each: one may take an hour
-    sys.exit(bool(faults))
+    sys.exit(any(map(is_fault, cases)))
 
 
 if __name__ == "__main__":
