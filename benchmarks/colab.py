@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import clean_environment, environment, version_in
-from timing import ROOT, context, table, write
+from timing import ROOT, context, write
 
 from lecture_book.notebooks.book import read_book
 from lecture_book.notebooks.cells import install_cell
@@ -88,6 +88,24 @@ def trial(asked: dict[str, str], notebooks: list[Path], folder: Path) -> dict[st
     return {"versions": asked, "after": after, "notebooks": found}
 
 
+def faults_of(environments: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Each notebook that stopped, and each library that another version has replaced."""
+    stopped = [
+        (each["versions"]["torch"], name, way, end["error"])
+        for each in environments
+        for name, ways in each["notebooks"].items()
+        for way, end in ways.items()
+        if end["error"]
+    ]
+    replaced = [
+        (each["versions"]["torch"], name, version, each["after"][name])
+        for each in environments
+        for name, version in each["versions"].items()
+        if each["after"][name] != version
+    ]
+    return stopped + replaced
+
+
 def main() -> None:
     """Runs the notebooks, prints and, if asked, records."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -98,16 +116,13 @@ def main() -> None:
     names = arguments.notebooks or [page.stem for page in read_book(ROOT).notebooks]
     paths = [ROOT / "book" / f"{name}.ipynb" for name in names]
     found = [trial(asked, paths, arguments.environments) for asked in VERSIONS]
-    faults = [
-        (each["versions"]["torch"], name, way, end["error"])
-        for each in found
-        for name, ways in each["notebooks"].items()
-        for way, end in ways.items()
-        if end["error"]
-    ] + [(each["versions"], each["after"]) for each in found if each["versions"] != each["after"]]
-    seconds = [[each["versions"]["torch"], sum(end["seconds"] for ways in
-                each["notebooks"].values() for end in ways.values())] for each in found]  # fmt: skip
-    print(table(["torch", "seconds"], seconds), *faults, sep="\n")
+    for each in found:
+        seconds = sum(
+            end["seconds"] for ways in each["notebooks"].values() for end in ways.values()
+        )
+        print(f"torch {each['versions']['torch']}: {seconds:.0f} s")
+    faults = [*map(str, faults_of(found))]
+    print(*faults, sep="\n")
     out = ROOT / "results" / "colab.json" if arguments.record else None
     write(context(None) | {"environments": found}, out)
     sys.exit(bool(faults))
