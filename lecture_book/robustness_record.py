@@ -1,4 +1,4 @@
-"""The recorded trials of `benchmarks/kills.py` and `benchmarks/fuzz.py` as text for the pages."""
+"""The recorded trials of `benchmarks/`, kills, fuzz and colab, as text for the pages."""
 
 import json
 from collections import Counter
@@ -24,9 +24,10 @@ READERS = {
 
 
 def robustness_values(root: Path) -> dict[str, str]:
-    """Numbers of interrupted programs and changed files, and a table of each."""
+    """Tables of interrupted programs, changed files and other environments: `kills_table`."""
     values: dict[str, str] = {}
-    for name, text in (("kills", kills_values), ("fuzz", fuzz_values)):
+    trials = {"kills": kills_values, "fuzz": fuzz_values, "colab": colab_values}
+    for name, text in trials.items():
         path = root / "results" / f"{name}.json"
         if path.exists():
             record = json.loads(path.read_text(encoding="utf8"))
@@ -68,3 +69,18 @@ def fuzz_values(record: Mapping[str, Any]) -> dict[str, str]:
         "faults": whole(sum(len(kind["faults"]) for kind in kinds.values())),
         "table": markdown_table(header, rows, words=1),
     }
+
+
+def colab_values(record: Mapping[str, Any]) -> dict[str, str]:
+    """How many notebooks ran to their end in each environment, without our package and with it."""
+    rows = []
+    for each in record["environments"]:
+        versions, notebooks = each["after"], each["notebooks"].values()
+        ran = [sum(not ways[way]["error"] for ways in notebooks) for way in ("without", "with")]
+        names = "torch", "numpy", "matplotlib"
+        rows.append([
+            f"`{record['versions']['python']}`", *(f"`{versions[name]}`" for name in names),
+            *(f"{count} of {len(notebooks)}" for count in ran),
+        ])  # fmt: skip
+    header = ["Python", "torch", "NumPy", "Matplotlib", "Without our package", "With it"]
+    return {"table": markdown_table(header, rows, words=4)}

@@ -61,12 +61,13 @@ def steps(
         if identity in timeouts:
             cell = observation.cell(identity)
             whose = "The cell of your answer" if identity in own else "Another cell of yours"
-            found.append(f"{whose} ({timeouts[identity]:g} s of CPU time) {_did(cell)}.")
+            limit = f"which may use {timeouts[identity]:g} s of CPU time"
+            found.append(f"{whose}, {limit}, {_did(cell)}.")
     called = observation.cell(probe_id(probe.number))
     cases = f"{len(probe.cases)} case{'s' * (len(probe.cases) != 1)}"
     seconds = timeouts.get(probe_id(probe.number), probe.seconds)
     found.append(
-        f"{probe.answer} was to be called on {cases} ({seconds:g} s of CPU time): the call "
+        f"{probe.answer} was to be called on {cases}, within {seconds:g} s of CPU time: the call "
         f"{_did(called)}."
     )
     if called.outcome == "ok":

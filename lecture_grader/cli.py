@@ -78,9 +78,13 @@ def release(
 
 @app.command()
 def grade(
-    assignment: Annotated[Path, typer.Argument(help="The source: exercises/NAME.md.")],
+    assignment: Annotated[Path, typer.Argument(help="The source, such as exercises/NAME.md.")],
     submissions: Annotated[
-        Path, typer.Argument(help="A folder of STUDENT.ipynb, or of a folder for each student.")
+        Path,
+        typer.Argument(
+            help="A folder or a zip file of STUDENT.ipynb, or of a folder for each student; also "
+            "what Canvas, Moodle, Gradescope or Blackboard gives."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Gets the gradebook, the feedback and the seed.")],
     jobs: Annotated[
@@ -189,26 +193,53 @@ def grade(
     else:
         typer.echo("\n".join([gradebook.summarize(results), *said]))
         typer.echo(f"written: {out / 'gradebook.csv'} and {out / 'summary.html'}")
+        for platform in ("Canvas", "Moodle"):
+            if (file := out / f"{platform.lower()}.csv").exists():
+                typer.echo(f"import into {platform}: {file}")
+
+
+def _points(text: str) -> float:
+    """Points; not a difference, which would read the same."""
+    if text.startswith("+"):
+        raise typer.BadParameter(
+            f"these are the new points of the answer, not what is added to them, so without a "
+            f"sign; got {text!r}."
+        )
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"a number of points was expected, got {text!r}.") from None
 
 
 @app.command()
 def regrade(
     graded: Annotated[Path, typer.Argument(help="The folder of the gradebook.")],
-    student: Annotated[str, typer.Argument(help="As in results.jsonl.")],
+    student: Annotated[
+        str, typer.Argument(help="Name, id or login in the roster, or the name of the submission.")
+    ],
     exercise: Annotated[str, typer.Argument(help="Its number or its name.")],
-    points: Annotated[float, typer.Argument(help="What the answer is worth.")],
+    points: Annotated[
+        float,
+        typer.Argument(
+            parser=_points, metavar="POINTS", help="Its new points, in place of what it has now."
+        ),
+    ],
     reason: Annotated[str, typer.Option(help="Why; the student reads it.")],
 ) -> None:
     """Give points by hand, with a reason; the next grading applies it."""
     with _extra():
-        from lecture_grader.reporting.decisions import decide
+        from lecture_grader.reporting.decisions import decide, find_answer
 
     try:
+        before = find_answer(graded, student, exercise)
         found = decide(graded, student, exercise, points, reason)
     except (OSError, ValueError) as error:
         PROGRAM.refuse(error)
     typer.echo(f"kept in {graded / 'decisions.jsonl'}; grade again to apply it.")
-    typer.echo(f"{found.student}, {found.exercise}: {found.points:g} points: {found.reason}")
+    typer.echo(
+        f"{found.student}, {found.exercise}: {before['points']:g} -> {found.points:g} of "
+        f"{before['possible']} points: {found.reason}"
+    )
 
 
 @app.command()

@@ -105,6 +105,8 @@ class Register:
             students |= _without_own(grading, students, roll, rules.late)
             owners |= {name: own for name, (own, _) in roll.team.items()}
             lines += _lines(roll)
+        if roll is not None and not rules.late:
+            lines += _without_deadline(roll)
         if rules.late:
             times = {name: found[own] for name, own in owners.items()}
             students, said = _with_lateness(students, times, roll, rules.late)
@@ -202,6 +204,20 @@ def extra_time(roll: Roll | None, student: str) -> float:
     """The factor of all limits of time of a student."""
     member = roll.of.get(student) if roll else None
     return 1 + member.extra_time / 100 if member else 1.0
+
+
+def _without_deadline(roll: Roll) -> list[str]:
+    """What the roster says of lateness and nobody asked for."""
+    columns = [
+        each
+        for each in ("Extra days", "Submitted")
+        if roll.roster.table.at(each.lower()) is not None
+    ]
+    if not columns:
+        return []
+    return [
+        f"no --deadline is given, so these columns of the roster do nothing: {', '.join(columns)}"
+    ]
 
 
 def _lines(roll: Roll) -> tuple[str, ...]:

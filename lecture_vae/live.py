@@ -207,7 +207,7 @@ def serialize(file: LiveFile) -> bytes:
     # One entry: safetensors writes several in random order.
     text = json.dumps(metadata, separators=(",", ":"))
     content = save(file.arrays, {"lecture_vae": text})
-    place = rb'\"crc32\":\"%08x'
+    place = rb"\"crc32\":\"%08x"
     return content.replace(place % 0, place % zlib.crc32(content), 1)
 
 

@@ -209,6 +209,7 @@ def plot_rate_distortion(table: pd.DataFrame, ax: Axes | None = None, *, title: 
         ValueError: If no row is complete.
 
     Examples:
+        >>> import pandas as pd
         >>> rows = {"latent_dim": [2, 2], "kl_weight": [1.0, 4.0], "rate_bits": [8.0, 5.0]}
         >>> ax = plot_rate_distortion(pd.DataFrame(rows | {"squared_error": [31.0, 35.0]}))
         >>> len(ax.lines), [text.get_text() for text in ax.texts]

@@ -28,7 +28,12 @@ DATA = {"name": str, "fingerprint": str}
 
 
 class NewerFormat(Exception):
-    """The file is of a version of the package that did not exist yet."""
+    """The file is of a version of the package that did not exist yet.
+
+    Examples:
+        >>> issubclass(NewerFormat, ValueError)  # such a file is not damaged
+        False
+    """
 
 
 def read_run_file(folder: Path) -> dict[str, Any]:
@@ -40,13 +45,14 @@ def read_run_file(folder: Path) -> dict[str, Any]:
         NewerFormat: If a later version of the package wrote it.
 
     Examples:
+        >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
-        ...     _ = (Path(folder) / "run.json").write_text('{"recipe": []}')
+        ...     _ = (Path(folder) / "run.json").write_text('{"recipe": "none"}')
         ...     read_run_file(Path(folder))
         Traceback (most recent call last):
         ...
-        ValueError: run.json: recipe is a list; it must be a dict
+        ValueError: run.json: recipe is a str; it must be a dict
     """
     try:
         head = json.loads((folder / "run.json").read_text(encoding="utf-8"))

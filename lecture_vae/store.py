@@ -207,8 +207,9 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         codes = load_file(folder / "codes.safetensors")
         code = codes["code"] if "code" in codes else codes["mu"]
         latents = [*codes["latents"].numpy()]
-        if len(latents) != len(head["history"]):
-            raise ValueError(f"codes of {len(latents)} evaluations, not {len(head['history'])}")
+        if (count := len(head["history"])) != len(latents):
+            wrong = ValueError(f"codes of {len(latents)} evaluations, not {count}")
+            raise _unreadable(folder, wrong)
     except NewerFormat as error:
         raise StoreError(
             f"run {folder.name} was stored by a newer version of lecture_vae. Update the "

@@ -236,6 +236,7 @@ def describe_table(table: pd.DataFrame) -> str:
     """What :func:`~lecture_vae.plots.plot_rate_distortion` shows, in words: its alt text.
 
     Examples:
+        >>> from dataclasses import replace
         >>> row = Row("linear-vae", 1.0, 2, 0, squared_error=31.0, rate_bits=9.0)
         >>> rows = [row, replace(row, kl_weight=4.0, rate_bits=3.0)]
         >>> describe_table(sweep_table(rows))

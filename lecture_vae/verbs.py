@@ -49,7 +49,12 @@ def objective_for(
     variance: float | None,
     options: dict[str, Any],
 ) -> Any:
-    """The objective that the options name, or the model's own, with these options."""
+    """The objective that the options name, or the model's own, with these options.
+
+    Examples:
+        >>> objective_for("linear-vae", None, "bernoulli", None, {"kl_weight": 4.0})
+        NegativeELBO(kl_weight=4.0, likelihood=BernoulliPixels(), samples=1)
+    """
     from lecture_vae.networks import MODELS, default_objective
     from lecture_vae.options import objective_of
 
@@ -65,7 +70,12 @@ def objective_for(
 
 
 def config_for(model: str, *, seed: int = 0, **given: Any) -> Any:
-    """The lecture's configuration for a model, but for what is given."""
+    """The lecture's configuration for a model, but for what is given.
+
+    Examples:
+        >>> config_for("linear-vae", steps=100, lr=None).steps
+        100
+    """
     from dataclasses import replace
 
     from lecture_vae.budgets import lecture_config

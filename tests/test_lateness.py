@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from lecture_grader.classroom.lateness import LateRule, lateness, submitted_at, time_of
+from lecture_grader.classroom.matching import call_roll
 from lecture_grader.classroom.roster import Member, Roster, read_roster
 from lecture_grader.classroom.tables import RosterError
-from lecture_grader.register import _penalized
+from lecture_grader.register import _penalized, _without_deadline
 from lecture_grader.submissions.submission import HandIn
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -106,3 +107,13 @@ def test_the_penalty_is_of_the_points_reached_and_replaces_the_platforms_remark(
     assert len(found.remarks) == 2 and "2 days (begun): 20% deducted" in found.remarks[0]
     on_time = lateness(RULE, None, None, handed_in(0))
     assert _penalized(result, on_time) == result
+
+
+def test_columns_that_do_nothing_without_a_deadline_are_named(tmp_path):
+    export = Path(__file__).with_name("golden") / "canvas_export.csv"
+    found = _without_deadline(call_roll(read_roster(export), {}))
+    assert found == [
+        "no --deadline is given, so these columns of the roster do nothing: Extra days"
+    ]
+    (tmp_path / "plain.csv").write_text("name,section\nAda,A\n")
+    assert _without_deadline(call_roll(read_roster(tmp_path / "plain.csv"), {})) == []

@@ -239,7 +239,7 @@ def test_the_gradebook_has_the_rosters_columns_and_a_row_for_everybody(tmp_path)
     page = (tmp_path / "feedback" / "doejane.html").read_text(encoding="utf8")
     assert "<h1>Doe, Jane</h1>" in page
     absent = (tmp_path / "feedback" / "Away__Ann.html").read_text(encoding="utf8")
-    assert "Absent: nothing was handed in." in absent and "Graded from submission" not in absent
+    assert "Absent: nothing was handed in." in absent and "Graded: the file" not in absent
 
 
 def test_a_file_to_import_of_an_earlier_grading_does_not_stay(tmp_path):
@@ -260,7 +260,8 @@ def test_who_handed_in_nothing_is_in_no_average(tmp_path):
     write_gradebook(TITLE, NAME, flat(students), tmp_path, (), roll)
     page = " ".join((tmp_path / "summary.html").read_text(encoding="utf8").split())
     assert (
-        "5 students. 3.4 of 4 points on average, median 4.0. 1 student handed in nothing." in page
+        "5 submissions. 3.4 of 4 points on average, median 4.0. 1 student handed in nothing."
+        in page
     )
     assert "Handed in nothing (1)" in page and "In doubt whose it is (0)" in page
     assert "4/5, 80%" not in page and "5/5, 100%" in page

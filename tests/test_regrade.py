@@ -7,7 +7,13 @@ import pytest
 from test_lms import FIRST, SECOND, WRONG
 
 from lecture_grader.reporting.changes import changes, changes_text
-from lecture_grader.reporting.decisions import apply_decisions, decide, read_decisions, read_results
+from lecture_grader.reporting.decisions import (
+    apply_decisions,
+    decide,
+    find_answer,
+    read_decisions,
+    read_results,
+)  # fmt: skip
 from lecture_grader.reporting.gradebook import write_gradebook
 from lecture_grader.reporting.items import items
 from lecture_grader.reporting.kept import Kept
@@ -40,6 +46,53 @@ def test_a_decision_is_kept_and_applied_with_its_reason(tmp_path):
     page = write(tmp_path, found) / "feedback" / "ada.html"
     assert "Regraded by the teacher: 0 -&gt; 2 points. Seen again: right." in page.read_text()
     assert (tmp_path / "decisions.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def named(folder, **names):
+    """The results of a folder, with what the roster says of its students."""
+    path = folder / "results.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+    lines = [json.dumps(row | names.get(row["student"], {})) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf8")
+    return folder
+
+
+def test_a_student_is_named_as_the_roster_does(tmp_path):
+    folder = named(
+        write(tmp_path, class_of("garcíajosé", "annlee", "annlee_7", "ann lee")),
+        garcíajosé={"name": "García, José", "login": "jgarcia", "id": "40118"},
+        annlee={"name": "Lee, Ann", "login": "alee", "id": "1"},
+        annlee_7={"name": "Lee, Ann", "login": "alee2", "id": "7"},
+    )
+    decomposed = "Garci\u0301a,  jose\u0301"
+    for name in ("garcíajosé", "García, José", decomposed, "jgarcia", "40118"):
+        assert find_answer(folder, name, "2")["student"] == "garcíajosé"
+    assert find_answer(folder, "annlee", "1")["id"] == "1"  # as it stands before as it is folded
+    assert find_answer(folder, "7", "1")["student"] == "annlee_7"
+    assert decide(folder, "JGARCIA", "1", 1, "because").student == "garcíajosé"
+    with pytest.raises(ValueError, match=r"'lee, ann' is the name of 2 students\. Did you mean: "):
+        find_answer(folder, "lee, ann", "1")
+    near = (
+        r"no results of 'Garcia, Jose'\. Did you mean: garcíajosé = García, José = 40118 = jgarcia"
+    )
+    with pytest.raises(ValueError, match=near):
+        find_answer(folder, "Garcia, Jose", "1")
+    with pytest.raises(ValueError, match=r"no results of 'x'\. summary\.html lists all"):
+        find_answer(folder, "x", "1")
+
+
+def test_the_summary_lists_what_was_regraded_and_who_answered_nothing(tmp_path):
+    students = class_of("ada", "ben")
+    students["ben"] = [replace(each, outcome="unanswered", points=0) for each in students["ben"]]
+    write(tmp_path, students)
+    decide(tmp_path, "ada", "2", 1, "Half right.")
+    found, _ = apply_decisions(students, read_decisions(tmp_path))
+    page = (write(tmp_path, found) / "summary.html").read_text()
+    assert "Regraded by hand (1)" in page
+    assert "Regraded by the teacher: 2 -&gt; 1 points. Half right." in page
+    assert "unanswered (all exercises): is it the file that was meant?" in page
+    assert "Need attention (1)" in page
+    assert "Regraded by hand" not in (write(tmp_path, students) / "summary.html").read_text()
 
 
 def test_a_decision_is_about_one_submission(tmp_path):
@@ -162,12 +215,20 @@ def test_few_students_or_all_alike_have_no_discrimination(count):
     assert [each.discrimination for each in items(students)] == [None, None][: 2 * bool(count)]
 
 
+def test_items_count_what_lateness_has_deducted_as_reached():
+    students = class_of(*"abcde")
+    students["a"] = [replace(each, points=1, deducted=1) for each in students["a"]]
+    assert [each.difficulty for each in items(students)] == [1, 1]
+    assert [each.discrimination for each in items(students)] == [None, None]  # all alike
+
+
 def test_the_summary_shows_the_items_and_the_seconds_of_each_student(tmp_path):
     students = class_of(*"abcdef")
     for name in "abc":
         students[name] = [replace(each, points=0, outcome="wrong") for each in students[name]]
     page = " ".join((write(tmp_path, students) / "summary.html").read_text().split())
-    assert page.count("Difficulty 0.50 (mean share of the points), discrimination 1.00") == 2
+    said = "Difficulty index 0.50 (mean share of the points; 1 is the easiest), discrimination 1.00"
+    assert page.count(said) == 2
     assert page.count('<td class="soft">1.0</td>') == 6
 
 

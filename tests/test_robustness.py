@@ -1,5 +1,6 @@
 """The scripts that interrupt programs and change files: they see faults, and what they recorded."""
 
+import copy
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import colab
 import fuzz
 import kills
 import pytest
@@ -16,7 +18,7 @@ from lecture_book.robustness_record import INTERRUPTIONS, READERS
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = {name: json.loads((ROOT / "results" / f"{name}.json").read_text("utf8"))
-           for name in ("kills", "fuzz")}  # fmt: skip
+           for name in ("kills", "fuzz", "colab")}  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- interruptions
@@ -187,6 +189,36 @@ def test_no_changed_file_was_read_wrongly():
         assert kind["peak_bytes"] < fuzz.MEMORY, name
 
 
+# ---------------------------------------------------------------------------- environments
+
+
+def test_what_stopped_and_what_was_replaced_is_seen():
+    record = copy.deepcopy(RECORDS["colab"]["environments"])
+    assert colab.faults_of(record) == []
+    record[0]["notebooks"]["05_linear_vae"]["with"]["error"] = "NameError: x"
+    record[1]["after"]["numpy"] = "9.9"
+    assert colab.faults_of(record) == [
+        (record[0]["versions"]["torch"], "05_linear_vae", "with", "NameError: x"),
+        (record[1]["versions"]["torch"], "numpy", record[1]["versions"]["numpy"], "9.9"),
+    ]
+
+
+def test_every_notebook_ran_in_every_environment_in_both_ways():
+    environments = RECORDS["colab"]["environments"]
+    assert [each["versions"] for each in environments] == [*colab.VERSIONS]
+    names = {path.stem for path in (ROOT / "book").glob("*.ipynb")}
+    for each in environments:
+        assert {*each["notebooks"]} == names
+        assert {way for ways in each["notebooks"].values() for way in ways} == {"without", "with"}
+
+
+def test_the_first_cell_installs_what_lies_here(tmp_path):
+    path = colab.from_here(ROOT / "book" / "02_divergence.ipynb", tmp_path)
+    first = next(c for c in json.loads(path.read_text("utf8"))["cells"] if c["cell_type"] == "code")
+    address = first["source"].rpartition("@ git+")[2]
+    assert address.startswith(f"file://localhost{ROOT}@")
+
+
 # ---------------------------------------------------------------------------- the page
 
 
@@ -205,5 +237,5 @@ def test_the_page_says_what_was_recorded():
         assert len(counts) == len(INTERRUPTIONS)
         assert good == f"{count} of {count}"
     page = (ROOT / "book" / "how_it_is_built.md").read_text(encoding="utf8")
-    for name in ("kills_table", "fuzz_table", "kills_cases", "fuzz_cases"):
+    for name in ("kills_table", "fuzz_table", "colab_table", "kills_cases", "fuzz_cases"):
         assert f"{{{{ {name} }}}}" in page

@@ -388,9 +388,9 @@ def test_a_cluster_survives_the_death_of_a_worker_and_of_its_scheduler(tiny, poi
         assert (first.model, first.status) == ("linear-vae", "trained")
         # A worker in the middle of a run: the other one goes on with it.
         pid, worker = pids_at(gate)
+        Path(f"{gate}.pids").unlink()  # before the other one can have written it anew
         workers[worker].kill()
         assert has_ended(pid)  # the trainer does not outlive it
-        Path(f"{gate}.pids").unlink()
         pid, other = pids_at(gate)
         assert other in workers and other != worker
         # The scheduler, and with it the worker: another scheduler at its address, another worker.

@@ -216,6 +216,14 @@ def test_what_the_workflows_run_is_there():
     assert "make book SPHINX=1" in commands
 
 
+def test_every_night_the_tests_run_on_each_python_that_is_allowed():
+    jobs = workflow(ROOT / ".github" / "workflows" / "nightly.yml")["jobs"]
+    pythons = jobs["pythons"]["strategy"]["matrix"]["python"]
+    assert pythons == ["3.11", "3.12", "3.13", "3.14"]
+    assert PYPROJECT["project"]["requires-python"] == f">={pythons[0]}"
+    assert any("pytest" in step.get("run", "") for step in jobs["pythons"]["steps"])
+
+
 def test_the_weekly_run_reports_every_job():
     jobs = workflow(ROOT / ".github" / "workflows" / "weekly.yml")["jobs"]
     assert sorted(jobs["report"]["needs"]) == sorted(jobs.keys() - {"report"})

@@ -6,22 +6,26 @@ another one, it is not applied, and the teacher is told.
 """
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lecture_grader.reporting.lms import decimal
 from lecture_grader.reporting.markup import one_line
-from lecture_grader.reporting.result import UNGRADED, Result
+from lecture_grader.reporting.result import REGRADED, UNGRADED, Result
 from lecture_vae.storage import write_atomically
 
-__all__ = ["Decision", "apply_decisions", "decide", "read_decisions", "read_results"]
+__all__ = [
+    "Decision", "apply_decisions", "decide", "find_answer", "read_decisions",
+    "read_results",
+]  # fmt: skip
 
 FILE, RESULTS = "decisions.jsonl", "results.jsonl"
 REASON_LIMIT = 500
-REGRADED = "Regraded"
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,58 @@ def read_decisions(folder: Path) -> list[Decision]:
     return found
 
 
+def find_answer(folder: Path, student: str, exercise: str) -> dict[str, Any]:
+    """The line of results.jsonl on one exercise of one student.
+
+    Args:
+        folder: With the results of a grading.
+        student: The name of the submission; or the name, the id or the login in the roster, if
+            they are those of one student only.
+        exercise: Its name or its number.
+
+    Raises:
+        ValueError: There is no such student or exercise, or more than one student.
+        OSError: The folder holds no results.
+    """
+    rows = read_results(folder)
+    called: dict[str, list[str]] = {}  # what a student may be called
+    for row in rows:
+        names = [row["student"], *(row.get(each, "") for each in ("name", "id", "login"))]
+        called[row["student"]] = [name for name in dict.fromkeys(names) if name]
+    wanted = _folded(student)
+    known = [who for who, names in called.items() if wanted in map(_folded, names)]
+    if student in called:
+        known = [student]
+    if len(known) != 1:
+        every = {_folded(name): who for who, names in called.items() for name in names}
+        near = known or [every[name] for name in get_close_matches(wanted, every)]
+        listed = "; ".join(one_line(" = ".join(called[who])) for who in dict.fromkeys(near))
+        rule = (
+            f"{student!r} is the name of {len(known)} students" if known
+            else f"{folder} has no results of {student!r}"
+        )  # fmt: skip
+        raise ValueError(
+            f"{rule}. " + (f"Did you mean: {listed}?" if listed else "summary.html lists all.")
+        )
+    own = [row for row in rows if row["student"] == known[0]]
+    found = [row for row in own if exercise in (row["exercise"], str(row["number"]))]
+    if not found:
+        numbers = ", ".join(f"{row['number']} ({row['exercise']})" for row in own)
+        raise ValueError(f"there is no exercise {exercise!r}; there are: {numbers}.")
+    return found[0]
+
+
+def _folded(name: str) -> str:
+    """A name without the differences of case, Unicode form and spaces."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
 def decide(folder: Path, student: str, exercise: str, points: float, reason: str) -> Decision:
     """Adds a decision to a graded folder; the next grading applies it.
 
     Args:
         folder: With the results of a grading.
-        student: As in results.jsonl.
-        exercise: Its name or its number.
+        student, exercise: As of :func:`find_answer`.
         points: From 0 to the points of the exercise.
         reason: A sentence, which the student reads.
 
@@ -89,16 +138,7 @@ def decide(folder: Path, student: str, exercise: str, points: float, reason: str
             no reason.
         OSError: The folder holds no results, or cannot be written.
     """
-    rows = read_results(folder)
-    own = [row for row in rows if row["student"] == student]
-    if not own:
-        names = ", ".join(dict.fromkeys(one_line(row["student"]) for row in rows[:40]))
-        raise ValueError(f"{folder} has no results of {student!r}; it has those of: {names}.")
-    found = [row for row in own if exercise in (row["exercise"], str(row["number"]))]
-    if not found:
-        names = ", ".join(f"{row['number']} ({row['exercise']})" for row in own)
-        raise ValueError(f"there is no exercise {exercise!r}; there are: {names}.")
-    (row,) = found
+    row = find_answer(folder, student, exercise)
     if row["outcome"] in UNGRADED:
         raise ValueError(f"exercise {row['number']} is not graded yet: grade again first.")
     if not 0 <= points <= row["possible"]:
@@ -108,7 +148,7 @@ def decide(folder: Path, student: str, exercise: str, points: float, reason: str
     reason = " ".join(reason.split())
     if not reason or len(reason) > REASON_LIMIT:
         raise ValueError(f"a regrade needs a reason of 1 to {REASON_LIMIT} characters.")
-    decision = Decision(student, row["exercise"], row["submission"], points, reason)
+    decision = Decision(row["student"], row["exercise"], row["submission"], points, reason)
     text = "".join(json.dumps(asdict(each)) + "\n" for each in (*read_decisions(folder), decision))
     write_atomically(
         folder / FILE, partial(Path.write_text, data=text, encoding="utf8"), private=True

@@ -31,7 +31,7 @@ from statistics import mean
 from typing import Any
 
 from lecture_grader.classroom.matching import Roll
-from lecture_grader.classroom.roster import CANVAS
+from lecture_grader.classroom.roster import CANVAS, Member
 from lecture_grader.reporting.markup import one_line, shorten
 from lecture_grader.reporting.pages import attempted, feedback_page, graded, total
 from lecture_grader.reporting.result import NOTHING, Result
@@ -81,7 +81,8 @@ def write_gradebook(
         _write(out / "feedback" / links[student], feedback_page(assignment_title, row, name))
     if students:
         (out / "feedback").chmod(0o700)  # an earlier run may have left it open
-    _write(out / "results.jsonl", "".join(map(_json_line, _flat(students))))
+    lines = (_json_line(each, members.get(name)) for name, row in students.items() for each in row)
+    _write(out / "results.jsonl", "".join(lines))
     _write(out / "gradebook.csv", _table(assignment_name, students, roll))
     files = files or {}
     for name in ("canvas.csv", "moodle.csv", "nbgrader.csv"):
@@ -135,7 +136,7 @@ def summarize(results: Sequence[Result]) -> str:
     average = "none fully graded"
     if found["mean"] is not None:
         average = f"mean {found['mean']:.1f} of {found['possible']} points"
-    lines = [f"{found['students']} student{'s' * (found['students'] > 1)}, {average}"]
+    lines = [f"{found['students']} submission{'s' * (found['students'] > 1)}, {average}"]
     titles = [one_line(exercise["title"]) for exercise in found["exercises"]]
     for exercise, title in zip(found["exercises"], titles, strict=True):
         passed, counted = exercise["outcomes"].get("correct", 0), exercise["graded"]
@@ -221,8 +222,10 @@ def _flat(students: Mapping[str, Sequence[Result]]) -> list[Result]:
     return [result for row in students.values() for result in row]
 
 
-def _json_line(result: Result) -> str:
+def _json_line(result: Result, member: Member | None) -> str:
     fields = asdict(result)
+    if member:
+        fields |= {"name": member.label, "login": member.login}
     del fields["answer"], fields["printed"], fields["steps"]
     fields["message"] = shorten(result.message, 4_000)
     return json.dumps(fields, allow_nan=False) + "\n"

@@ -3,7 +3,7 @@
 Difficulty is the mean share of the points reached, so 1 is the easiest. Discrimination is the
 correlation over the students between the points of an exercise and the points of all others
 together (the corrected item-total correlation). Both leave out who handed in nothing, and exercises
-that are not graded.
+that are not graded, and count what lateness has deducted as reached.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +37,16 @@ def items(students: Mapping[str, Sequence[Result]]) -> list[Item]:
     complete = [row for row in students.values() if len(attempted(row)) == len(row)]
     found = []
     for place, column in enumerate(zip(*students.values(), strict=True)):
-        shares = [each.points / each.possible for each in attempted(column) if each.possible]
-        own = [row[place].points for row in complete]
-        rest = [sum(each.points for at, each in enumerate(row) if at != place) for row in complete]
+        shares = [
+            (each.points + each.deducted) / each.possible
+            for each in attempted(column)
+            if each.possible
+        ]
+        own = [row[place].points + row[place].deducted for row in complete]
+        rest = [
+            sum(each.points + each.deducted for at, each in enumerate(row) if at != place)
+            for row in complete
+        ]
         found.append(Item(fmean(shares) if shares else None, _correlation(own, rest), len(own)))
     return found
 

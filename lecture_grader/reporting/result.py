@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["NOTHING", "OUTCOMES", "UNGRADED", "Provenance", "Result"]
+__all__ = ["NOTHING", "OUTCOMES", "REGRADED", "UNGRADED", "Provenance", "Result"]
 
 OUTCOMES = {  # with explanations for teachers and students
     "correct": "every case came out right",
@@ -21,6 +21,7 @@ OUTCOMES = {  # with explanations for teachers and students
     "infrastructure": "the grading itself failed, which says nothing about the answer",
 }
 NOTHING = ("absent", "pending")  # outcomes without a submission
+REGRADED = "Regraded"  # begins the remark on points that the teacher has given
 UNGRADED = ("infrastructure", "pending")  # outcomes that are no points, not even 0
 
 

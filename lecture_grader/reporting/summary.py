@@ -22,7 +22,7 @@ from lecture_grader.reporting.pages import (
     total,
     words,
 )  # fmt: skip
-from lecture_grader.reporting.result import NOTHING, OUTCOMES, Result
+from lecture_grader.reporting.result import NOTHING, OUTCOMES, REGRADED, Result
 from lecture_grader.submissions.submission import HANDED_IN_LATE, OTHER_NOTEBOOK
 
 __all__ = ["MARKS", "attention", "summary_page"]
@@ -108,12 +108,14 @@ def summary_page(
     present = [row for row in students.values() if row[0].outcome not in NOTHING]
     totals = [reached for row in present if (reached := total(row)) is not None]
     columns = _histogram(totals, possible)
-    facts = f"{_count(len(present), 'student')}."
+    facts = f"{_count(len(present), 'submission')}."
     if totals:
         facts += f" {mean(totals):.1f} of {possible} points on average, "
         facts += f"median {median(totals):.1f}."
     if roll:
         facts += f" {_count(len(students) - len(present), 'student')} handed in nothing."
+        if roll.doubtful:
+            facts += f" Of {_count(len(roll.doubtful), 'submission')} it is in doubt whose it is."
     calm = {
         name: [text for text in common_remarks(row) if not text.startswith(ALARMING)]
         for name, row in students.items()
@@ -138,6 +140,12 @@ def summary_page(
         ],
         needy=[(shown[name], text) for name, row in students.items() if (text := attention(row))],
         not_graded=[(one_line(path, 200), why) for path, why in not_graded],
+        regraded=[
+            (shown[result.student], f"{result.title}: {text}")
+            for result in results
+            for text in result.remarks
+            if text.startswith(REGRADED)
+        ],
         remarked=[(shown[name], " ".join(texts)) for name, texts in calm.items() if texts],
         exercises=[
             _class_result(column, item)
@@ -160,6 +168,8 @@ def attention(results: Sequence[Result]) -> str:
     ]
     if all(result.outcome == "missing" for result in results):
         reasons.append("missing (all exercises): usually this is the wrong file")
+    if all(result.outcome == "unanswered" for result in results):
+        reasons.append("unanswered (all exercises): is it the file that was meant?")
     for outcome in ATTENTION:
         numbers = [str(result.number) for result in results if result.outcome == outcome]
         if len(numbers) == len(results):
@@ -218,7 +228,7 @@ def _item(item: Item) -> str:
     """Difficulty and discrimination, in words."""
     if item.difficulty is None:
         return ""
-    text = f"Difficulty {item.difficulty:.2f} (mean share of the points)"
+    text = f"Difficulty index {item.difficulty:.2f} (mean share of the points; 1 is the easiest)"
     if item.discrimination is None:
         return f"{text}."
     return (
