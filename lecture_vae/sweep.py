@@ -53,7 +53,7 @@ def sweep_specs(
         latent_dims: The model's keyword ``latent_dim``; without any, the model's own number.
 
     Raises:
-        ValueError: If there are more than :data:`MAX_RUNS`, or the model has no ``latent_dim``.
+        ValueError: If there are more than ``MAX_RUNS``, or the model has no ``latent_dim``.
 
     Examples:
         >>> objectives = [NegativeELBO(w) for w in (1.0, 4.0)]

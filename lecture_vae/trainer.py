@@ -3,11 +3,11 @@
 Whoever trains many runs must outlive each of them: one may exhaust the memory or crash its process.
 So :class:`Trainers` train nothing themselves. They ask a trainer, a child process that imports
 the package once, is sent the images once, and stays for the next run. If it dies, another one
-resumes the run from its last evaluation; after :data:`ATTEMPTS` deaths the run is given up.
+resumes the run from its last evaluation; after ``ATTEMPTS`` deaths the run is given up.
 
 A trainer reads jobs from its standard input: a line of JSON with names and plain values, and the
 images where it has not got them yet. Nothing is pickled. It exits at the end of its input, so that
-it does not outlive its parent, and when nobody has asked for :data:`IDLE_SECONDS`.
+it does not outlive its parent, and when nobody has asked for ``IDLE_SECONDS``.
 """
 
 import json
