@@ -83,8 +83,8 @@ def gated(gate, **more):
 
 
 def has_ended(pid):
-    """Whether a process has ended within some seconds."""
-    until = time.monotonic() + 30
+    """Whether a process ends; a worker that lost its scheduler waits 30 s for what it runs."""
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
             os.kill(pid, 0)
