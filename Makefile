@@ -65,7 +65,7 @@ audit: $(READY)  ## known weaknesses of the pinned libraries, from PyPI and npm
 
 bench: $(READY)  ## measure everything (about two hours, nothing else running), write results/, print the table
 	$(MAKE) book $(LIGHTHOUSE)
-	for question in imports steps peers conv_peers full_runs lecture memory animation scaling evidence book pages; do \
+	for question in imports steps peers conv_peers full_runs lecture memory animation scaling evidence cluster book pages; do \
 	  $(BIN)/python benchmarks/$$question.py --record || exit 1; done
 	$(BIN)/python benchmarks/report.py
 
