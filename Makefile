@@ -4,19 +4,21 @@ BIN := .venv/bin
 READY := .venv/.ready
 LOWEST := _build/lowest
 OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning
+NEWEST := _build/newest
 LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.
 export TQDM_DISABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test pdf nightly lowest bench notebooks lint format clean
+.PHONY: help book test pdf nightly lowest newest audit bench notebooks lint format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
 
+# `make book SPHINX=1` builds the same site with Sphinx alone, without Jupyter Book.
 book: $(READY)  ## train what is missing, execute the chapters, build _build/html/index.html
-	$(BIN)/python -m lecture_book.build
+	$(BIN)/python -m lecture_book.build $(if $(SPHINX),--sphinx)
 
 pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
 	$(BIN)/python -m lecture_book.pdf
@@ -43,6 +45,23 @@ lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml 
 	$(OLDEST) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
+
+# Once with Jupyter Book and once without it, on the libraries that it held back.
+newest: $(READY)  ## the unit tests and the book on the newest libraries, with Jupyter Book and without
+	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(NEWEST)
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(NEWEST)/bin/python \
+	  --editable '.[book,cluster,dev,grading]'
+	$(NEWEST)/bin/python -m pytest -m "not site and not nightly" \
+	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
+	$(NEWEST)/bin/python -m lecture_book.build --path-output $(NEWEST)/jupyter-book
+	$(BIN)/python -m uv pip uninstall --quiet --python $(NEWEST)/bin/python jupyter-book
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(NEWEST)/bin/python \
+	  --upgrade sphinx sphinx-book-theme myst-nb myst-parser
+	$(NEWEST)/bin/python -m lecture_book.build --sphinx --path-output $(NEWEST)/sphinx
+
+audit: $(READY)  ## known weaknesses of the pinned libraries, from PyPI and npm
+	$(BIN)/python -m uv tool run pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+	cd tests/browser && npm audit --package-lock-only --audit-level=high
 
 bench: $(READY)  ## measure everything (about two hours, nothing else running), write results/, print the table
 	$(MAKE) book $(LIGHTHOUSE)

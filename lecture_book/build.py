@@ -9,6 +9,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from lecture_book.execution import choose_data, execution_key, kernel_environment
@@ -48,16 +49,33 @@ def run_jupyter_book(root: Path, output: Path, environment: dict[str, str]) -> i
     return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 
-def build_book(root: Path, output: Path) -> int:
-    """Build `root` into `output/_build`; prints errors in one line and returns the exit status."""
+def run_sphinx(root: Path, output: Path, environment: dict[str, str]) -> int:
+    """The same without Jupyter Book: Sphinx alone, with the settings of `conf.py`."""
+    build = output / "_build"
+    options = ["-W", "-n", "--keep-going", "-b", "html", "-d", str(build / ".doctrees")]
+    command = [sys.executable, "-m", "sphinx", *options, str(root), str(build / "html")]
+    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+
+
+def build_book(root: Path, output: Path, *, sphinx: bool = False) -> int:
+    """Build a checkout as a site; prints errors in one line.
+
+    Args:
+        root: the checkout.
+        output: the site is written into its folder `_build`.
+        sphinx: whether Sphinx builds it alone, without Jupyter Book.
+
+    Returns:
+        The exit status.
+    """
     try:
-        return _build_book(root, output / "_build")
+        return _build_book(root, output / "_build", run_sphinx if sphinx else run_jupyter_book)
     except (DataError, ExerciseError, OSError, StoreError, ValueError) as error:
         print(f"The book cannot be built: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 
 
-def _build_book(root: Path, build: Path) -> int:
+def _build_book(root: Path, build: Path, run: Callable[[Path, Path, dict[str, str]], int]) -> int:
     from lecture_vae import budget
 
     hidden = [] if solutions_wanted() else hidden_cells(root)
@@ -74,7 +92,7 @@ def _build_book(root: Path, build: Path) -> int:
     # Before the build, so that a file saved while it runs makes the site stale.
     sources = sources_digest(root)
     write_stamp(build, stamp | {"sources": None})
-    status = run_jupyter_book(root, build.parent, environment)
+    status = run(root, build.parent, environment)
     # A failed build also leaves pages.
     if found := found_in(build / "html", hidden):
         forget(build / "html")
@@ -110,13 +128,19 @@ def main() -> int:
         metavar="DIR",
         help="where to put _build (default: beside _config.yml, or in _build/instructor)",
     )
-    output = parser.parse_args().path_output
+    parser.add_argument(
+        "--sphinx",
+        action="store_true",
+        help="let Sphinx build the same site without Jupyter Book, which is not imported",
+    )
+    given = parser.parse_args()
     try:
         root = project_root()
     except ProjectError as error:
         print(f"The book cannot be built: {error}", file=sys.stderr)
         return 1
-    return build_book(root, (output or output_folder(root)).resolve())
+    output = given.path_output or output_folder(root)
+    return build_book(root, output.resolve(), sphinx=given.sphinx)
 
 
 if __name__ == "__main__":

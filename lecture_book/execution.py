@@ -2,8 +2,11 @@
 
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
+
+from nbclient.exceptions import DeadKernelError
 
 from lecture_book.project import package_digest
 
@@ -11,6 +14,8 @@ LIBRARIES = (
     "torch", "torchvision", "matplotlib", "numpy", "pandas", "scipy", "scikit-learn", "seaborn",
     "sympy",
 )  # fmt: skip
+STARTS = 3
+T = TypeVar("T")
 
 
 def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
@@ -47,3 +52,24 @@ def kernel_environment(data_source: str) -> dict[str, str]:
     # A value from a test run or a server would override the inline backend.
     environment.pop("MPLBACKEND", None)
     return environment
+
+
+def with_a_kernel(execute: Callable[[], T]) -> T:
+    """The result of `execute`, which starts a kernel and runs cells there; three times if it must.
+
+    Jupyter looks for free ports and lets go of them. Until its kernel takes them, another process
+    may, and such a kernel ends before it answers. No cell has run then, and new kernels get other
+    ports.
+
+    Raises:
+        RuntimeError: three kernels in a row ended, or did not answer, before a cell ran.
+        DeadKernelError: a kernel ended later, as for want of memory; this is not repeated.
+    """
+    for _ in range(STARTS - 1):
+        try:
+            return execute()
+        except DeadKernelError:
+            raise
+        except RuntimeError:
+            continue
+    return execute()

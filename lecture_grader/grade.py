@@ -4,15 +4,18 @@ The results of a submission are stored as soon as they are final. A stopped run 
 was, and a repeated run only writes the same gradebook again.
 """
 
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from lecture_grader.classroom.matching import Roll, call_roll
+from lecture_grader.register import Register, Rules, extra_time, names_of
 from lecture_grader.reporting.gradebook import write_gradebook
+from lecture_grader.reporting.lms import check_column
 from lecture_grader.reporting.result import Result
 from lecture_grader.running.batch import observe, observe_on_worker, stop, warm_kernels
 from lecture_grader.running.notebook import Notebook
@@ -33,7 +36,7 @@ BATCH = 25  # notebooks per pytest process, whose start takes longer than a note
 
 def grade(
     source: Path,
-    submissions: Path,
+    submissions: Path | Collected,
     out: Path,
     *,
     jobs: int | None = None,
@@ -43,12 +46,15 @@ def grade(
     sandbox: str = "auto",
     scheduler: str | None = None,
     only_changed: bool = True,
+    rules: Rules | None = None,
+    said: Callable[[str], object] = lambda line: None,
 ) -> list[Result]:
     """Grades every submission of a folder and writes the gradebook.
 
     Args:
         source: The source of the assignment, `exercises/NAME.md`.
-        submissions: A folder of notebooks, or of one folder for each student.
+        submissions: A folder of notebooks, or of one folder for each student; or what was
+            collected from one.
         out: Folder of the gradebook and the secret seed. Keep it between regrades, so that the
             same answers meet the same cases.
         jobs: Notebooks at a time; the number of cores if None.
@@ -60,30 +66,54 @@ def grade(
         scheduler: Address of a Dask scheduler that runs the tasks.
         only_changed: Whether to reuse the results of submissions that were graded before under
             the same conditions.
+        rules: What the teacher says about the class.
+        said: Called with every sentence about the class.
 
     Returns:
         One result for each student and exercise.
 
     Raises:
+        RosterError: The roster breaks a rule, or is that of another course.
         ExerciseError, CourseError, SandboxError: As :class:`Grading`.
         OSError: A folder is missing, or cannot be written.
         ValueError: The address of the scheduler is malformed.
     """
     if scheduler is not None:
         check_scheduler(scheduler)
+    rules = rules or Rules()
+    listed = rules.read_roster(out)  # first, because it is soon read
     with ending_on_signals():
-        return _grade(
-            collect(submissions),
-            Grading(source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox),
-            jobs or cores(),
-            scheduler,
-            only_changed,
+        collected = submissions if isinstance(submissions, Collected) else collect(submissions)
+        roll = call_roll(listed, collected.found) if listed else None
+        grading = Grading(
+            source, out, timeout=timeout, wall=wall, memory_mb=memory_mb, sandbox=sandbox
         )
+        assignment = grading.assignment
+        if listed:
+            check_column(listed, assignment.title, assignment.name, rules.column)
+        only = names_of(assignment, rules.only)
+        results = _grade(collected, grading, roll, jobs or cores(), scheduler, only_changed, only)
+        register = Register.of(grading, collected.found, results, roll, rules)
+    lines = [line for student in sorted(register.students) for line in register.students[student]]
+    write_gradebook(
+        assignment.title, assignment.name, lines, out, collected.not_graded, roll,
+        register.files, register.notes,
+    )  # fmt: skip
+    for line in register.lines:
+        said(line)
+    return lines
 
 
 def _grade(
-    collected: Collected, grading: Grading, jobs: int, scheduler: str | None, only_changed: bool
-) -> list[Result]:
+    collected: Collected,
+    grading: Grading,
+    roll: Roll | None,
+    jobs: int,
+    scheduler: str | None,
+    only_changed: bool,
+    only: Sequence[str],
+) -> dict[str, list[Result]]:
+    """The results of every submission."""
     if collected.not_graded:
         count = len(collected.not_graded)
         say(
@@ -92,9 +122,13 @@ def _grade(
         )
     results: dict[str, list[Result]] = {}
     pending: list[Task] = []
+    keys: dict[str, str] = {}
     with Reader(grading.handed_out) as reader:
         for student, hand_in in collected.found.items():
-            task = grading.task(reader.read(hand_in))
+            task = grading.task(reader.read(hand_in), extra_time(roll, student))
+            if only:
+                grading.keep_all_but(task, only)
+            keys[student] = task.key
             known = grading.stored(task) if only_changed else None
             if known is not None:
                 results[student] = known
@@ -108,10 +142,8 @@ def _grade(
             results[task.submission.student] = grading.results(task)
             grading.store(task, results[task.submission.student])
             progress.update()
-    lines = [line for student in sorted(results) for line in results[student]]
-    assignment = grading.assignment
-    write_gradebook(assignment.title, assignment.name, lines, grading.out, collected.not_graded)
-    return lines
+    grading.kept.note_latest(keys)
+    return results
 
 
 def _graded(
@@ -144,16 +176,24 @@ def _judged(
     runs: Sequence[Run],
     observed: Iterable[tuple[str, Observation | None]],
 ) -> Iterator[Task]:
-    """Yields each task as soon as all of its runs are judged, then those without runs."""
+    """Yields each task as soon as all of its runs are judged, then those without runs.
+
+    The runs of a task are judged in their order, whichever ended first, so that the same notebook
+    gets the same page every time.
+    """
     by_key = {run.notebook.key: run for run in runs}
-    waiting = Counter(run.task.key for run in runs)
-    without_runs = [task for task in tasks if not waiting[task.key]]
+    of_task: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        of_task[run.task.key].append(run)
+    without_runs = [task for task in tasks if task.key not in of_task]
+    seen: dict[str, Observation | None] = {}
     for key, observation in observed:
-        run = by_key[key]
-        grading.judge(run, observation)
-        waiting[run.task.key] -= 1
-        if not waiting[run.task.key]:
-            yield run.task
+        seen[key] = observation
+        task = by_key[key].task
+        if all(run.notebook.key in seen for run in of_task[task.key]):
+            for run in of_task[task.key]:
+                grading.judge(run, seen.pop(run.notebook.key))
+            yield task
     yield from without_runs
 
 

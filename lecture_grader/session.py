@@ -7,9 +7,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
+from lecture_grader.account import steps
 from lecture_grader.authoring.assignment import (
     Assignment,
     ExerciseError,
@@ -19,19 +20,19 @@ from lecture_grader.authoring.check import HiddenCheck
 from lecture_grader.course import FILE as COURSE_FILE
 from lecture_grader.course import code_of, read_course
 from lecture_grader.extracts import handed_out, rebuilding
+from lecture_grader.reporting.kept import Kept
 from lecture_grader.reporting.result import Provenance, Result
 from lecture_grader.running.batch import Conditions
-from lecture_grader.running.notebook import BY_NAME, UP_TO, Notebook, Rebuilding
+from lecture_grader.running.notebook import BY_NAME, UP_TO, Notebook, Probe, Rebuilding
 from lecture_grader.running.observation import Observation
 from lecture_grader.sandbox.choose import Limits, SandboxError, choose
 from lecture_grader.seed import number_from, read_seed
 from lecture_grader.submissions.answers import HandedOut
 from lecture_grader.submissions.submission import Answer, StudentCell, Submission
 from lecture_grader.task import Run, Task
-from lecture_grader.verdict import STOPS, is_tampered, verdict
-from lecture_vae.storage import say, write_atomically
+from lecture_grader.verdict import STOPS, Verdict, is_tampered, verdict
 
-__all__ = ["TRIAL", "Grading"]
+__all__ = ["SEED_FILE", "TRIAL", "Grading"]
 
 SEED_FILE, STORE, TRIAL = "seed", "graded", "trial"
 # Wall time of a submission: a constant for starts and waits, and a multiple of its CPU time.
@@ -75,6 +76,7 @@ class Grading:
             self.course.environment,
         )
         self.seed = read_seed(out / SEED_FILE)
+        self.kept = Kept(out / STORE, [each.name for each in self.assignment.exercises])
         self.provenance = Provenance(
             self.assignment.version,
             code_of(self.course.packages),
@@ -117,54 +119,65 @@ class Grading:
         """How submissions become notebooks; it contains no expected values."""
         return rebuilding(self.assignment, self.checks, self.timeout)
 
+    @cached_property
+    def _probes(self) -> dict[str, Probe]:
+        return {probe.exercise: probe for probe in self.rebuilding.probes}
+
     # ------------------------------------------------------------------------ one submission
 
-    def task(self, submission: Submission) -> Task:
-        """The task of a submission, with the verdicts on exercises that need no run."""
+    def task(self, submission: Submission, extra_time: float = 1.0) -> Task:
+        """The task of a submission, with the verdicts on exercises that need no run.
+
+        Args:
+            submission: What the student handed in.
+            extra_time: Factor of all its limits of time.
+        """
         parts = [
             submission.student, submission.digest, submission.problem or "", submission.remarks,
             submission.id, asdict(self.provenance), asdict(self.conditions.limits), self.timeout,
-            self.wall, asdict(self.course),
+            self.wall, asdict(self.course), extra_time,
         ]  # fmt: skip
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-        task = Task(submission, key, self.wall)
+        task = Task(submission, key, self.wall * extra_time, extra_time)
         task.decide_without_run(exercise.name for exercise in self.assignment.exercises)
         return task
 
+    def keep_all_but(self, task: Task, only: Sequence[str]) -> None:
+        """Keeps what the last grading found on other exercises, if it was about this submission.
+
+        Args:
+            task: The submission.
+            only: Names of the exercises that are graded again.
+        """
+        last = self.kept.latest(task.submission.student)
+        exercises = {each.name: each for each in self.assignment.exercises}
+        if not last or any(each.submission != task.submission.digest for each in last):
+            return
+        for result in last:
+            now = exercises.get(result.exercise)
+            same = now and (now.number, now.title, now.points) == (
+                result.number, result.title, result.possible,
+            )  # fmt: skip
+            if same and result.exercise not in only and result.outcome != "infrastructure":
+                task.kept[result.exercise] = result
+                task.verdicts.pop(result.exercise, None)
+        if task.kept:
+            parts = [task.key, [asdict(each) for each in task.kept.values()]]
+            task.key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
     def stored(self, task: Task) -> list[Result] | None:
         """The results of a submission that was graded before, or None."""
-        try:
-            stored = json.loads(self._path(task).read_text(encoding="utf8"))
-            results = [Result(**(each | {"remarks": tuple(each["remarks"])})) for each in stored]
-        except OSError:  # there is none, or it cannot be read
-            return None
-        except (ValueError, TypeError, KeyError):  # damaged, or of another version
-            return None
-        names = [exercise.name for exercise in self.assignment.exercises]
-        return results if [result.exercise for result in results] == names else None
+        return self.kept.read(task.key)
 
     def store(self, task: Task, results: list[Result]) -> None:
-        """Stores the results of a submission atomically, unless the grader itself failed."""
-        if any(result.outcome == "infrastructure" for result in results):
-            return
-        path, text = self._path(task), json.dumps([asdict(result) for result in results])
-        try:
-            write_atomically(
-                path, partial(Path.write_text, data=text, encoding="utf8"), private=True
-            )
-        except IsADirectoryError:
-            say(
-                f"{path} is a folder, so what was graded is not kept; the next run grades it again",
-                "lecture_grader",
-            )
-
-    def _path(self, task: Task) -> Path:
-        return self.out / STORE / f"{task.key}.json"
+        """Stores the results of a submission, unless the grader itself failed."""
+        if all(result.outcome != "infrastructure" for result in results):
+            self.kept.write(task.key, results)
 
     def whole_run(self, task: Task) -> list[Run]:
         """The run of the whole notebook; none if every exercise is decided without."""
         names = [exercise.name for exercise in self.assignment.exercises]
-        wanted = [name for name in names if name not in task.verdicts]
+        wanted = [name for name in names if name not in {**task.verdicts, **task.kept}]
         if not wanted:
             return []
         return [task.whole_run(self.rebuilding, wanted, self._canary(task.submission, wanted))]
@@ -175,7 +188,7 @@ class Grading:
             (exercise.name, way)
             for exercise in self.assignment.exercises
             for way in (BY_NAME, UP_TO)
-            if self._may_improve(task, exercise.name, way)
+            if exercise.name not in task.kept and self._may_improve(task, exercise.name, way)
         ]
         return task.single_runs(self.rebuilding, wanted)
 
@@ -197,7 +210,12 @@ class Grading:
                 found = replace(
                     found, outcome="tampered", message=reason, resembles=None, hint=None
                 )
-            verdicts[name] = found
+            _, _, way = run.notebook.key.removeprefix(run.task.key).rpartition("/")
+            done = steps(
+                run.notebook, way, run.task.answers[name], self._probes[name], observation,
+                self.conditions.limits, found.outcome,
+            )  # fmt: skip
+            verdicts[name] = replace(found, steps=done)
         run.task.add(verdicts, observation.seconds if observation else 0.0)
 
     def _canary(self, submission: Submission, names: Sequence[str]) -> str:
@@ -208,9 +226,24 @@ class Grading:
     def results(self, task: Task) -> list[Result]:
         """The results of a submission, one for each exercise."""
         return [
-            task.verdicts[exercise.name].result(
+            task.kept.get(exercise.name)
+            or task.verdicts[exercise.name].result(
                 exercise, task.submission, task.answers.get(exercise.name), self.provenance
             )
+            for exercise in self.assignment.exercises
+        ]
+
+    def absent(self, student: str, number: str, outcome: str = "absent") -> list[Result]:
+        """The results of a student who handed in nothing.
+
+        Args:
+            student: The name under which they stand.
+            number: The student's number in Canvas, or "".
+            outcome: absent, or pending if the student has more time.
+        """
+        nobody = Submission(student, "", id=number)
+        return [
+            Verdict(outcome, attempts=0).result(exercise, nobody, None, self.provenance)
             for exercise in self.assignment.exercises
         ]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lecture_grader.reporting.result import Result
 from lecture_grader.running.notebook import Notebook, Rebuilding, differs
 from lecture_grader.submissions.submission import Answer, Submission
 from lecture_grader.verdict import Verdict, better
@@ -21,15 +22,19 @@ class Task:
         submission: What the student handed in.
         key: Tasks with equal keys have equal results.
         wall: Seconds of wall time for all of its runs.
+        extra_time: Factor of the limits of its cells.
         used: Seconds of wall time that its runs have used.
         verdicts: The verdicts so far, by exercise.
+        kept: Results of an earlier grading, by exercise; these exercises are not run.
     """
 
     submission: Submission
     key: str
     wall: float
+    extra_time: float = 1.0
     used: float = 0.0
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    kept: dict[str, Result] = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> dict[str, Answer]:
@@ -56,6 +61,7 @@ class Task:
             canary: The exercise whose probe also runs on a wrong answer.
         """
         notebook = rebuilding.whole(self.key, self.submission, canary, self.wall / 2)
+        notebook = notebook.with_extra_time(self.extra_time)
         return Run(self, notebook, tuple(exercises), canary)
 
     def single_runs(self, rebuilding: Rebuilding, wanted: Sequence[tuple[str, str]]) -> list["Run"]:
@@ -70,6 +76,7 @@ class Task:
         for name, way in wanted:
             key = f"{self.key}/{name}/{way}"
             notebook = rebuilding.alone(key, self.submission, self.answers[name], way, wall)
+            notebook = notebook.with_extra_time(self.extra_time)
             runs.append(Run(self, notebook, (name,), name))
         return runs
 

@@ -35,6 +35,7 @@ class Verdict:
     attempts: int = 1
     remarks: tuple[str, ...] = ()
     called: bool = False  # whether its cells succeeded and its probe ran
+    steps: tuple[str, ...] = ()  # what the run did, for the student
 
     def result(
         self,
@@ -71,6 +72,7 @@ class Verdict:
                 *self.remarks,
             ),
             id=submission.id,
+            steps=self.steps,
         )
 
 
@@ -153,7 +155,10 @@ def better(first: Verdict, second: Verdict) -> Verdict:
     if second.outcome == "correct":
         remarks += ("Run once more alone, in a new kernel, the answer came out right.",)
     return replace(
-        second if later else first, attempts=first.attempts + second.attempts, remarks=remarks
+        second if later else first,
+        attempts=first.attempts + second.attempts,
+        remarks=remarks,
+        steps=first.steps + second.steps,
     )
 
 

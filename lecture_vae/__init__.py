@@ -54,8 +54,9 @@ _NAMES = {
     "bounds": ("elbo", "iwae_bound", "posterior_gap"),
     "aggregate": ("aggregate_kl", "information"),
     "diagnosis": ("Diagnosis", "diagnose_run"),
+    "sweep": ("sweep_runs", "sweep_specs", "sweep_table"),
     "plots": (
-        "plot_latents", "plot_history", "plot_latent_evolution",
+        "plot_latents", "plot_history", "plot_latent_evolution", "plot_rate_distortion",
     ),
     "grids": ("latent_grid", "quantile_grid", "plot_image_grid", "plot_reconstructions"),
     "video": ("Video", "record"),
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from lecture_vae.bounds import *
     from lecture_vae.aggregate import *
     from lecture_vae.diagnosis import *
+    from lecture_vae.sweep import *
     from lecture_vae.plots import *
     from lecture_vae.grids import *
     from lecture_vae.video import *

@@ -5,99 +5,60 @@ Modules are imported inside the verbs, so that `lecture-vae --help` answers at o
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from lecture_vae.command_line import AsJson, Program
+from lecture_vae.cli_sweep import sweep
+from lecture_vae.command_line import AsJson
+from lecture_vae.verbs import (
+    PROGRAM,
+    BatchSize,
+    Data,
+    Device,
+    Engine,
+    EvalEvery,
+    Imports,
+    LearningRate,
+    Likelihood,
+    Model,
+    Objective,
+    Samples,
+    Steps,
+    Variance,
+    app,
+    cannot_write,
+    config_for,
+    import_all,
+    load,
+    objective_for,
+    stored_run,
+)  # fmt: skip
 
-PROGRAM = Program("lecture-vae")
-app = PROGRAM.app("Companion of the lecture on variational autoencoders.")
-
-Data = Annotated[str, typer.Option(help="A folder in torchvision's layout, mnist, digits, auto.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto for the best there is.")]
-Engine = Annotated[str, typer.Option(help="native (C kernels, on a CPU), torch, or auto.")]
-Imports = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--import", metavar="FILE.py|MODULE", help="Import it first: it registers models and more."
-    ),
-]
-
-
-def _load(source: str, *, padded: bool = False) -> Any:
-    from lecture_vae.data import DataError, load_images
-
-    try:
-        return load_images(source, resize="pad" if padded else "interpolate")
-    except DataError as error:
-        PROGRAM.refuse(error)
-
-
-def _cannot_write(path: Path, error: Exception) -> NoReturn:
-    PROGRAM.refuse(
-        f"{path} could not be written: {error}. Is the disk full or the folder read-only?"
-    )
-
-
-def _import(places: list[str] | None) -> None:
-    from lecture_vae.registry import import_definitions
-
-    try:
-        for place in places or []:
-            import_definitions(place)
-    except ImportError as error:
-        PROGRAM.refuse(error)
-
-
-def _stored(run: str, imports: list[str] | None, data: str) -> tuple[Any, Any]:
-    """A stored run, and the data that it was trained on."""
-    from lecture_vae.store import StoreError, open_run
-
-    _import(imports)
-    try:
-        stored = open_run(run)
-    except StoreError as error:
-        PROGRAM.refuse(error)
-    images = _load(data, padded=stored.data == "mnist-padded")
-    if images.fingerprint != stored.fingerprint:
-        PROGRAM.refuse(
-            f"a run is looked at with the data that it was trained on, {stored.data} for run "
-            f"{stored.key}, but --data {data} gives {images.name}. Name the right one."
-        )
-    return stored, images
+__all__ = ["app"]
 
 
 @app.command()
 def data(source: Annotated[str, typer.Argument(help="As --data of train.")] = "auto") -> None:
     """Find the images, downloading and resizing them if need be, and say which they are."""
-    images = _load(source)
+    images = load(source)
     typer.echo(f"{images!r} from {images.source}")
 
 
 @app.command()
 def train(
-    model: Annotated[
-        str, typer.Argument(help="linear-ae, linear-vae, conv-ae, conv-vae, affine-vae or yours.")
-    ],
-    objective: Annotated[
-        str | None,
-        typer.Option(help="squared-error, negative-elbo, negative-iwae or yours."),
-    ] = None,
+    model: Model,
+    objective: Objective = None,
     kl_weight: Annotated[
         float | None, typer.Option(help="Weight of the KL; 1 if not given.")
     ] = None,
-    likelihood: Annotated[
-        str | None, typer.Option(help="Of the pixels: gaussian, bernoulli or yours.")
-    ] = None,
-    variance: Annotated[
-        float | None, typer.Option(help="Of Gaussian pixels; 1/2 if not given.")
-    ] = None,
-    samples: Annotated[int | None, typer.Option(help="Latents drawn for each image.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates; the budget's if not given.")] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Updates between evaluations.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per update.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Adam's step size.")] = None,
+    likelihood: Likelihood = None,
+    variance: Variance = None,
+    samples: Samples = None,
+    steps: Steps = None,
+    eval_every: EvalEvery = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.")] = 0,
     start_from: Annotated[
         str | None, typer.Option(metavar="RUN", help="A stored run whose weights are the first.")
@@ -110,33 +71,18 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model, or find it in the run store, and report its final losses."""
-    from dataclasses import replace
-
-    from lecture_vae.budgets import lecture_config
-    from lecture_vae.networks import MODELS, default_objective
-    from lecture_vae.options import objective_of
     from lecture_vae.reproduction import report
     from lecture_vae.runs import fetch_run
     from lecture_vae.store import StoreError
 
     PROGRAM.show_log("lecture_vae")
-    _import(imports)
-    if model not in MODELS:
-        PROGRAM.refuse(
-            f"there is no model {model!r}; the models are {', '.join(MODELS)}. "
-            "--import FILE.py brings yours."
-        )
-    given = {"steps": steps, "eval_every": eval_every, "batch_size": batch_size, "lr": lr}
-    chosen: Any = {name: value for name, value in given.items() if value is not None}
+    import_all(imports)
     options = {"kl_weight": kl_weight, "samples": samples}
-    try:
-        minimized = objective_of(
-            objective or default_objective(model), likelihood, variance, options
-        )
-        config = replace(lecture_config(model, seed), **chosen)
-    except (ValueError, TypeError) as error:
-        PROGRAM.refuse(error)
-    images = _load(data)
+    minimized = objective_for(model, objective, likelihood, variance, options)
+    config = config_for(
+        model, seed=seed, steps=steps, eval_every=eval_every, batch_size=batch_size, lr=lr
+    )
+    images = load(data)
     try:
         run = fetch_run(
             model, minimized, images, config, device=device, engine=engine, fresh=fresh,
@@ -151,6 +97,9 @@ def train(
         typer.echo(f"run {figures.pop('key')}")
         for name, value in figures.items():
             typer.echo(f"{name:20} {format(value, '.6g') if isinstance(value, float) else value}")
+
+
+app.command()(sweep)
 
 
 @app.command()
@@ -172,11 +121,11 @@ def reproduce(
     from lecture_vae.store import StoreError
 
     PROGRAM.show_log("lecture_vae")
-    _import(imports)
+    import_all(imports)
     if full:
         PROGRAM.check_out(out)
         os.environ["LECTURE_VAE_BUDGET"] = "full"
-    images = _load(data)
+    images = load(data)
     try:
         results = reproduce_lecture(images, device=device, engine=engine)
     except (ValueError, RuntimeError, FloatingPointError, StoreError) as error:
@@ -186,7 +135,7 @@ def reproduce(
         try:
             typer.echo(f"written to {write_results(results, out)}")
         except OSError as error:
-            _cannot_write(out, error)
+            cannot_write(out, error)
     else:
         typer.echo("At the quick budget these are not the original's numbers; use --full for them.")
 
@@ -204,7 +153,7 @@ def diagnose(
 
     from lecture_vae.diagnosis import diagnose_run
 
-    stored, fitting = _stored(run, imports, data)
+    stored, fitting = stored_run(run, imports, data)
     try:
         found = diagnose_run(stored, fitting, images=images)
     except (TypeError, ValueError) as error:
@@ -233,7 +182,7 @@ def animate(
     if out is not None and (out.suffix.lower() != ".mp4" or out.is_dir()):
         PROGRAM.refuse(f"--out is the video, a file whose name ends in .mp4, got {out}.")
     PROGRAM.check_out(out.parent if out else Path())
-    stored, images = _stored(run, imports, data)
+    stored, images = stored_run(run, imports, data)
     codes = np.stack(stored.history.latents)
     shown = f"Codes of {stored.data} test images while a {stored.spec.model} is trained."
     path = out or Path(f"{stored.key}.mp4")
@@ -249,7 +198,7 @@ def animate(
     except (ValueError, RuntimeError) as error:
         PROGRAM.refuse(error)
     except OSError as error:
-        _cannot_write(path, error)
+        cannot_write(path, error)
     typer.echo(f"written: {path} and {path.with_suffix('.png')}")
 
 
@@ -266,10 +215,10 @@ def export(
     from lecture_vae.live import export_balance, export_run
     from lecture_vae.store import StoreError, open_run
 
-    _import(imports)
+    import_all(imports)
     PROGRAM.check_out(out)
     try:
-        opened, images = [open_run(key) for key in runs], _load(data)
+        opened, images = [open_run(key) for key in runs], load(data)
         if len(opened) == 1:
             files = export_run(opened[0], images, out)
         else:
@@ -277,7 +226,7 @@ def export(
     except (StoreError, ValueError) as error:
         PROGRAM.refuse(error)
     except OSError as error:
-        _cannot_write(out, error)
+        cannot_write(out, error)
     for path in files:
         typer.echo(f"written: {path} ({path.stat().st_size / 1024:.0f} KB)")
 

@@ -27,9 +27,10 @@ from lecture_vae.evaluation import evaluate
 from lecture_vae.evidence import evaluating, log_evidence
 from lecture_vae.likelihoods import BernoulliPixels, GaussianPixels, Likelihood
 from lecture_vae.losses import NegativeELBO
+from lecture_vae.models import PIXELS
 from lecture_vae.store import Run
 
-__all__ = ["Diagnosis", "diagnose_run"]
+__all__ = ["Diagnosis", "diagnose_run", "implied_likelihood"]
 
 SAMPLES = 64  # K of the importance-weighted bound, and samples of the ELBO
 UNITS = {
@@ -137,7 +138,7 @@ def diagnose_run(run: Run, data: ImageData, *, images: int | None = 1000) -> Dia
         )
     sampled, at_mean = (evaluate(model, NegativeELBO(), x, seed=seed).terms for seed in (0, None))
     s = sampled["squared_error"]
-    likelihood, weight = _implied(objective, s, x[0].numel())
+    likelihood, weight = implied_likelihood(objective, s, x[0].numel())
     bound = elbo(model, x, likelihood=likelihood, samples=SAMPLES).mean().item()
     iwae = iwae_bound(model, x, likelihood=likelihood, samples=SAMPLES).mean().item()
     exact = None
@@ -196,8 +197,25 @@ def _latents(q: Any) -> tuple[Float[Tensor, " d"], int]:
     return q.kl().mean()[None], int(active_units(q.code.float()).sum())
 
 
-def _implied(objective: Any, s: float, pixels: int) -> tuple[Likelihood, float | None]:
-    """The likelihood that the loss implies, and the effective weight."""
+def implied_likelihood(
+    objective: Any, s: float, pixels: int = PIXELS
+) -> tuple[Likelihood, float | None]:
+    """The likelihood p(x | z) under which the loss is a negative ELBO, and the effective weight.
+
+    Args:
+        objective: Of a run.
+        s: S of the run, the mean squared error with z drawn from q(z | x).
+        pixels: D.
+
+    Returns:
+        Gaussian pixels of half the effective weight; the objective's own likelihood where its
+        pixels are not Gaussian; the calibrated Gaussian where it names none. The weight is None
+        in the latter two cases.
+
+    Examples:
+        >>> implied_likelihood(NegativeELBO(4.0), s=30.0)
+        (GaussianPixels(variance=2.0), 4.0)
+    """
     likelihood = getattr(objective, "likelihood", None)
     weight = float(getattr(objective, "kl_weight", 1.0))
     if likelihood is not None and not isinstance(likelihood, GaussianPixels):

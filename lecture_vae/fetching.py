@@ -6,6 +6,8 @@ resumed by the engine that began it, since the engine is part of its key.
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +31,15 @@ from lecture_vae.native.engine import engine_names, plan_for
 from lecture_vae.native.plan import Plan
 from lecture_vae.networks import build_model
 from lecture_vae.recipe import RunSpec, check_keywords, describe, key_of, with_engine
-from lecture_vae.store import Run, StoreError, open_run, save_run, store_folder
+from lecture_vae.store import (
+    Run,
+    StoreError,
+    object_store,
+    open_run,
+    save_run,
+    store_folder,
+    store_place,
+)
 from lecture_vae.training import pick_device, train
 
 __all__ = ["Request", "Store"]
@@ -68,7 +78,9 @@ class Request:
         self.data = data
         self.device = pick_device(device)
         self.engine = engine
+        self.place = None if store is None else store_place(store)
         self.store = None if store is None else store_folder(store)
+        self.remote = None if store is None else object_store(store)
         self.model = build_model(spec.model, seed=spec.config.seed, **spec.keywords)
 
     @cached_property
@@ -96,13 +108,28 @@ class Request:
         return with_engine(self._in_torch, self.trained_by)
 
     def stored(self) -> Path | None:
-        """The folder of a complete run of an engine that answers the request, or None."""
+        """The folder of a complete run of an engine that answers the request, or None.
+
+        Raises:
+            StoreError: If there is an object store that cannot be used.
+        """
         assert self.store is not None
         for name in engine_names(self.engine, self.device):
             folder = self.store / key_of(with_engine(self._in_torch, name))
-            if _is_complete(folder):
+            if self._is_stored(folder):
                 return folder
         return None
+
+    def _is_stored(self, folder: Path) -> bool:
+        """Whether a run is complete; with an object store, here and there."""
+        if self.remote is None:
+            return _is_complete(folder)
+        with _told():
+            if self.remote.has(folder.name):
+                self.remote.bring(folder.name)
+            elif _is_complete(folder):  # sending it was interrupted
+                self.remote.send(folder.name)
+        return _is_complete(folder)
 
     def fetch(self, *, fresh: bool = False, stopped: Event | None = None) -> Run:
         """The run: loaded, resumed or trained; see :func:`~lecture_vae.runs.fetch_run`.
@@ -124,6 +151,9 @@ class Request:
             self.store.mkdir(parents=True, exist_ok=True)
             with hold_lock(folder):
                 if fresh:
+                    if self.remote is not None:
+                        with _told():
+                            self.remote.drop(folder.name)
                     (folder / "run.json").unlink(missing_ok=True)  # first: it is incomplete now
                     shutil.rmtree(folder, ignore_errors=True)
                 if not _is_complete(folder):  # another process may have trained it meanwhile
@@ -152,7 +182,7 @@ class Request:
 
     def _load_first_weights(self, key: str) -> None:
         spec = self.spec
-        start = open_run(key, store="auto" if self.store is None else self.store)
+        start = open_run(key, store="auto" if self.place is None else self.place)
         if (start.spec.model, dict(start.spec.keywords)) != (spec.model, dict(spec.keywords)):
             raise ValueError(
                 f"a warm start needs a run of the same model, {spec.model} with "
@@ -169,13 +199,20 @@ class Request:
             if (step := state.history.steps[-1]) in kept:
                 save_decoder(folder, step, self.model)
             save_checkpoint(checkpoint, state)
+            if self.remote is not None:
+                self.remote.send_checkpoint(folder.name)
             if stopped is not None and stopped.is_set():
                 raise RuntimeError("the training was interrupted; what was trained is kept.")
 
+        if self.remote is not None:
+            self.remote.bring_checkpoint(folder.name)
         resume = load_checkpoint(checkpoint) if checkpoint.exists() else None
         history = self._train(resume=resume, on_evaluate=keep)
         save_run(folder, self.recipe, self.model, history, self._code(history))
         checkpoint.unlink(missing_ok=True)
+        if self.remote is not None:
+            with _told():
+                self.remote.send(folder.name)
 
     def _trained_without_store(self) -> Run:
         history = self._train()
@@ -204,3 +241,12 @@ class Request:
 
 def _is_complete(folder: Path) -> bool:
     return os.path.exists(folder / "run.json")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong in an object store is not a fault of this machine's disk."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(str(error)) from error

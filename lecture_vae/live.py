@@ -4,7 +4,8 @@ The files are `safetensors <https://huggingface.co/docs/safetensors>`_: weights 
 suffices for display; codes in int16; labels in uint8; what is predicted in float32. The metadata
 has one entry, ``lecture_vae``, with JSON:
 
-- ``format`` of the metadata, and ``crc32`` of the bytes behind the header;
+- ``format`` of the metadata, and ``crc32``: eight hexadecimal digits, the CRC-32 of the whole file
+  with zeros in their place;
 - ``run``: whose file it is;
 - ``scales``: for each int16 array the number by which its values are multiplied;
 - ``networks``: for each network its affine layers in order, and the activation after each; a layer
@@ -41,7 +42,7 @@ from lecture_vae.store import Run
 
 __all__ = ["export_balance", "export_run"]
 
-FORMAT = 2  # raise it when a reader of the old files would misread the new ones
+FORMAT = 3  # raise it when a reader of the old files would misread the new ones
 IMAGES = 2_000  # test images whose codes move over the training
 EVALUATIONS = 61  # of the training
 THEORY_POINTS = 121  # of each curve that the linear theory predicts
@@ -202,12 +203,12 @@ def quantize(codes: Float[np.ndarray, "..."]) -> tuple[Int16[np.ndarray, "..."],
 
 def serialize(file: LiveFile) -> bytes:
     """The bytes of one file; the same file gives the same bytes."""
-    plain = save(file.arrays)
-    data = plain[8 + int.from_bytes(plain[:8], "little") :]
-    metadata = {"format": FORMAT, "crc32": zlib.crc32(data), **file.metadata}
+    metadata = {"format": FORMAT, "crc32": "00000000", **file.metadata}
     # One entry: safetensors writes several in random order.
     text = json.dumps(metadata, separators=(",", ":"))
-    return save(file.arrays, {"lecture_vae": text})
+    content = save(file.arrays, {"lecture_vae": text})
+    place = rb"\"crc32\":\"%08x"
+    return content.replace(place % 0, place % zlib.crc32(content), 1)
 
 
 def write_files(folder: Path, files: Mapping[str, LiveFile]) -> list[Path]:

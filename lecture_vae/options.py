@@ -1,12 +1,17 @@
-"""Options: what those of the command line say about the objective."""
+"""Options: what those of the command line say about the objective and the axes of a sweep."""
 
+import re
+from collections import Counter
 from dataclasses import fields
 from typing import Any
 
 from lecture_vae.likelihoods import LIKELIHOODS
 from lecture_vae.losses import OBJECTIVES
+from lecture_vae.sweep import MAX_RUNS
 
-__all__ = ["objective_of"]
+__all__ = ["axis_values", "objective_of"]
+
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def objective_of(
@@ -49,3 +54,44 @@ def objective_of(
             f"{missing[0]}. Name another --objective?"
         )
     return known(**options)
+
+
+def axis_values(name: str, text: str, kind: type[int] | type[float]) -> list[Any]:
+    """The values of an axis of a sweep, as they are typed: ``.06,.25,1`` or ``0..9`` or both.
+
+    Args:
+        name: Of the option, for errors.
+        text: Values with commas between them; ``A..B`` stands for the whole numbers from A to B.
+        kind: ``int`` or ``float``.
+
+    Raises:
+        ValueError: If a value is missing, no number or named twice, or a range has no end.
+
+    Examples:
+        >>> axis_values("--kl-weight", ".06,.25,1", float)
+        [0.06, 0.25, 1.0]
+        >>> axis_values("--seed", "0..3,7", int)
+        [0, 1, 2, 3, 7]
+    """
+    values: list[Any] = []
+    for word in text.split(","):
+        if span := RANGE.fullmatch(word.strip()):
+            first, last = map(int, span.groups())
+            if last < first or last - first >= MAX_RUNS:
+                raise ValueError(
+                    f"{name} names a range as FIRST..LAST, both included, of {MAX_RUNS:,} numbers "
+                    f"at most, got {word.strip()!r}."
+                )
+            values += [kind(number) for number in range(first, last + 1)]
+            continue
+        try:
+            values.append(kind(word))
+        except ValueError as error:
+            what = "whole numbers" if kind is int else "numbers"
+            raise ValueError(
+                f"{name} takes {what} with commas between them, such as 1,4 or 0..9, got {text!r}."
+            ) from error
+    value, count = Counter(values).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{name} names each value once, got {value} {count} times.")
+    return values

@@ -1,4 +1,4 @@
-"""Plots: latents and losses, drawn into given Axes, which are returned.
+"""Plots: latents, losses, rate and distortion, drawn into given Axes, which are returned.
 
 Nothing here calls a model, shows or saves a figure. Without ``ax`` a function creates a figure.
 Figures have a white, opaque background, so that they are readable in dark mode. Tensors and numpy
@@ -30,6 +30,7 @@ __all__ = [
     "plot_history",
     "plot_latent_evolution",
     "plot_latents",
+    "plot_rate_distortion",
 ]
 
 IN_NATS = {"kl", "cross_entropy", "negative_iwae"}  # terms; a loss has the unit of its objective
@@ -188,6 +189,51 @@ def plot_history(
             line.set_label(f"{label} (train)")
     unit = " (nats per image)" if column.partition("_")[2] in IN_NATS else ""
     ax.set(xlabel="step", ylabel=f"{column.replace('_', ' ')}{unit}", title=title)
+    ax.legend()
+    return ax
+
+
+def plot_rate_distortion(table: pd.DataFrame, ax: Axes | None = None, *, title: str = "") -> Axes:
+    """Distortion against rate: a point for each run, a line through the means over the seeds.
+
+    Runs of one number of latents share a color and a line, which leads from the largest KL weight,
+    at the left, to the smallest. The numbers beside the line are the weights.
+
+    Args:
+        table: With the columns ``latent_dim``, ``kl_weight``, ``rate_bits`` (KL, bits per image)
+            and ``squared_error`` (squared gray levels); rows where one is missing are left out.
+        ax: Where to draw; None creates a figure.
+        title: Of the Axes.
+
+    Raises:
+        ValueError: If no row is complete.
+
+    Examples:
+        >>> import pandas as pd
+        >>> rows = {"latent_dim": [2, 2], "kl_weight": [1.0, 4.0], "rate_bits": [8.0, 5.0]}
+        >>> ax = plot_rate_distortion(pd.DataFrame(rows | {"squared_error": [31.0, 35.0]}))
+        >>> len(ax.lines), [text.get_text() for text in ax.texts]
+        (1, ['4', '1'])
+    """
+    columns = ["latent_dim", "kl_weight", "rate_bits", "squared_error"]
+    complete = table[columns].dropna()
+    if complete.empty:
+        raise ValueError(
+            "a rate-distortion plot needs a run with a KL weight, a KL and a squared error, and "
+            f"none of the {len(table)} rows has all of them."
+        )
+    ax = white_axes(ax, (6.5, 4.5))
+    for i, (latents, rows) in enumerate(complete.groupby("latent_dim")):
+        color = PALETTE[i % 10]
+        means = rows.groupby("kl_weight").mean().sort_index(ascending=False)
+        ax.plot(means["rate_bits"], means["squared_error"], color=color, label=f"{latents} latents")
+        ax.scatter(rows["rate_bits"], rows["squared_error"], s=16, color=color, alpha=0.75)
+        for weight, rate, error in means[["rate_bits", "squared_error"]].itertuples():
+            ax.annotate(
+                f"{weight:g}", (rate, error), (4, 4), textcoords="offset points", size=8,
+                color="0.25",
+            )  # fmt: skip
+    ax.set(xlabel="rate: KL (bits per image)", ylabel="distortion: squared error", title=title)
     ax.legend()
     return ax
 

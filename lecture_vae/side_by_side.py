@@ -28,7 +28,7 @@ from lecture_vae.registry import Registry, import_definitions
 from lecture_vae.store import Run, StoreError
 from lecture_vae.training import progress_bar
 
-__all__ = ["fetch_in_threads", "is_importable", "train_side_by_side"]
+__all__ = ["fetch_in_threads", "imports_of", "is_importable", "train_side_by_side"]
 
 POLL_SECONDS = 0.05
 TERMINATE_SECONDS = 5.0  # from SIGTERM to SIGKILL
@@ -72,8 +72,13 @@ def _modules(spec: RunSpec) -> list[str]:
     return found
 
 
-def _imports(spec: RunSpec) -> list[str]:
-    """What a worker imports to register the same names: modules by name, single files by path."""
+def imports_of(spec: RunSpec) -> list[str]:
+    """What a worker imports to register the same names: modules by name, single files by path.
+
+    Examples:
+        >>> imports_of(RunSpec("linear-vae", NegativeELBO(), TrainConfig()))  # ours: nothing
+        []
+    """
     imports = []
     for name in _modules(spec):
         file = getattr(sys.modules[name], "__file__", None)
@@ -153,14 +158,14 @@ def _start(request: Request, fresh: bool) -> _Worker:
     job = {
         "key": key,
         "recipe": request.recipe,
-        "imports": _imports(request.spec),
+        "imports": imports_of(request.spec),
         "path": [os.path.abspath(entry) for entry in sys.path],
         "data": {
             "source": data.source,
             "resize": data.resize,
             "fingerprint": data.fingerprint,
         },
-        "store": str(request.store),
+        "store": request.place,
         "fresh": fresh,
     }
     process = subprocess.Popen(

@@ -211,14 +211,22 @@ def _constant(thing: Any) -> str | None:
     return None
 
 
+# Reading a source takes milliseconds. By identity: equal code may have other default arguments.
+_sources: dict[int, tuple[CodeType, str]] = {}
+
+
 def _function_source(function: FunctionType) -> str:
     whole = f"{function.__module__}.{function.__qualname__}"
+    code = function.__code__
+    if id(code) in _sources:
+        return _sources[id(code)][1]
     try:
         source = textwrap.dedent(inspect.getsource(function))
         # inspect reads the file as it is now, which may have changed since it was imported.
         if function.__name__ != "<lambda>" and f"def {function.__name__}" not in source:
             raise OSError("the file holds other text at its place")
-        return _without_comments(source)
+        _sources[id(code)] = code, _without_comments(source)
+        return _sources[id(code)][1]
     except (OSError, SyntaxError, tokenize.TokenError) as error:
         raise SourceError(
             f"the source of {whole} cannot be read ({error}), so a change of it would go "

@@ -1,7 +1,8 @@
 """Store: the files of the runs.
 
-The store is one folder: ``LECTURE_VAE_RUNS``, or the user's data folder. Each run is a folder in
-it, named by its key (:mod:`lecture_vae.recipe`). No file is a pickle::
+The store is one folder: ``LECTURE_VAE_RUNS``, or the user's data folder. It may also be a URL,
+whose runs have a local folder, too (:mod:`lecture_vae.object_store`). Each run is a folder in it,
+named by its key (:mod:`lecture_vae.recipe`). No file is a pickle::
 
     run.json                the recipe, history, versions; written last
     weights.safetensors     the trained model
@@ -34,10 +35,12 @@ from lecture_vae.checkpoints import load_decoders, stack_latents
 from lecture_vae.history import History, storable_codes
 from lecture_vae.models import Model
 from lecture_vae.networks import build_model
-from lecture_vae.recipe import FORMAT, RunSpec, spec_of
+from lecture_vae.object_store import ObjectStore, is_url
+from lecture_vae.recipe import RunSpec, spec_of
+from lecture_vae.run_file import NewerFormat, check_registered, is_far_larger, read_run_file
 from lecture_vae.storage import absolute, data_folder, write_atomically
 
-__all__ = ["Run", "StoreError", "open_run", "store_folder"]
+__all__ = ["Run", "StoreError", "object_store", "open_run", "store_folder", "store_place"]
 
 
 class StoreError(Exception):
@@ -86,21 +89,67 @@ class Run:
         return self.history.seconds
 
 
-def store_folder(store: str | Path = "auto") -> Path:
-    """The folder of the runs. It need not exist yet.
+def object_store(store: str | Path = "auto") -> ObjectStore | None:
+    """The object store of the runs, or None if they are in a folder.
 
     Args:
-        store: A folder, or ``"auto"`` for the one that ``LECTURE_VAE_RUNS`` names, or else the
-            user's data folder.
+        store: As for :func:`store_folder`.
 
     Raises:
-        StoreError: If the folder is in a home folder that does not exist.
+        StoreError: If its protocol is unknown, or a package is missing.
+
+    Examples:
+        >>> object_store("my_runs") is None, object_store("memory://runs").url
+        (True, 'memory://runs')
+    """
+    named = _named(store)
+    try:
+        return ObjectStore(str(named)) if is_url(named) else None
+    except OSError as error:
+        raise StoreError(str(error)) from error
+
+
+def store_place(store: str | Path = "auto") -> str:
+    """What names the store in every process: its URL, or the absolute path of its folder.
+
+    Args:
+        store: As for :func:`store_folder`.
+
+    Raises:
+        StoreError: As :func:`store_folder`.
+
+    Examples:
+        >>> store_place("s3://bucket/runs")
+        's3://bucket/runs'
+    """
+    named = _named(store)
+    return str(named) if is_url(named) else str(store_folder(store))
+
+
+def _named(store: str | Path) -> str | Path | None:
+    return (os.environ.get("LECTURE_VAE_RUNS") or None) if store == "auto" else store
+
+
+def store_folder(store: str | Path = "auto") -> Path:
+    """The folder of the runs; of an object store, that of the runs on this machine.
+
+    It need not exist yet.
+
+    Args:
+        store: A folder, a URL that fsspec knows, or ``"auto"`` for what ``LECTURE_VAE_RUNS`` names,
+            or else the user's data folder.
+
+    Raises:
+        StoreError: If the folder is in a home folder that does not exist, or as
+            :func:`object_store`.
 
     Examples:
         >>> store_folder("my_runs").name
         'my_runs'
     """
-    named = (os.environ.get("LECTURE_VAE_RUNS") or None) if store == "auto" else store
+    named = _named(store)
+    if (remote := object_store(store)) is not None:
+        return remote.folder
     try:
         kept = data_folder() if named is None else absolute(named)
     except OSError as error:
@@ -137,26 +186,35 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         ...     open_run(run.key[:6], store=store).key == run.key
         True
     """
-    folder = store_folder(store)
-    stored = _stored(folder)
+    folder, remote = store_folder(store), object_store(store)
+    try:
+        stored = _stored(folder) if remote is None else remote.keys(key[:16])
+    except OSError as error:
+        raise StoreError(str(error)) from error
     found = [name for name in stored if key and name.startswith(key)]
     if len(found) != 1:
         hint = "" if re.fullmatch("[0-9a-f]+", key) else " A key has only the digits 0-9 and a-f."
         raise StoreError(
             f"a run is opened by its key or enough of its first characters; {len(found)} of the "
-            f"{len(stored)} runs in {folder} begin with {key!r}.{hint}"
+            f"{len(stored)} runs in {store_place(store)} begin with {key!r}.{hint}"
         )
     folder /= found[0]
     try:
-        head = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        recipe = head.get("recipe") or head["described"]  # its name in the first format
-        if recipe.get("format", 1) > FORMAT:
-            raise StoreError(
-                f"run {folder.name} was stored by a newer version of lecture_vae. Update the "
-                "package to open it."
-            )
+        if remote is not None:
+            remote.bring(folder.name)
+        head = read_run_file(folder)
         weights = load_file(folder / "weights.safetensors")
         codes = load_file(folder / "codes.safetensors")
+        code = codes["code"] if "code" in codes else codes["mu"]
+        latents = [*codes["latents"].numpy()]
+        if (count := len(head["history"])) != len(latents):
+            wrong = ValueError(f"codes of {len(latents)} evaluations, not {count}")
+            raise _unreadable(folder, wrong)
+    except NewerFormat as error:
+        raise StoreError(
+            f"run {folder.name} was stored by a newer version of lecture_vae. Update the "
+            "package to open it."
+        ) from error
     except PermissionError as error:
         raise StoreError(
             f"run {folder.name} may not be read: {error}. Ask its owner for permission to "
@@ -164,25 +222,25 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         ) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
+    recipe = head["recipe"]
     try:
-        model = build_model(recipe["model"], **recipe["keywords"])
-        spec = spec_of(recipe)
-    except (KeyError, ValueError) as error:
+        check_registered(recipe)
+    except KeyError as error:
         raise StoreError(
             f"run {folder.name} needs a definition that is not registered: {error.args[0]}"
         ) from error
-    except TypeError as error:
+    try:
+        spec = spec_of(recipe)
+        if is_far_larger(spec.model, spec.keywords, weights):
+            raise _misfit(folder, spec, "it is far larger.")
+        model = build_model(spec.model, **spec.keywords)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise StoreError(
-            f"the weights of run {folder.name} do not fit today's {spec.model}: "
-            f"{' '.join(str(error).split())} Was the model changed since? "
-            "Fetch the run anew, or go back to the code that trained it."
-        ) from error
+        raise _misfit(folder, spec, " ".join(str(error).split())) from error
     model.eval()
-    code = codes["code"] if "code" in codes else codes["mu"]
     return Run(
         key=folder.name,
         spec=spec,
@@ -191,7 +249,7 @@ def open_run(key: str, *, store: str | Path = "auto") -> Run:
         device=recipe["device"],
         engine=recipe.get("engine", "torch"),  # that of all runs before version 0.3
         model=model,
-        history=History(head["history"], list(codes["latents"].numpy()), head["seconds"]),
+        history=History(head["history"], latents, head["seconds"]),
         code=code.float() if code.is_floating_point() else code,
         decoders=load_decoders(folder),
         versions=head["versions"],
@@ -215,6 +273,13 @@ def _unreadable(folder: Path, error: Exception) -> StoreError:
         f"the files of run {folder.name} are incomplete or damaged: {type(error).__name__}: "
         f"{error}. To train it again in their place, fetch it with fresh=True (on the command "
         f"line: --fresh), or delete {folder}."
+    )
+
+
+def _misfit(folder: Path, spec: RunSpec, why: str) -> StoreError:
+    return StoreError(
+        f"the weights of run {folder.name} do not fit today's {spec.model}: {why} Was the model "
+        "changed since? Fetch the run anew, or go back to the code that trained it."
     )
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from attacks import DAMAGE, World
@@ -24,8 +25,9 @@ from submissions import CORPUS, NO_SUBMISSIONS, SOURCE, write, write_what_is_no_
 import lecture_vae
 from lecture_grader import grade as grading
 from lecture_grader.grade import grade
-from lecture_grader.reporting.gradebook import FORMULA, feedback_names
+from lecture_grader.reporting.gradebook import feedback_names
 from lecture_grader.reporting.result import Result
+from lecture_grader.reporting.spreadsheet import FORMULA
 from lecture_grader.sandbox.choose import SandboxError, choose
 from lecture_grader.session import TRIAL, Grading
 
@@ -357,6 +359,25 @@ def test_what_would_stop_everybody_is_found_before_the_first_student(tmp_path, m
         grade(broken, submissions, out)
     assert {path.name for path in out.iterdir()} == {"seed"}
     assert not list(tmp_path.glob("lv-*"))
+
+
+@pytest.mark.parametrize("ended", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
+def test_runs_are_judged_in_their_order_whichever_ends_first(ended):
+    tasks = [SimpleNamespace(key=key) for key in ("anna", "ben", "carl")]
+    runs = [
+        SimpleNamespace(task=task, notebook=SimpleNamespace(key=f"{task.key}/{way}"))
+        for task in tasks[:2] for way in ("by-name", "up-to")
+    ]  # fmt: skip
+    judged = []
+    judge = SimpleNamespace(judge=lambda run, observation: judged.append((run, observation)))
+    observed = ((runs[at].notebook.key, at) for at in ended)
+    done = list(grading._judged(judge, tasks, runs, observed))
+    for task in tasks[:2]:
+        assert [pair for pair in judged if pair[0].task is task] == [
+            (run, at) for at, run in enumerate(runs) if run.task is task
+        ]
+    assert sorted(task.key for task in done) == ["anna", "ben", "carl"]
+    assert done[-1].key == "carl"
 
 
 def rows_of(out: Path, names: list[str]) -> dict[str, object]:

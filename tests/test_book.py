@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import struct
 import sys
 import textwrap
@@ -17,8 +18,10 @@ import nbformat
 import pytest
 import yaml
 from jupyter_cache import get_cache
+from jupyter_client.connect import LocalPortCache
 from myst_nb.core.config import NbParserConfig
 from myst_parser.config.main import MdParserConfig
+from nbclient.exceptions import DeadKernelError
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from PIL import Image
@@ -605,6 +608,21 @@ MEETING = """
 """
 
 
+def chapters_environment(folder):
+    """What MyST-NB's environment says of chapters in this folder."""
+    cache = str(folder / "cache")
+    return SimpleNamespace(
+        mystnb_config=NbParserConfig(execution_mode="cache", execution_cache_path=cache),
+        myst_config=MdParserConfig(),
+        doc2path=lambda docname: str(folder / f"{docname}.md"),
+    )
+
+
+def kept_chapters(env):
+    cache = get_cache(env.mystnb_config.execution_cache_path)
+    return {Path(record.uri).stem for record in cache.list_cache_records()}
+
+
 def test_chapters_are_executed_side_by_side_and_kept_for_their_reading(tmp_path, monkeypatch):
     pages = {
         "a": chapter(MEETING.format(mine="a.txt", other="b.txt")),
@@ -615,18 +633,69 @@ def test_chapters_are_executed_side_by_side_and_kept_for_their_reading(tmp_path,
     }
     for name, text in pages.items():
         (tmp_path / f"{name}.md").write_text(text)
-    cache = tmp_path / "cache"
-    env = SimpleNamespace(
-        mystnb_config=NbParserConfig(execution_mode="cache", execution_cache_path=str(cache)),
-        myst_config=MdParserConfig(),
-        doc2path=lambda docname: str(tmp_path / f"{docname}.md"),
-    )
+    env = chapters_environment(tmp_path)
     monkeypatch.setattr(hooks_execution, "cores", lambda: 2)
     for _ in range(2):
         hooks_execution.execute_side_by_side(None, env, [*pages])
-        kept = {Path(record.uri).stem for record in get_cache(cache).list_cache_records()}
-        assert kept == {"a", "b", "count"}
+        assert kept_chapters(env) == {"a", "b", "count"}
     assert (tmp_path / "count.txt").read_text() == "once "
+
+
+@pytest.fixture
+def taken_ports(monkeypatch):
+    """Says how many kernels shall get ports that another process, here this one, has taken."""
+    free = LocalPortCache.find_available_port
+    asked = []
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+
+        def first(kernels):
+            def find(cache, ip):
+                asked.append(ip)
+                return held.getsockname()[1] if len(asked) <= 5 * kernels else free(cache, ip)
+
+            monkeypatch.setattr(LocalPortCache, "find_available_port", find)
+            return asked
+
+        yield first
+
+
+def one_cell():
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print(6 * 7)")])
+
+
+def test_a_kernel_whose_ports_are_taken_is_started_again(taken_ports):
+    taken_ports(1)
+    notebook = one_cell()
+    write.execute(notebook, "a page", dict(os.environ))
+    assert notebook.cells[0].outputs[0].text == "42\n"
+
+
+def test_kernels_that_never_start_are_an_error(taken_ports, monkeypatch):
+    monkeypatch.setattr(execution, "STARTS", 2)
+    asked = taken_ports(9)
+    with pytest.raises(RuntimeError, match="Kernel died before replying"):
+        write.execute(one_cell(), "a page", dict(os.environ))
+    assert len(asked) == 2 * 5
+
+
+def test_a_kernel_that_ends_in_a_cell_runs_it_once(tmp_path):
+    count = tmp_path / "count"
+    notebook = one_cell()
+    notebook.cells[0].source = f"import os; open({str(count)!r}, 'a').write('once '); os._exit(1)"
+    with pytest.raises(DeadKernelError):
+        write.execute(notebook, "a page", dict(os.environ))
+    assert count.read_text() == "once "
+
+
+def test_a_kernel_that_ends_does_not_stop_the_chapters_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "dies.md").write_text(chapter("import os; os._exit(1)"))
+    (tmp_path / "runs.md").write_text(chapter("1 + 1"))
+    env = chapters_environment(tmp_path)
+    monkeypatch.setattr(hooks_execution, "cores", lambda: 1)
+    hooks_execution.execute_side_by_side(None, env, ["dies", "runs"])
+    assert kept_chapters(env) == {"runs"}
 
 
 def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):

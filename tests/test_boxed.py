@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from lecture_grader.kernels import client as boxed
 from lecture_grader.kernels.client import BoxedKernel, Stopped
 from lecture_grader.kernels.frames import HEAD, FrameError, Kind, Reader, pack, well_formed
 from lecture_grader.sandbox.choose import Limits
+from lecture_grader.sandbox.confine import SandboxError
 
 LIMITS = Limits(cpu_s=60, memory_mb=512)
 FORGE = "channel = get_ipython().channel\nimport struct, threading, time\n"
@@ -431,3 +433,20 @@ def test_a_box_leaves_nothing_on_the_disk_and_shows_nothing(level, mask, tmp_pat
     assert left == []
     assert {mode for name, mode in seen if name == "lv-"} <= {0o700, 0o777}
     assert (level in ("namespaces", "bubblewrap")) or seen
+
+
+class NoBox:
+    """A forkserver that cannot start a kernel; it keeps a copy of what it was given."""
+
+    def fork(self, descriptor):
+        self.copy = os.dup(descriptor)
+        raise SandboxError("the box could not be entered")
+
+
+def test_a_kernel_that_cannot_be_started_leaves_no_socket_open():
+    forkserver = NoBox()
+    with pytest.raises(SandboxError, match="could not be entered"):
+        boxed.KernelConnection(forkserver)
+    with socket.socket(fileno=forkserver.copy) as other_end:
+        other_end.settimeout(5)
+        assert other_end.recv(1) == b""  # nobody is at the other end

@@ -22,7 +22,7 @@ def call():
     runner = CliRunner()
 
     def invoke(*words, code=0):
-        program = grader if words[0] in ("release", "grade") else app
+        program = grader if words[0] in ("release", "grade", "regrade", "diff") else app
         result = runner.invoke(program, list(words))
         assert result.exit_code == code, (result.output, result.exception)
         return result
@@ -305,9 +305,14 @@ def test_an_autoencoder_has_no_kl_to_train_with(call):
     assert "a KL needs a distribution q(z | x)" in result.stderr
 
 
-@pytest.mark.parametrize("verb", ["train", "reproduce", "animate", "export"])
+@pytest.mark.parametrize("verb", ["train", "sweep", "reproduce", "animate", "export"])
 def test_every_verb_that_meets_models_imports_what_registers_them(call, verb):
-    words = {"train": ["linear-ae"], "animate": ["0"], "export": ["0", "--out", "x"]}.get(verb, [])
+    words = {
+        "train": ["linear-ae"],
+        "sweep": ["linear-ae"],
+        "animate": ["0"],
+        "export": ["0", "--out", "x"],
+    }.get(verb, [])
     result = call(verb, *words, "--import", "nowhere.py", code=2)
     assert "a file of definitions must exist" in result.stderr
 

@@ -25,6 +25,36 @@ def slow_pid(number: int) -> list[tuple[int, int]]:
     return [(number, os.getpid())]
 
 
+def scaled(number: int, factor: int) -> list[int]:
+    return [factor * number]
+
+
+class Counted:
+    """Writes a line into a file whenever it arrives in a process."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self):
+        return arrived, (self.path,)
+
+
+def arrived(path: str) -> Counted:
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    return Counted(path)
+
+
+def pid_with(number: int, counted: Counted) -> list[int]:
+    time.sleep(0.05)
+    return [os.getpid()]
+
+
+def test_what_tasks_have_in_common_is_the_second_argument():
+    assert dict(run_tasks(scaled, [2, 3], common=10)) == {2: 20, 3: 30}
+    assert dict(run_tasks(scaled, [2, 3], common=0)) == {2: 0, 3: 0}
+
+
 def test_every_task_comes_back_with_its_result():
     assert dict(run_tasks(double, range(5))) == {0: 0, 1: 2, 2: 4, 3: 6, 4: 8}
 
@@ -83,7 +113,8 @@ def test_a_container_uses_no_more_cores_than_its_quota(files, wanted, tmp_path, 
     assert cores() == wanted
 
 
-def test_a_scheduler_that_is_not_there_is_an_error():
+def test_a_scheduler_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr("lecture_vae.cluster.CONNECT_SECONDS", 0.5)
     with pytest.raises(OSError, match=r"127\.0\.0\.1:1"):
         list(run_tasks(double, [1], scheduler="tcp://127.0.0.1:1"))
 
@@ -125,3 +156,15 @@ def test_a_killed_worker_loses_nothing(scheduler):
             os.kill(killed, signal.SIGKILL)
     assert {task: result[0] for task, result in found.items()} == {n: n for n in range(10)}
     assert len({pid for _, pid in found.values()}) >= 2
+
+
+@pytest.mark.slow
+def test_what_tasks_have_in_common_travels_once_to_each_worker(scheduler, tmp_path):
+    counted = Counted(str(tmp_path / "arrivals"))
+    tasks = [*range(30)]
+    found = dict(run_tasks(pid_with, tasks, common=counted, scheduler=scheduler.scheduler_address))
+    assert sorted(found) == tasks
+    arrivals = (tmp_path / "arrivals").read_text().split()
+    workers = {str(pid) for pid in found.values()}
+    assert len(workers) == 2
+    assert sorted(pid for pid in arrivals if pid in workers) == sorted(workers)

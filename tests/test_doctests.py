@@ -38,6 +38,11 @@ WITHOUT_EXAMPLE = {
     "table": "takes what reproduce returns",
     "export_run": "writes the files of a run that took seconds to train",
     "export_balance": "writes the files of runs that took minutes to train",
+    "cannot_write": "ends the program",
+    "import_all": "imports a file of the user's",
+    "load": "reads the images of the user",
+    "stored_run": "opens a run of the user",
+    "sweep": "a verb of the command line, which the book shows",
 }
 
 

@@ -490,7 +490,7 @@ def test_results_hold_every_field_but_the_long_ones(tmp_path):
             for result in results
             if (result.student, result.number) == (row["student"], row["number"])
         ]
-        long = {"answer": whole.answer, "printed": whole.printed}
+        long = {"answer": whole.answer, "printed": whole.printed, "steps": whole.steps}
         assert row | long | {"remarks": tuple(row["remarks"])} == whole.__dict__
 
 
@@ -512,7 +512,7 @@ def test_the_summary_adds_up(tmp_path):
     assert "2 points. 1 correct, 1 wrong, 1 unreadable, 1 infrastructure." in said
     assert "1 of 4 behave like: sign flipped" in said and "0.5 s median, 9.0 s at most." in said
     head = soup.header.get_text(" ")
-    assert "4 students. 1.7 of 5 points on average, median 0.0." in head  # 5, 0 and 0 points
+    assert "4 submissions. 1.7 of 5 points on average, median 0.0." in head  # 5, 0 and 0 points
     assert "Not fully graded, and not in these figures: 1." in head
     label = soup.select_one(".histogram")["aria-label"]
     assert label == "Students by total points. from 0: 2; from 5: 1."
@@ -520,8 +520,9 @@ def test_the_summary_adds_up(tmp_path):
     assert needy == {"ben": "ben: infrastructure (2)", "s10": "s10: unreadable (all exercises)"}
     rows = [[cell.get_text() for cell in row.select("th, td")] for row in soup.select("tr")]
     assert rows == [
-        ["Student", "1", "2", "Total"], ["anna", "C", "C", "5"], ["ben", "C", "I", "not yet"],
-        ["s2", "W", "W", "0"], ["s10", "R", "R", "0"],
+        ["Student", "1", "2", "s", "Total"], ["anna", "C", "C", "1.0", "5"],
+        ["ben", "C", "I", "9.5", "not yet"], ["s2", "W", "W", "1.0", "0"],
+        ["s10", "R", "R", "1.0", "0"],
     ]  # fmt: skip
     assert [dd.get_text() for dd in soup.select("footer dd")] == [
         "namespaces", "s7", "a" * 16, "c" * 16,
@@ -612,10 +613,10 @@ def test_a_class_of_which_nothing_was_graded(tmp_path):
     write(tmp_path, results)
     content = (tmp_path / "summary.html").read_text(encoding="utf-8")
     assert_harmless(content)
-    assert ">1 student.<" in content and "on average" not in content
+    assert ">1 submission.<" in content and "on average" not in content
     assert figures(results)["mean"] is None
     assert summarize(results).splitlines() == [
-        "1 student, none fully graded",
+        "1 submission, none fully graded",
         "  1. Discrete KL     0 of 0 correct     -",
         "attention: anna: infrastructure (all exercises)",
     ]
@@ -639,12 +640,12 @@ def test_results_that_are_no_class_are_refused(tmp_path, results, said):
 def test_the_terminal_gets_a_few_lines_and_no_escapes():
     results = [*graded_class(), *graded_class(("\x1b[2Jeve\nx", "\x1b[2Jeve\nx"))[:2]]
     assert summarize([replace(result, outcome="tampered") for result in results[-2:]]) == (
-        "1 student, mean 5.0 of 5 points\n"
+        "1 submission, mean 5.0 of 5 points\n"
         "  1. Discrete KL       0 of 1 correct    0%\n"
         "  2. Negative ELBO     0 of 1 correct    0%\n"
         "attention: eve x: tampered (all exercises)"
     )
-    assert summarize(results).splitlines()[0] == "5 students, mean 2.5 of 5 points"
+    assert summarize(results).splitlines()[0] == "5 submissions, mean 2.5 of 5 points"
 
 
 def test_the_figures_are_json():

@@ -15,14 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = {"book", "tests", "benchmarks", "exercises"}
 
 CORE = [
-    "storage", "mnist", "data", "registry", "distributions", "likelihoods", "models", "networks",
-    "losses", "quantized", "remedies", "randomness", "binarized", "code_prior", "native.build",
-    "native.network", "native.modules", "native.structures",
-    "native.checks", "native.plan", "native.engine", "evaluation", "history", "training", "budgets",
-    "cluster", "source", "recipe", "checkpoints", "store", "lock", "fetching", "side_by_side",
-    "runs", "diagnostics", "calibration", "pairwise", "quadrature", "evidence", "bounds",
-    "aggregate", "diagnosis", "reproduction", "drawing", "plots", "grids", "video", "animation",
-    "live", "options", "command_line", "cli",
+    "storage", "mnist", "data", "packing", "registry", "distributions", "likelihoods", "models",
+    "networks", "losses", "quantized", "remedies", "randomness", "binarized", "code_prior",
+    "native.build",
+    "native.network", "native.modules", "native.structures", "native.checks", "native.plan",
+    "native.engine", "evaluation", "history", "training", "budgets", "cluster", "source",
+    "recipe", "checkpoints", "object_store", "run_file", "store", "lock", "fetching",
+    "side_by_side", "trainer", "runs", "diagnostics", "calibration", "pairwise", "quadrature",
+    "evidence", "bounds", "aggregate", "diagnosis", "reproduction", "sweep", "drawing", "plots",
+    "grids", "video", "animation", "live", "options", "command_line", "verbs", "cli_sweep", "cli",
 ]  # fmt: skip
 
 # Rooms of the grader in reading order, their modules, and what a room may import beside itself: of
@@ -67,33 +68,63 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
         {"cells", "student", "sandbox", "kernels", "submissions"},
         set(),
     ),
+    # Who is in the class: files of the teacher, and no student's code.
+    ("classroom", ["tables", "roster", "lateness", "matching"], {"submissions.submission"}, set()),
     (
         "reporting",
-        ["result", "markup", "pages", "summary", "gradebook"],
-        {"submissions.submission"},
+        [
+            "result", "kept", "markup", "spreadsheet", "pages", "items", "summary", "lms",
+            "nbgrader", "decisions", "changes", "gradebook",
+        ],
+        {"submissions.submission", "classroom"},
         {"storage"},
     ),
     ("", ["extracts"], {"authoring", "submissions", "running"}, set()),
     ("", ["verdict"], {"cells", "authoring", "submissions", "running", "reporting"}, set()),
-    ("", ["task"], {"submissions", "running", "verdict"}, set()),
+    ("", ["account"], {"cells", "sandbox", "submissions", "running"}, set()),
+    ("", ["task"], {"submissions", "running", "reporting", "verdict"}, set()),
     (
         "",
         ["session"],
         {
-            "cells", "task", "course", "seed", "sandbox", "authoring", "submissions", "running",
-            "reporting", "verdict", "extracts",
+            "cells", "account", "task", "course", "seed", "sandbox", "authoring", "submissions",
+            "running", "reporting", "verdict", "extracts",
         },
-        {"storage"},
+        set(),
+    ),
+    (
+        "",
+        ["register"],
+        {"authoring", "submissions", "classroom", "reporting", "session"},
+        set(),
     ),
     (
         "",
         ["grade"],
         {
-            "signals", "sandbox", "submissions", "running", "reporting", "session", "task",
+            "signals", "sandbox", "submissions", "running", "classroom", "reporting", "session",
+            "task", "register",
         },
         {"storage", "cluster"},
     ),
-    ("", ["cli"], {"sandbox", "authoring", "reporting", "grade"}, {"command_line"}),
+    (
+        "gradescope",
+        ["results", "pack", "run"],
+        {
+            "course", "seed", "sandbox", "authoring", "submissions", "reporting", "session",
+            "grade",
+        },
+        {"storage"},
+    ),
+    (
+        "",
+        ["cli"],
+        {
+            "course", "sandbox", "authoring", "classroom", "reporting", "register", "grade",
+            "gradescope",
+        },
+        {"command_line"},
+    ),
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
@@ -106,9 +137,9 @@ LECTURE_BOOK = [
     "notebooks.inline", "notebooks.myst",
     "notebooks.pages", "notebooks.labels", "notebooks.book", "notebooks.citations",
     "notebooks.cells", "notebooks.markdown", "notebooks.flatten", "notebooks.exercises",
-    "notebooks.write", "solutions", "build", "joined", "pdf", "figures.svg", "figures.graphs",
-    "figures.architectures", "figures.models", "figures.record_codes", "figures.record_evidence",
-    "figures.record_runs", "figures.overview",
+    "notebooks.write", "solutions", "sphinx_config", "build", "joined", "pdf", "figures.svg",
+    "figures.graphs", "figures.architectures", "figures.data_flow", "figures.models",
+    "figures.record_codes", "figures.record_evidence", "figures.record_runs", "figures.overview",
     "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
     "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
     "hooks.solutions", "hooks.execution", "hooks.styles", "extension",

@@ -467,6 +467,23 @@ def test_what_has_no_kernel_is_named(what):
     assert engine.plan_for(build_it(), objective, size, cpu, "auto") is None
 
 
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_module_forward_pre_hook", "register_module_forward_hook",
+        "register_module_full_backward_pre_hook", "register_module_full_backward_hook",
+    ],
+)  # fmt: skip
+def test_a_hook_on_all_modules_leaves_the_training_to_torch(register):
+    handle = getattr(nn.modules.module, register)(lambda *_: None)
+    try:
+        with pytest.raises(NotNativeError, match="there is a hook on all modules"):
+            Plan(build_model("linear-ae"), SquaredError(), 64)
+    finally:
+        handle.remove()
+    Plan(build_model("linear-ae"), SquaredError(), 64)
+
+
 @needs_compiler
 def test_a_moment_that_decays_to_nothing_does_not_slow_the_steps_and_changes_no_setting():
     # Where gradients have become zero Adam's moments decay through numbers below 1e-38, which a

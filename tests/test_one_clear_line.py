@@ -17,6 +17,11 @@ from lecture_grader.cli import app as grader
 from lecture_vae import NegativeELBO, TrainConfig, fetch_run, load_images
 from lecture_vae.cli import app
 
+ROW = (
+    '{"student": "ada", "exercise": "kl", "number": 1, "title": "KL", "possible": 3, "points": 0, '
+    '"outcome": "wrong", "submission": "5", "assignment": "a", "checks": "c", "seed": "s", '
+    '"remarks": []}'
+)
 KEY = "the key of the stored run"
 SMALL = ["--data", "digits", "--steps", "4", "--eval-every", "2", "--batch-size", "8"]
 MNIST = "train-images-idx3-ubyte"
@@ -50,6 +55,11 @@ def here(stored, tmp_path, monkeypatch):
         Path(name).mkdir(parents=True)
     Path("handed-in/ada.ipynb").write_text("{}")
     Path("text.md").write_text("no exercises")
+    for name, line in (("marks", ROW), ("odd-marks", "{}")):
+        Path(name).mkdir()
+        Path(name, "results.jsonl").write_text(f"{line}\n")
+    Path("others.csv").write_text("login\nben\n")
+    Path("class.csv").write_text("login\nada\n")
     Path("latin-1.md").write_bytes(b"# na\xefve")
     return run
 
@@ -111,6 +121,15 @@ def store_of_nobody(patch):
     patch.setenv("LECTURE_VAE_RUNS", "~nobody-such/runs")
 
 
+def store_in_s3(patch):
+    patch.setenv("LECTURE_VAE_RUNS", "s3://bucket/runs")
+    patch.setitem(sys.modules, "s3fs", None)
+
+
+def store_of_no_protocol(patch):
+    patch.setenv("LECTURE_VAE_RUNS", "nonsense://runs")
+
+
 def nothing_to_train(patch):
     patch.setattr("lecture_vae.reproduction.reproduce", lambda *_, **__: {})
     patch.setattr("lecture_vae.reproduction.table", lambda _: "")
@@ -143,7 +162,8 @@ def unreadable_folder(patch):
 def full_disk_for_grades(patch):
     full = OSError(28, "No space left on device", "new/x")
     for where in (
-        "authoring.release.write_together", "seed.write_atomically", "session.write_atomically",
+        "authoring.release.write_together", "seed.write_atomically",
+        "reporting.kept.write_atomically", "reporting.decisions.write_atomically",
     ):  # fmt: skip
         refuse(patch, f"lecture_grader.{where}", full)
 
@@ -153,11 +173,20 @@ def no_extra(patch):
     patch.delitem(sys.modules, "lecture_grader.authoring.assignment", raising=False)
 
 
+def impatient(patch):
+    patch.setattr("lecture_vae.cluster.CONNECT_SECONDS", 0.5)
+
+
+def no_dask(patch):
+    patch.setitem(sys.modules, "distributed", None)
+
+
 def no_cuda(patch):
     patch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 TRAIN = ["train", "linear-ae", *SMALL]
+SWEEP = ["sweep", "linear-vae", *SMALL]
 REPRODUCE = ["reproduce", "--data", "digits"]
 ANIMATE = ["animate", KEY, "--data", "digits"]
 EXPORT = ["export", KEY, "--data", "digits", "--out"]
@@ -202,6 +231,34 @@ BAD = [
     (TRAIN, read_only_store, "Read-only file system. Is the disk full or the folder read-only"),
     (TRAIN, full_disk, "No space left on device. Is the disk full"),
     (TRAIN, full_disk_as_safetensors_says_it, "No space left on device. Is the disk full"),
+    ([*SWEEP, "--data", "nowhere"], None, "is not a folder"),
+    ([*SWEEP, "--data", "mnist"], no_network, "MNIST could not be downloaded"),
+    ([*SWEEP, "--out", "file"], None, "must be a folder, but is none"),
+    ([*SWEEP, "--out", "new"], read_only, "the folder is read-only for you"),
+    ([*SWEEP, "--import", "folder.py"], None, "a file of definitions must exist"),
+    (SWEEP, no_home, "Set LECTURE_VAE_RUNS"),
+    (SWEEP, store_of_nobody, "no home folder that ~ could stand for"),
+    (SWEEP, store_is_a_file, "which LECTURE_VAE_RUNS names, cannot be used: [Errno 20]"),
+    (SWEEP, store_in_s3, "pip install 'lecture-vae[s3]'"),
+    (TRAIN, store_in_s3, "pip install 'lecture-vae[s3]'"),
+    (TRAIN, store_of_no_protocol, "the object store nonsense://runs cannot be used: ValueError"),
+    ([*SWEEP, "--device", "cuda"], no_cuda, "finds no cuda device"),
+    ([*SWEEP, "--engine", "steam"], None, "an engine is auto, torch, native, got 'steam'"),
+    ([*SWEEP, "--seed", "9..0"], None, "--seed names a range as FIRST..LAST"),
+    ([*SWEEP, "--seed", "-1"], None, "seed must be a whole number >= 0, got -1"),
+    ([*SWEEP, "--kl-weight", "1,one"], None, "--kl-weight takes numbers with commas between them"),
+    ([*SWEEP, "--kl-weight", "1,nan"], None, "kl_weight must be a finite number >= 0, got nan"),
+    ([*SWEEP, "--kl-weight", "1,1.0"], None, "--kl-weight names each value once, got 1.0 2 times"),
+    ([*SWEEP, "--latent-dim", "2,0"], None, "latent_dim must be at least 1, got 0"),
+    ([*SWEEP, "--latent-dim", "2.5"], None, "--latent-dim takes whole numbers"),
+    (["sweep", "conv-vae", "--latent-dim", "2"], None, "--latent-dim cannot be given to conv-vae"),
+    (["sweep", "linear-ae", "--kl-weight", "2"], None, "squared-error has no kl_weight"),
+    (["sweep", "linear-vea"], None, "there is no model 'linear-vea'"),
+    ([*SWEEP, "--jobs", "0"], None, "invalid value for '--jobs'"),
+    ([*SWEEP, "--scheduler", "10.0.0.1"], None, "a scheduler is an address such as tcp://"),
+    ([*SWEEP, "--scheduler", "a:1", "--jobs", "2"], None, "--jobs is for this machine"),
+    ([*SWEEP, "--scheduler", "127.0.0.1:1"], impatient, "127.0.0.1:1"),
+    ([*SWEEP, "--scheduler", "127.0.0.1:1"], no_dask, "pip install 'lecture-vae[cluster]'"),
     (["reproduce", "--data", "nowhere"], None, "is not a folder"),
     (["reproduce", "--data", "mnist"], no_network, "MNIST could not be downloaded"),
     ([*REPRODUCE, "--device", "cuda"], no_cuda, "finds no cuda device"),
@@ -262,10 +319,34 @@ BAD = [
     ([*GRADE, "kept", "--sandbox", "none"], None, "Is a directory: 'kept/seed'"),
     ([*GRADE, "new", "--sandbox", "jail"], None, "a sandbox is one of auto, namespaces"),
     ([*GRADE, "new", "--sandbox", ""], None, "a sandbox is one of auto, namespaces"),
+    ([*GRADE, "new", "--roster", "nowhere"], None, "No such file or directory: 'nowhere'"),
+    ([*GRADE, "new", "--roster", "empty"], None, "Is a directory: 'empty'"),
+    ([*GRADE, "new", "--roster", "file"], None, "file is no roster: it needs the columns of"),
+    ([*GRADE, "new", "--roster", "latin-1.md"], None, "line 1 is not UTF-8"),
+    ([*GRADE, "new", "--roster", "others.csv"], None, "Is it the roster of another course?"),
+    ([*GRADE, "handed-in", "--roster", "handed-in/r.csv"], None, "keep it elsewhere"),
+    ([*GRADE, "new", "--column", "Homework"], None, "names a column of the --roster, and there"),
+    ([*GRADE, "new", "--roster", "class.csv", "--column", "x"], None, "no file to import and no"),
+    ([*GRADE, "new", "--deadline", "soon"], None, "a deadline is such as 2026-11-20 23:59, got"),
+    ([*GRADE, "new", "--late-percent", "10"], None, "--late-percent needs a --deadline"),
+    ([*GRADE, "new", "--deadline", "2026-11-20", "--late-percent", "101"], None, "percentages"),
+    ([*GRADE, "new", "--deadline", "2026-11-20", "--late-cap", "nan"], None, "percentages from"),
+    (["regrade", "nowhere", "ada", "1", "1", "--reason", "x"], None, "No such file or directory"),
+    (["regrade", "odd-marks", "ada", "1", "1", "--reason", "x"], None, "line 1: no result of a"),
+    (["regrade", "marks", "ada", "1", "+1", "--reason", "x"], None, "not what is added to them"),
+    (["regrade", "marks", "eve", "1", "1", "--reason", "x"], None, "marks has no results of 'eve'"),
+    (["regrade", "marks", "ada", "7", "1", "--reason", "x"], None, "no exercise '7'; there are:"),
+    (["regrade", "marks", "ada", "1", "9", "--reason", "x"], None, "has 0 to 3 points, got 9"),
+    (["regrade", "marks", "ada", "1", "nan", "--reason", "x"], None, "has 0 to 3 points, got nan"),
+    (["regrade", "marks", "ada", "1", "1", "--reason", " "], None, "a reason of 1 to 500"),
+    (["regrade", "marks", "ada", "1", "1", "--reason", "x"], full_disk_for_grades, "No space left"),
+    (["diff", "marks", "nowhere"], None, "No such file or directory: 'nowhere/results.jsonl'"),
+    (["diff", "odd-marks", "marks"], None, "odd-marks/results.jsonl, line 1: no result of a"),
+    ([*RELEASE, "new", "--sandbox", "jail"], None, "a sandbox is one of auto, namespaces"),
     ([*GRADE, "new"], no_extra, "jupytext is missing; releasing and grading need the grading"),
     *[([*GRADE, "new", *words], None, f"invalid value for '{words[0]}'") for words in NO_NUMBER],
 ]
-GRADERS = ("release", "grade")
+GRADERS = ("release", "grade", "regrade", "diff")
 
 
 def program_of(words):
@@ -276,12 +357,15 @@ def program_of(words):
 VERBS = {
     "data": [],
     "train": ["linear-ae"],
+    "sweep": ["linear-vae"],
     "reproduce": [],
     "animate": [KEY],
     "diagnose": [KEY],
     "export": [KEY, "--out", "new"],
     "release": [SOURCE, "--out", "new"],
     "grade": [SOURCE, "handed-in", "--out", "new"],
+    "regrade": ["marks", "ada", "1", "1", "--reason", "x"],
+    "diff": ["marks", "marks"],
 }  # with what each cannot do without
 WRONG_WORDS = [
     *[([verb, *words, "--nonsense"], "no such option: --nonsense")
@@ -290,9 +374,13 @@ WRONG_WORDS = [
     *[([verb, *words, "b"], "unexpected extra argument") for verb, words in VERBS.items()
       if verb not in ("data", "export")],
     *[([verb, *words, "--data"], "option '--data' requires an argument")
-      for verb, words in VERBS.items() if verb not in ("data", "release", "grade")],
+      for verb, words in VERBS.items() if verb not in ("data", *GRADERS)],
     *[([verb, *VERBS[verb][:-2]], "missing option '--out'")
       for verb in ("export", "release", "grade")],
+    (["regrade", "marks", "ada", "1", "1"], "missing option '--reason'"),
+    (["regrade", "marks", "ada", "1", "--reason", "x"], "missing argument 'points'"),
+    (["regrade", "marks", "ada", "1", "many", "--reason", "x"], "invalid value for 'points'"),
+    (["diff", "marks"], "missing argument 'new'"),
     (["export", "--out", "new"], "missing argument 'run...'"),
     (["release", "--out", "new"], "missing argument"),
     (["grade", SOURCE, "--out", "new"], "missing argument"),
@@ -323,7 +411,8 @@ def test_what_a_verb_cannot_do_is_one_clear_line(here, monkeypatch, words, spoil
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     made = {str(path) for path in Path().rglob("*") if path.is_file()} - {"file", "ffmpeg"}
-    there = ("mnist/", "handed-in/", "text.md", "latin-1.md")
+    there = ("mnist/", "handed-in/", "text.md", "latin-1.md", "others.csv", "class.csv", "marks/",
+             "odd-marks/")  # fmt: skip
     assert not [name for name in made if not name.startswith(there)]
 
 
@@ -366,6 +455,7 @@ def test_no_word_at_all_is_a_call_for_help(verb):
 @pytest.mark.parametrize(
     "words",
     [
+        [*SWEEP, "--out", "file"],
         [*REPRODUCE, "--full", "--out", "file"],
         [*ANIMATE, "--out", "x.gif"],
         [*ANIMATE, "--out", "file/x.mp4"],

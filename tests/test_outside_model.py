@@ -414,7 +414,7 @@ def test_a_worker_is_given_what_registers_a_model(tmp_path, monkeypatch, files, 
     is_file = imported.endswith(".py")
     try:
         import_definitions(str(tmp_path / imported) if is_file else imported)
-        imports = side_by_side._imports(RunSpec("own", NegativeELBO(), SHORT))
+        imports = side_by_side.imports_of(RunSpec("own", NegativeELBO(), SHORT))
         assert imports == [str(tmp_path / imported) if is_file else imported]
     finally:
         for module in ("lone_file", "nets", "names", "package", "package.nets"):

@@ -12,7 +12,12 @@ from scipy.stats import norm
 
 from lecture_vae.drawing import PALETTE, place_names, shared_limits
 from lecture_vae.grids import latent_grid, plot_image_grid, plot_reconstructions, quantile_grid
-from lecture_vae.plots import plot_history, plot_latent_evolution, plot_latents
+from lecture_vae.plots import (
+    plot_history,
+    plot_latent_evolution,
+    plot_latents,
+    plot_rate_distortion,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -364,10 +369,48 @@ def test_reconstructions_refuse_what_does_not_fit_and_open_no_figure(images):
     assert plt.get_fignums() == []
 
 
+# Rate and distortion
+
+
+@pytest.fixture
+def sweep():
+    """Two seeds of two weights with 2 and 8 latents, and a run that failed."""
+    rows = [
+        {"latent_dim": d, "kl_weight": w, "rate_bits": 8 / w + seed, "squared_error": 30 + w - d}
+        for d in (8, 2)
+        for w in (1.0, 0.25)
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame([*rows, {"latent_dim": 2, "kl_weight": 4.0}])
+
+
+def test_a_line_for_each_number_of_latents_leads_through_the_means_of_each_weight(sweep, ax):
+    assert plot_rate_distortion(sweep, ax) is ax
+    two, eight = ax.lines
+    assert [line.get_label() for line in ax.lines] == ["2 latents", "8 latents"]
+    np.testing.assert_allclose(two.get_xydata(), [[8.5, 29], [32.5, 28.25]])
+    np.testing.assert_allclose(eight.get_xydata(), [[8.5, 23], [32.5, 22.25]])
+    assert [text.get_text() for text in ax.texts] == ["1", "0.25"] * 2
+    assert [tuple(text.xy) for text in ax.texts[:2]] == [(8.5, 29), (32.5, 28.25)]
+    points = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
+    complete = sweep.dropna()[["rate_bits", "squared_error"]].to_numpy()
+    assert sorted(map(tuple, points)) == sorted(map(tuple, complete))
+
+
+def test_a_sweep_without_a_complete_row_cannot_be_drawn(sweep):
+    with pytest.raises(ValueError, match="none of the 1 rows has all of them"):
+        plot_rate_distortion(sweep.tail(1))
+    assert plt.get_fignums() == []
+
+
 # All of them
 
 
 DRAW = {
+    "rate and distortion": lambda ax: plot_rate_distortion(
+        pd.DataFrame({"latent_dim": [2], "kl_weight": [1], "rate_bits": [1], "squared_error": [1]}),
+        ax,
+    ),
     "latents": lambda ax: plot_latents(np.zeros((3, 2)), np.arange(3), ax),
     "history": lambda ax: plot_history({"a": pd.DataFrame({"step": [0], "test_loss": [1]})}, ax),
     "images": lambda ax: plot_image_grid(numbered_images(4), 2, ax),

@@ -1,5 +1,6 @@
-"""The drawings of models in `book/_static/models`: `python -m lecture_book.figures.models`.
+"""The drawings in `book/_static/models`: `python -m lecture_book.figures.models`.
 
+They show the models, and how the book is built.
 Beside each SVG it writes the same as PNG, with a browser: a notebook on Colab shows no SVG.
 """
 
@@ -14,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lecture_book.figures.architectures import convolutional_networks, linear_network
+from lecture_book.figures.data_flow import data_flow
 from lecture_book.figures.graphs import computation_graph, graphical_model
 from lecture_book.project import MODELS, root_or_exit
 from lecture_book.site import browser_path
@@ -24,6 +26,7 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "linear-ae": partial(linear_network, "linear-ae", "The fully connected autoencoder"),
     "linear-vae": partial(linear_network, "linear-vae", "The fully connected VAE"),
     "convolutional": convolutional_networks,
+    "data-flow": data_flow,
 }
 DIGEST = "Drawing"  # in a PNG: of which SVG it is
 COLORS = 32

@@ -5,7 +5,7 @@ Here all chapters that are about to be read are executed, as many at a time as t
 kept in MyST-NB's cache, where the reading finds them. Chapters that need the same run wait for it.
 """
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -17,6 +17,7 @@ from myst_nb.core.read import create_nb_reader
 from myst_nb.sphinx_ import SphinxEnvType
 from sphinx.application import Sphinx
 
+from lecture_book.execution import with_a_kernel
 from lecture_vae.cluster import cores
 
 
@@ -32,9 +33,10 @@ def execute_side_by_side(app: Sphinx, env: SphinxEnvType, docnames: list[str]) -
     remaining = iter([*docnames])  # shared by the threads: each takes the next one
 
     def work() -> None:
-        for docname in remaining:
-            _execute(env, docname)
-        ensure_event_loop().close()  # the client's, one for each thread
+        with closing(ensure_event_loop()):  # the client's, one for each thread
+            for docname in remaining:
+                with suppress(RuntimeError):  # a kernel that ended
+                    _execute(env, docname)
 
     # As daemons they end with this process, when somebody interrupts it; kernels follow.
     threads = [Thread(target=work, daemon=True) for _ in range(cores())]
@@ -56,8 +58,10 @@ def _execute(env: SphinxEnvType, docname: str) -> None:
     with suppress(KeyError):
         cache.match_cache_notebook(notebook)
         return
-    result = single_nb_execution(
-        notebook, cwd=str(path.parent), timeout=config.execution_timeout, allow_errors=False
+    result = with_a_kernel(
+        lambda: single_nb_execution(
+            notebook, cwd=str(path.parent), timeout=config.execution_timeout, allow_errors=False
+        )
     )
     if result.err is None:
         executed = CacheBundleIn(notebook, str(path), data={"execution_seconds": result.time})

@@ -52,8 +52,12 @@ class KernelConnection:
 
     def __init__(self, forkserver: ForkServer):
         self.socket, theirs = socket.socketpair()
-        with theirs:
-            self.process: Kernel = forkserver.fork(theirs.fileno())
+        try:
+            with theirs:
+                self.process: Kernel = forkserver.fork(theirs.fileno())
+        except BaseException:  # there is no kernel, and nobody who could end it
+            self.socket.close()
+            raise
         self.socket.setblocking(False)
         self.reader = Reader(self.socket, MAX_OUTPUT)
 

@@ -10,16 +10,15 @@ gradebook.csv has the format of Canvas, following the source of its importer::
 The second row has the points possible. Canvas finds a student by ID, SIS User ID, SIS Login ID,
 then name, and asks the teacher otherwise. ID is Canvas's own user id (it reads "12-anna" as user
 12), which the file names of its downloads contain. For other files it is empty, and the file name
-is Student and SIS Login ID. An exercise becomes an assignment of that name. Canvas ignores a
-column Final Points, so that nothing counts twice, and leaves a grade as it is where a cell is
-empty, which means that the grader itself failed.
+is Student and SIS Login ID. With a roster these columns hold what it says. An exercise becomes an
+assignment of that name. Canvas ignores a column Final Points, so that nothing counts twice. An
+empty cell means that the grader itself failed; where Canvas has a grade, its importer counts the
+empty cell as a change (no_change_to_value? in lib/gradebook_importer.rb), and shows it first.
 
 All files have mode 0600, whatever the umask.
 """
 
-import csv
 import hashlib
-import io
 import json
 import re
 import unicodedata
@@ -31,21 +30,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from lecture_grader.reporting.markup import one_line, plain, shorten
-from lecture_grader.reporting.pages import feedback_page, graded, total
-from lecture_grader.reporting.result import Result
+from lecture_grader.classroom.matching import Roll
+from lecture_grader.classroom.roster import CANVAS, Member
+from lecture_grader.reporting.markup import one_line, shorten
+from lecture_grader.reporting.pages import attempted, feedback_page, graded, total
+from lecture_grader.reporting.result import NOTHING, Result
+from lecture_grader.reporting.spreadsheet import csv_text
 from lecture_grader.reporting.summary import attention, summary_page
 from lecture_vae.storage import write_atomically
 
 __all__ = ["feedback_names", "figures", "summarize", "write_gradebook"]
 
-# OWASP, "CSV Injection": characters that start a formula in a spreadsheet, also full-width.
-# A carriage return is one too, but plain() has replaced it by a newline.
-SIGNS = "=+\\-@\u2212\ufe62\ufe63\ufe66\ufe6b＝＋－＠"
-FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
-# A spreadsheet may split a cell at other characters than the comma. So such a character is kept
-# only after a letter or digit, as in Anne-Marie, after a dot, as in J.-P., or after itself.
-STARTS = re.compile(rf"(?<![^\W_])(?<![.)\]'])(?=([{SIGNS}]))(?<!\1)")
 STEM_BYTES = 60  # of a feedback page; shorter than a whole hash, see feedback_names
 
 
@@ -55,6 +50,9 @@ def write_gradebook(
     results: Sequence[Result],
     out: Path,
     not_graded: Sequence[tuple[str, str]] = (),
+    roll: Roll | None = None,
+    files: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write all files of a graded assignment, each whole or not at all, the summary last.
 
@@ -65,6 +63,10 @@ def write_gradebook(
         out: Folder to write to; it need not exist. Feedback on students who are not among the
             results stays as it is.
         not_graded: Files that are nobody's, and why, for the summary.
+        roll: Whose the submissions are, if there is a roster.
+        files: canvas.csv, moodle.csv and nbgrader.csv, if they are wanted. Those of an earlier
+            grading are deleted.
+        notes: Sentences on these files, for the summary.
 
     Raises:
         ValueError: If a student lacks an exercise or has one twice, or if the results are of two
@@ -73,13 +75,23 @@ def write_gradebook(
     """
     students = by_student(results)
     links = feedback_names(students)
+    members = roll.members if roll else {}
     for student, row in students.items():
-        _write(out / "feedback" / links[student], feedback_page(assignment_title, row))
+        name = members[student].label if student in members else ""
+        _write(out / "feedback" / links[student], feedback_page(assignment_title, row, name))
     if students:
         (out / "feedback").chmod(0o700)  # an earlier run may have left it open
-    _write(out / "results.jsonl", "".join(map(_json_line, _flat(students))))
-    _write(out / "gradebook.csv", _table(assignment_name, students))
-    _write(out / "summary.html", summary_page(assignment_title, students, links, not_graded))
+    lines = (_json_line(each, members.get(name)) for name, row in students.items() for each in row)
+    _write(out / "results.jsonl", "".join(lines))
+    _write(out / "gradebook.csv", _table(assignment_name, students, roll))
+    files = files or {}
+    for name in ("canvas.csv", "moodle.csv", "nbgrader.csv"):
+        if name in files:
+            _write(out / name, files[name])
+        else:  # of an earlier grading: who imports it would import old points
+            (out / name).unlink(missing_ok=True)
+    page = summary_page(assignment_title, students, links, not_graded, roll, notes)
+    _write(out / "summary.html", page)
 
 
 def figures(results: Sequence[Result]) -> dict[str, Any]:
@@ -89,7 +101,8 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
         ValueError: As for :func:`write_gradebook`.
     """
     students = by_student(results)
-    totals = [reached for row in students.values() if (reached := total(row)) is not None]
+    present = [row for row in students.values() if row[0].outcome not in NOTHING]
+    totals = [reached for row in present if (reached := total(row)) is not None]
     exercises = []
     for column in zip(*students.values(), strict=True):
         first, outcomes = column[0], Counter(result.outcome for result in column)
@@ -100,13 +113,14 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
                 "name": first.exercise,
                 "title": first.title,
                 "possible": first.possible,
-                "graded": len(graded(column)),
+                "graded": len(attempted(column)),
                 "outcomes": dict(sorted(outcomes.items())),
                 "resembles": dict(sorted(resembles.items())),
             }
         )
     return {
-        "students": len(students),
+        "students": len(present),
+        "absent": len(students) - len(present),
         "possible": sum(exercise["possible"] for exercise in exercises),
         "mean": mean(totals) if totals else None,
         "exercises": exercises,
@@ -122,7 +136,7 @@ def summarize(results: Sequence[Result]) -> str:
     average = "none fully graded"
     if found["mean"] is not None:
         average = f"mean {found['mean']:.1f} of {found['possible']} points"
-    lines = [f"{found['students']} student{'s' * (found['students'] > 1)}, {average}"]
+    lines = [f"{found['students']} submission{'s' * (found['students'] > 1)}, {average}"]
     titles = [one_line(exercise["title"]) for exercise in found["exercises"]]
     for exercise, title in zip(found["exercises"], titles, strict=True):
         passed, counted = exercise["outcomes"].get("correct", 0), exercise["graded"]
@@ -208,15 +222,20 @@ def _flat(students: Mapping[str, Sequence[Result]]) -> list[Result]:
     return [result for row in students.values() for result in row]
 
 
-def _json_line(result: Result) -> str:
+def _json_line(result: Result, member: Member | None) -> str:
     fields = asdict(result)
-    del fields["answer"], fields["printed"]
+    if member:
+        fields |= {"name": member.label, "login": member.login}
+    del fields["answer"], fields["printed"], fields["steps"]
     fields["message"] = shorten(result.message, 4_000)
     return json.dumps(fields, allow_nan=False) + "\n"
 
 
-def _table(assignment_name: str, students: Mapping[str, Sequence[Result]]) -> str:
+def _table(
+    assignment_name: str, students: Mapping[str, Sequence[Result]], roll: Roll | None
+) -> str:
     """gradebook.csv as text."""
+    members = roll.members if roll else {}
     exercises = next(iter(students.values()), [])
     heads = [f"{assignment_name} {result.number}: {result.title}" for result in exercises]
     rows: list[list[str]] = [
@@ -228,20 +247,17 @@ def _table(assignment_name: str, students: Mapping[str, Sequence[Result]]) -> st
         points = ["" if not graded([result]) else f"{result.points:g}" for result in row]
         reached = total(row)
         # Canvas takes any row that says "Points Possible" for the second one.
-        name = student.replace("Points Possible", "Points_Possible")
         final = "" if reached is None else f"{reached:g}"
         number = row[0].id if re.fullmatch("[0-9]+", row[0].id) else ""
-        login = "" if number else student
-        rows.append([name, number, "", login, "", *points, final])
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([map(_cell, row) for row in rows])
-    return text.getvalue()
-
-
-def _cell(text: str) -> str:
-    """The text cleaned; an apostrophe goes before each possible formula, as OWASP advises."""
-    clean = plain(text)  # first, because it may remove what precedes a formula
-    return STARTS.sub("'", f"'{clean}" if clean.startswith(FORMULA) else clean)
+        about = [student, number, "", "" if number else student, ""]
+        if roll and student in members:
+            who = members[student]
+            number = who.number if roll.roster.kind == CANVAS else ""
+            login = who.login or ("" if number else student)
+            about = [who.label, number, who.sis_id, login, who.section]
+        about[0] = about[0].replace("Points Possible", "Points_Possible")
+        rows.append([*about, *points, final])
+    return csv_text(rows)
 
 
 def _write(path: Path, text: str) -> None:

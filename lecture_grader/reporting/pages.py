@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lecture_grader.reporting.markup import one_line, render, shorten
-from lecture_grader.reporting.result import OUTCOMES, Result
+from lecture_grader.reporting.result import NOTHING, OUTCOMES, UNGRADED, Result
 
 __all__ = [
-    "ATTENTION", "common_remarks", "feedback_page", "graded", "shown_name", "tone", "total",
-    "words",
+    "ATTENTION", "attempted", "common_remarks", "feedback_page", "graded", "shown_name", "tone",
+    "total", "words",
 ]  # fmt: skip
 
 ATTENTION = ("tampered", "unreadable", "infrastructure")  # a person should look at these
@@ -34,11 +34,17 @@ class Feedback:
     mistake: str  # the known mistake that the answer resembles, in words
     hint: str
     quotes: list[tuple[str, str]]  # (title, text): source and output of the student's cells
+    steps: list[str]  # what was done with the notebook
 
 
 def graded(results: Sequence[Result]) -> list[Result]:
-    """The results without those where the grader itself failed."""
-    return [result for result in results if result.outcome != "infrastructure"]
+    """The results without those that are not known yet, as where the grader itself failed."""
+    return [result for result in results if result.outcome not in UNGRADED]
+
+
+def attempted(results: Sequence[Result]) -> list[Result]:
+    """The graded results of students who handed something in."""
+    return [result for result in graded(results) if result.outcome not in NOTHING]
 
 
 def total(results: Sequence[Result]) -> float | None:
@@ -48,19 +54,21 @@ def total(results: Sequence[Result]) -> float | None:
     return math.fsum(result.points for result in results)
 
 
-def feedback_page(assignment_title: str, results: Sequence[Result]) -> str:
+def feedback_page(assignment_title: str, results: Sequence[Result], name: str = "") -> str:
     """The page for one student. It holds no wall time, so grading again gives the same page.
 
     Args:
         assignment_title: Of the assignment.
         results: All exercises of this student, in order.
+        name: Of the student, if it is not that of the submission.
     """
     first, reached, remarks = results[0], total(results), common_remarks(results)
+    name = name or first.student
     return render(
         "feedback.html",
-        f"{first.student}: {assignment_title}",
+        f"{name}: {assignment_title}",
         assignment_title=assignment_title,
-        student=one_line(first.student, 200) or "(no name)",
+        student=one_line(name, 200) or "(no name)",
         reached=None if reached is None else f"{reached:g}",
         possible=sum(result.possible for result in results),
         remarks=remarks,
@@ -95,6 +103,7 @@ def _feedback(result: Result, common: Sequence[str]) -> Feedback:
         mistake=words(result.resembles or ""),
         hint=result.hint or "",
         quotes=[(title, text) for title, text in quotes if text],
+        steps=list(result.steps),
     )
 
 
@@ -104,7 +113,7 @@ def tone(outcome: str) -> str:
         return "good"
     if outcome in ATTENTION:
         return "warn"
-    return "soft" if outcome in ("unanswered", "missing") else "bad"
+    return "soft" if outcome in ("unanswered", "missing", *NOTHING) else "bad"
 
 
 def words(name: str) -> str:

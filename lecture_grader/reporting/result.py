@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["OUTCOMES", "Provenance", "Result"]
+__all__ = ["NOTHING", "OUTCOMES", "REGRADED", "UNGRADED", "Provenance", "Result"]
 
 OUTCOMES = {  # with explanations for teachers and students
     "correct": "every case came out right",
@@ -14,10 +14,15 @@ OUTCOMES = {  # with explanations for teachers and students
     "output": "the answer was stopped because it printed too much",
     "unanswered": "the cell was left as it was handed out",
     "missing": "no cell of this exercise was found in the notebook",
+    "absent": "nothing was handed in",
+    "pending": "nothing was handed in yet, and the student has more time",
     "unreadable": "the notebook could not be read",
     "tampered": "the run interfered with its own grading",
     "infrastructure": "the grading itself failed, which says nothing about the answer",
 }
+NOTHING = ("absent", "pending")  # outcomes without a submission
+REGRADED = "Regraded"  # begins the remark on points that the teacher has given
+UNGRADED = ("infrastructure", "pending")  # outcomes that are no points, not even 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Result:
     printed: str  # what its own cells wrote to stdout and stderr, trimmed
     remarks: tuple[str, ...] = ()  # sentences for the student
     id: str = ""  # user id in the LMS, "" if it is not known
+    deducted: float = 0.0  # points that lateness has cost
+    steps: tuple[str, ...] = ()  # what was done with the notebook for this exercise, in order
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ No expected values are known here.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,14 @@ class Notebook:
     def ids(self) -> tuple[str, ...]:
         """The ids of its cells, in the expected order of execution."""
         return tuple(cell.id for cell in self.cells)
+
+    def with_extra_time(self, factor: float) -> "Notebook":
+        """A copy in which every cell may take longer by a factor; the wall time is not changed."""
+        if factor == 1:
+            return self
+        return replace(
+            self, cells=tuple(replace(cell, timeout=cell.timeout * factor) for cell in self.cells)
+        )
 
 
 @dataclass(frozen=True)

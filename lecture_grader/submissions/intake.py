@@ -16,7 +16,7 @@ from lecture_grader.submissions.lms import GRADESCOPE_LIST, Owner, owners, submi
 from lecture_grader.submissions.reading import Reader, Unreadable
 from lecture_grader.submissions.submission import HANDED_IN_LATE, HandIn, NotebookFile
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "collect", "collect_one"]
 
 MAX_FILES = 50  # notebooks of one student that are read
 # Browsers add .json or .txt to what they save.
@@ -68,6 +68,25 @@ def collect(folder: Path) -> Collected:
     return Collected(sorter.hand_ins(), sorted(sorter.not_graded))
 
 
+def collect_one(folder: Path, student: str) -> Collected:
+    """Collects the notebooks in a folder that are all of one student, whatever their names.
+
+    Args:
+        folder: The folder of the submission.
+        student: The name of the student.
+
+    Raises:
+        OSError: As :func:`collect`.
+    """
+    with Reader() as reader:
+        sorter = _Sorter(reader)
+        sorter.add_student(list_folder(folder, reader), [Owner(student)])
+    sorter.note_junk()
+    if not sorter.found:
+        raise OSError(_without_notebooks(folder, sorter.not_graded))
+    return Collected(sorter.hand_ins(), sorted(sorter.not_graded))
+
+
 def _without_notebooks(folder: Path, not_graded: list[tuple[str, str]]) -> str:
     """The message for a folder without notebooks."""
     listed = [f"{path} ({why})" for path, why in not_graded[:3]]
@@ -107,14 +126,14 @@ class _Sorter:
                 self.add_class(child)
             else:
                 name = child.name[:-4] if child.is_archive else child.name
-                self._add_student(child, named or [Owner(name)])
+                self.add_student(child, named or [Owner(name)])
 
-    def _add_student(self, node: Node, group: list[Owner]) -> None:
+    def add_student(self, node: Node, group: list[Owner]) -> None:
         """Adds a folder or an archive of one student, or of one group."""
         _, children = self._without_junk(node)
         for child in children:
             if child.children is not None:
-                self._add_student(child, group)
+                self.add_student(child, group)
             elif self._is_notebook(child):
                 for owner in group:
                     self._assign(child, owner)
@@ -224,7 +243,12 @@ class _Sorter:
         if group := sorted({name for _, owner in given for name in owner.group}):
             remarks.append(f"Handed in together with {', '.join(group)}.")
         first = given[0][1]
-        return HandIn(student, tuple(files[:MAX_FILES]), first.canvas_id, tuple(remarks))
+        times = [owner.modified for _, owner in given if owner.modified is not None]
+        return HandIn(
+            student, tuple(files[:MAX_FILES]), first.canvas_id, tuple(remarks), first.name,
+            first.scheme if first.number else "", first.number,
+            any(owner.late for _, owner in given), max(times, default=None),
+        )  # fmt: skip
 
 
 def _is_ignored(node: Node) -> bool:

@@ -39,6 +39,7 @@ class Owner:
     canvas_id: str = ""  # user id in Canvas
     late: bool = False
     modified: float | None = None  # when it was handed in, in seconds since 1970, if known
+    scheme: str = ""  # whose number it is: canvas, moodle or gradescope
     group: tuple[str, ...] = ()  # names of the other owners
 
 
@@ -50,7 +51,11 @@ def owners(names: Iterable[str]) -> dict[str, Owner]:
 
 def _moodle(names: list[str]) -> dict[str, Owner]:
     found = {name: MOODLE.fullmatch(name) for name in names}
-    return {name: Owner(match["name"], match["id"] or "") for name, match in found.items() if match}
+    return {
+        name: Owner(match["name"], match["id"] or "", scheme="moodle")
+        for name, match in found.items()
+        if match
+    }
 
 
 def _canvas(names: list[str]) -> dict[str, Owner]:
@@ -67,7 +72,7 @@ def _canvas(names: list[str]) -> dict[str, Owner]:
     if any(len(found) > 1 for found in persons.values()) or len(set(files)) < len(files):
         return {}
     return {
-        name: Owner(match["name"], match["id"], match["id"], bool(match["late"]))
+        name: Owner(match["name"], match["id"], match["id"], bool(match["late"]), scheme="canvas")
         for name, match in matches.items()
     }
 
@@ -118,6 +123,7 @@ def submitters(listed: Mapping[str, Iterable[tuple[str, str]]]) -> dict[str, lis
             Owner(
                 name or number,
                 number,
+                scheme="gradescope",
                 group=tuple(other or n for other, n in members if (other, n) != (name, number)),
             )
             for name, number in members

@@ -37,8 +37,13 @@ class HandIn:
 
     student: str
     files: tuple[NotebookFile, ...]  # newest first
-    id: str = ""  # the student's number in the LMS
+    id: str = ""  # the student's number in Canvas
     remarks: tuple[str, ...] = ()
+    owner: str = ""  # the name as the platform writes it; `student` may distinguish it
+    scheme: str = ""  # the platform whose number it is: canvas, moodle or gradescope
+    number: str = ""  # the platform's number of the student, or of the participant
+    late: bool = False  # the platform says so
+    submitted: float | None = None  # when, in seconds since 1970, if the platform says it
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as of_all_modules
 
 from lecture_vae.models import SIDE, VAE, Autoencoder
 from lecture_vae.native.build import NotNativeError
@@ -227,6 +227,12 @@ def _check(model: Autoencoder | VAE) -> None:
             raise NotNativeError(f"there is a hook on {module}")
         if "forward" in vars(module):
             raise NotNativeError(f"{type(module).__name__} has a method forward of its own")
+
+
+def _has_any_global_hook() -> bool:
+    # As torch's private function of this name, which torch 2.6 does not have.
+    names = ("forward_pre", "forward", "backward_pre", "backward")
+    return any(getattr(of_all_modules, f"_global_{name}_hooks") for name in names)
 
 
 def _flat(module: nn.Module) -> list[nn.Module]:

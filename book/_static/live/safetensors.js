@@ -2,7 +2,9 @@
 // each array its dtype, shape and place), the arrays; all little endian. lecture_vae/live.py writes
 // them and says what the metadata holds.
 
-export const FORMAT = 2; // of the metadata
+export const FORMAT = 3; // of the metadata
+
+const CHECKSUM = '\\"crc32\\":\\"'; // as the header quotes it; eight hexadecimal digits follow
 
 /** A file cannot be used; the message is for the reader of the page. */
 export class FileError extends Error {}
@@ -64,9 +66,10 @@ export function readSafetensors(buffer, name = "the file") {
   }
   const damaged = () => new FileError(`${name} is damaged or was cut off. Reload the page.`);
   const start = 8 + Number(new DataView(buffer).getBigUint64(0, true));
-  let header, metadata;
+  let text, header, metadata;
   try {
-    header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
+    text = new TextDecoder().decode(bytes.subarray(8, start));
+    header = JSON.parse(text);
     metadata = JSON.parse(header.__metadata__?.lecture_vae ?? "null");
   } catch {
     throw damaged();
@@ -78,7 +81,11 @@ export function readSafetensors(buffer, name = "the file") {
         "Are page and files from different builds? Reload the page.",
     );
   }
-  if (crc32(bytes.subarray(start)) !== metadata.crc32) throw damaged();
+  // The checksum is that of the whole file, with zeros where it stands itself. It covers the header,
+  // too: a change there would move arrays, or change what an axis says.
+  const place = 8 + text.indexOf(CHECKSUM) + CHECKSUM.length; // all of a whole header is ASCII
+  const sealed = crc32(bytes.slice().fill("0".charCodeAt(0), place, place + 8));
+  if (sealed.toString(16).padStart(8, "0") !== metadata.crc32) throw damaged();
   delete header.__metadata__;
   const arrays = {};
   for (const [key, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
