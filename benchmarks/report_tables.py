@@ -72,7 +72,7 @@ def cluster(record: Record) -> dict[str, str]:
     tiny, speed_ups = measured["tiny"], measured["speed_up"]
     rows = [
         [
-            name, whole(each["minutes"]), f"{100 * each['efficiency']:.0f} %",
+            name, _minutes(each["minutes"]), f"{100 * each['efficiency']:.0f} %",
             each["waits_for"], f"{100 * each['waited_share'][each['waits_for']]:.0f} %",
         ]
         for name, each in record["scenarios"].items()
@@ -92,6 +92,10 @@ def cluster(record: Record) -> dict[str, str]:
         "run_seconds": f"{record['costs']['run_s']:.0f} s",
         "table": markdown_table(header, rows, words=1),
     }
+
+
+def _minutes(value: float) -> str:
+    return whole(value) if value >= 10 else f"{value:.1f}"
 
 
 # ---------------------------------------------------------------------------- the goals
