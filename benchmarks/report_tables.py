@@ -72,10 +72,10 @@ def cluster(record: Record) -> dict[str, str]:
     tiny, speed_ups = measured["tiny"], measured["speed_up"]
     rows = [
         [
-            name, _minutes(each["minutes"]), f"{100 * each['efficiency']:.0f} %",
+            each["what"], _minutes(each["minutes"]), f"{100 * each['efficiency']:.0f} %",
             each["waits_for"], f"{100 * each['waited_share'][each['waits_for']]:.0f} %",
         ]
-        for name, each in record["scenarios"].items()
+        for each in record["scenarios"]
     ]  # fmt: skip
     header = ["What", "Minutes", "Training", "Waits most for", "which takes"]
     return {

@@ -58,10 +58,11 @@ def fuzz_values(record: Mapping[str, Any]) -> dict[str, str]:
     kinds = record["kinds"]
     rows = [
         [
-            READERS[name], whole(kind["cases"]), whole(kind.get("read", 0)),
+            label, whole(kind["cases"]), whole(kind.get("read", 0)),
             whole(kind.get("refused", 0)), f"{kind['peak_bytes'] / 2**30:.2f} GiB",
         ]
-        for name, kind in kinds.items()
+        for name, label in READERS.items()
+        for kind in [kinds[name]]
     ]  # fmt: skip
     header = ["Files", "Changed", "Read", "Refused", "Memory at most"]
     return {
