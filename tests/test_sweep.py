@@ -315,6 +315,17 @@ def test_whoever_stops_listening_ends_the_trainers(tiny, poison, gate):
     assert has_ended(pid)
 
 
+def test_a_trainer_that_nobody_asks_exits_without_a_word():
+    serve = "from lecture_vae import trainer; trainer.IDLE_SECONDS = 0.1; trainer.serve()"
+    idle = subprocess.Popen(
+        [sys.executable, "-c", serve], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert (idle.wait(120), idle.stderr.read()) == (0, "")
+    finally:
+        idle.communicate()
+
+
 def test_a_model_that_no_other_process_can_import_is_refused_before_anything_is_trained(
     tiny, monkeypatch
 ):
