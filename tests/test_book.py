@@ -631,6 +631,18 @@ def test_of_two_builds_in_one_folder_the_second_is_refused(project, capsys):
     assert build.build_book(project, project) == 0
 
 
+def test_dots_that_seaborn_moves_aside_lie_where_they_lay_in_the_last_build():
+    seeded = 0
+    for page in (ROOT / "book").glob("*.md"):
+        for cell in re.findall(
+            r"```\{code-cell\}.*?^```", page.read_text("utf8"), re.DOTALL | re.M
+        ):
+            if "sns.stripplot(" in cell:
+                assert "np.random.seed(" in cell.partition("sns.stripplot(")[0], page.name
+                seeded += 1
+    assert seeded >= 2
+
+
 def test_a_changed_source_makes_the_site_stale(project):
     build.build_book(project, project)
     noted = read_stamp(project / "_build")["sources"]

@@ -108,6 +108,10 @@ def test_of_a_result_what_depends_on_time_and_place_is_left_out(tmp_path):
     assert kills.lasting(tmp_path / "run.json", tmp_path) == b'{"at": "PLACE", "loss": 2.5}'
     (tmp_path / "marks.jsonl").write_text('{"graded": "today", "points": 2}\n')
     assert kills.lasting(tmp_path / "marks.jsonl", tmp_path) == b'[{"points": 2}]'
+    (tmp_path / "page.html").write_text("<p>3,000 steps took 10 s, trained in 20 seconds, 5 s")
+    assert kills.lasting(tmp_path / "page.html", tmp_path) == b"<p>3,000 steps , trained , 5 s"
+    (tmp_path / "searchindex.js").write_text('{"terms": {"10": [1, 2], "58": 3, "elbo": [4]}}')
+    assert kills.lasting(tmp_path / "searchindex.js", tmp_path) == b'{"terms": {"elbo": [4]}}'
     (tmp_path / "picture.svg").write_bytes(b"<svg/>")
     assert kills.lasting(tmp_path / "picture.svg", tmp_path) == b"<svg/>"
 
