@@ -390,6 +390,7 @@ def cluster(tmp_path):
 @pytest.mark.slow
 def test_a_cluster_survives_the_death_of_a_worker_and_of_its_scheduler(tiny, poison, gate, cluster):
     import dask
+    import distributed  # noqa: F401  # its settings, which the end of the one below would take along
 
     specs = [gated(gate), RunSpec("linear-vae", NegativeELBO(), SHORT)]
     workers = {process.pid: process for process in (cluster.start_worker(), cluster.start_worker())}
