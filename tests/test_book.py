@@ -21,7 +21,6 @@ import nbformat
 import pytest
 import yaml
 from filelock import FileLock
-from jupyter_cache import get_cache
 from jupyter_client.connect import LocalPortCache
 from myst_nb.core.config import NbParserConfig
 from myst_parser.config.main import MdParserConfig
@@ -683,8 +682,8 @@ def chapters_environment(folder):
 
 
 def kept_chapters(env):
-    cache = get_cache(env.mystnb_config.execution_cache_path)
-    return {Path(record.uri).stem for record in cache.list_cache_records()}
+    with hooks_execution.cache_in(env.mystnb_config.execution_cache_path) as cache:
+        return {Path(record.uri).stem for record in cache.list_cache_records()}
 
 
 def test_chapters_are_executed_side_by_side_and_kept_for_their_reading(tmp_path, monkeypatch):

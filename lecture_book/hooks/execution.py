@@ -5,12 +5,14 @@ Here all chapters that are about to be read are executed, as many at a time as t
 kept in MyST-NB's cache, where the reading finds them. Chapters that need the same run wait for it.
 """
 
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.cache.main import JupyterCacheBase
 from jupyter_cache.executors.utils import single_nb_execution
 from jupyter_core.utils import ensure_event_loop
 from myst_nb.core.read import create_nb_reader
@@ -29,7 +31,8 @@ def execute_side_by_side(app: Sphinx, env: SphinxEnvType, docnames: list[str]) -
     config = env.mystnb_config
     if config.execution_mode != "cache":
         return
-    get_cache(config.execution_cache_path).list_cache_records()  # made once, before the threads
+    with cache_in(config.execution_cache_path) as cache:
+        cache.list_cache_records()  # made once, before the threads
     remaining = iter([*docnames])  # shared by the threads: each takes the next one
 
     def work() -> None:
@@ -46,6 +49,16 @@ def execute_side_by_side(app: Sphinx, env: SphinxEnvType, docnames: list[str]) -
         thread.join()
 
 
+@contextmanager
+def cache_in(folder: str) -> Iterator[JupyterCacheBase]:
+    """MyST-NB's cache in a folder; its database is closed at the end."""
+    cache = get_cache(folder)
+    try:
+        yield cache
+    finally:
+        cache.db.dispose()
+
+
 def _execute(env: SphinxEnvType, docname: str) -> None:
     config = env.mystnb_config
     path = Path(env.doc2path(docname))
@@ -54,8 +67,7 @@ def _execute(env: SphinxEnvType, docname: str) -> None:
     if reader is None:  # a page without cells
         return
     notebook = reader.read(text)
-    cache = get_cache(config.execution_cache_path)
-    with suppress(KeyError):
+    with cache_in(config.execution_cache_path) as cache, suppress(KeyError):
         cache.match_cache_notebook(notebook)
         return
     result = with_a_kernel(
@@ -65,4 +77,5 @@ def _execute(env: SphinxEnvType, docname: str) -> None:
     )
     if result.err is None:
         executed = CacheBundleIn(notebook, str(path), data={"execution_seconds": result.time})
-        cache.cache_notebook_bundle(executed, check_validity=False, overwrite=True)
+        with cache_in(config.execution_cache_path) as cache:
+            cache.cache_notebook_bundle(executed, check_validity=False, overwrite=True)
