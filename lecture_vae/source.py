@@ -144,7 +144,7 @@ def _referred_by_code(code: CodeType, scope: dict[str, Any]) -> Iterator[tuple[s
                 if attribute in vars(value) and not isinstance(vars(value)[attribute], ModuleType):
                     yield f"{value.__name__}.{attribute}", vars(value)[attribute]
     for constant in code.co_consts:
-        if isinstance(constant, CodeType) and constant.co_name not in ANNOTATIONS:
+        if isinstance(constant, CodeType):
             yield from _referred_by_code(constant, scope)
 
 
