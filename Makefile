@@ -5,8 +5,8 @@ READY := .venv/.ready
 LOWEST := _build/lowest
 OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning
 NEWEST := _build/newest
-# One process for each core; the tests of a file, and the cells of a notebook, stay together.
-PARALLEL := --numprocesses logical --dist loadfile
+# One process for each core that may be used, also in a container; the tests of a file, and the cells of a notebook, stay together.
+PARALLEL = --numprocesses $$($(BIN)/python -c 'from lecture_vae.cluster import cores; print(cores())') --dist loadfile
 LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.

@@ -1,9 +1,9 @@
 """What is left when a program is killed, its disk fills up, or its file system becomes read-only.
 
 `python benchmarks/kills.py --record` interrupts every verb that writes, at random moments, then
-lets it run again, and compares all its results, byte for byte, with those of a run that nothing
-interrupted. It writes `results/kills.json`. Linux, and for the full disk and the read-only file
-system either root or user namespaces.
+lets it run again, and compares all its results, byte for byte but for dates and durations, with
+those of a run that nothing interrupted. It writes `results/kills.json`. Linux, and for the full
+disk and the read-only file system either root or user namespaces.
 
 Each case has a file system in memory and of its own, which nobody else sees:
 
@@ -41,7 +41,8 @@ STEPS = ["--steps", "3000", "--eval-every", "100"]
 SWEEP = ["--kl-weight", ".25,4", "--seed", "0..1", "--steps", "1500", "--eval-every", "100"]
 # Facts about a run, not results of it.
 VOLATILE = {"seconds", "status", "attempts", "versions", "machine", "created", "graded"}
-# The same on pages: how long a training took, and this number among the words to search for.
+# The same on pages: how long a training took; and all numbers among the words to search for, since
+# it is one of them.
 TOOK = re.compile(rb"\b(?:took|in) [\d.]+ s(?:econds)?\b")
 SEARCHED_NUMBER = re.compile(rb'"\d+": (?:\d+|\[[\d, ]*\])(?:, )?')
 
