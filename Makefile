@@ -5,6 +5,8 @@ READY := .venv/.ready
 LOWEST := _build/lowest
 OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning
 NEWEST := _build/newest
+# One process for each core; the tests of a file, and the cells of a notebook, stay together.
+PARALLEL := --numprocesses logical --dist loadfile
 LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.
@@ -25,11 +27,11 @@ pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
 
 # The notebooks at the quick budget, as their readers run them; the site at the budget that is set.
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
-	$(BIN)/python -m pytest -m "not site and not nightly"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not site and not nightly"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
-	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
+	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
-	$(BIN)/python -m pytest -m "site and not nightly"
+	$(BIN)/python -m pytest $(PARALLEL) -m "site and not nightly"
 
 nightly: $(READY)  ## the tests that take minutes each, and the pages that `make test` leaves out
 	$(MAKE) book $(LIGHTHOUSE)
@@ -65,7 +67,7 @@ audit: $(READY)  ## known weaknesses of the pinned libraries, from PyPI and npm
 
 bench: $(READY)  ## measure everything (about two hours, nothing else running), write results/, print the table
 	$(MAKE) book $(LIGHTHOUSE)
-	for question in imports steps peers conv_peers full_runs lecture memory animation scaling evidence book pages; do \
+	for question in imports steps peers conv_peers full_runs lecture memory animation scaling evidence cluster book pages; do \
 	  $(BIN)/python benchmarks/$$question.py --record || exit 1; done
 	$(BIN)/python benchmarks/report.py
 

@@ -22,7 +22,7 @@ from timing import ROOT, context, write
 from lecture_book.notebooks.book import read_book
 from lecture_book.notebooks.cells import install_cell
 
-# What Colab had, by year: torch and torchvision that belong together, NumPy, Matplotlib.
+# Versions like Colab's: torch and torchvision that belong together, NumPy, Matplotlib.
 VERSIONS = (
     {"torch": "2.6.0", "torchvision": "0.21.0", "numpy": "1.26.4", "matplotlib": "3.8.4"},
     {"torch": "2.8.0", "torchvision": "0.23.0", "numpy": "2.0.2", "matplotlib": "3.10.0"},
@@ -62,11 +62,14 @@ def executed(python: Path, notebook: Path, store: Path) -> dict[str, Any]:
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
     begun = time.monotonic()
-    done = subprocess.run(
-        command, env=surroundings, cwd=notebook.parent, capture_output=True, text=True,
-        timeout=LIMIT_S,
-    )  # fmt: skip
-    last = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    try:
+        done = subprocess.run(
+            command, env=surroundings, cwd=notebook.parent, capture_output=True, text=True,
+            timeout=LIMIT_S,
+        )  # fmt: skip
+        last = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    except subprocess.TimeoutExpired:
+        last = [f"not done after {LIMIT_S} s"]
     return {"seconds": round(time.monotonic() - begun, 1), "error": "".join(last)}
 
 

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,9 @@ STEPS = ["--steps", "3000", "--eval-every", "100"]
 SWEEP = ["--kl-weight", ".25,4", "--seed", "0..1", "--steps", "1500", "--eval-every", "100"]
 # Facts about a run, not results of it.
 VOLATILE = {"seconds", "status", "attempts", "versions", "machine", "created", "graded"}
+# The same on pages: how long a training took, and this number among the words to search for.
+TOOK = re.compile(rb"\b(?:took|in) [\d.]+ s(?:econds)?\b")
+SEARCHED_NUMBER = re.compile(rb'"\d+": (?:\d+|\[[\d, ]*\])(?:, )?')
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,10 @@ def lasting(path: Path, place: Path) -> bytes:
 
         table = pd.read_csv(path)
         return table.drop(columns=[*VOLATILE & {*table.columns}]).to_csv().encode()
+    if path.suffix == ".html":
+        return TOOK.sub(b"", content)
+    if path.name == "searchindex.js":
+        return SEARCHED_NUMBER.sub(b"", content)
     return content
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What `make bench` measures, each in its file of `results/`.
 RECORDS = (
     "steps", "peers", "conv_peers", "full_runs", "lecture", "memory", "animation", "imports",
-    "scaling", "book", "pages", "evidence",
+    "scaling", "book", "pages", "evidence", "cluster",
 )  # fmt: skip
 STATIC = Path("book") / "_static"
 

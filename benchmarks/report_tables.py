@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from operator import itemgetter
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from lecture_book.tables import markdown_table, whole
@@ -63,7 +63,39 @@ def report_values(records: Mapping[str, Record]) -> dict[str, str]:
             f"{name}_compiled_takes": f"{first:.0f} s",
             f"{name}_compiled_steps": whole(100 * round(pays_after / 100)),
         }
-    return values
+    return values | {f"cluster_{name}": text for name, text in cluster(records["cluster"]).items()}
+
+
+def cluster(record: Record) -> dict[str, str]:
+    """What a sweep costs beside training, and what is simulated of a hundred machines."""
+    measured = record["measured"]
+    tiny, speed_ups = measured["tiny"], measured["speed_up"]
+    rows = [
+        [
+            each["what"], _minutes(each["minutes"]), f"{100 * each['efficiency']:.0f} %",
+            each["waits_for"], f"{100 * each['waited_share'][each['waits_for']]:.0f} %",
+        ]
+        for each in record["scenarios"]
+    ]  # fmt: skip
+    header = ["What", "Minutes", "Training", "Waits most for", "which takes"]
+    return {
+        "machine": machine(record),
+        "cores": whole(record["cores"]),
+        "speed_up": f"{median(each['ratio'] for each in speed_ups):.2f}",
+        "speed_up_runs": whole(speed_ups[0]["runs"]),
+        "tiny_runs": whole(tiny["runs"]),
+        "tiny_steps": whole(tiny["steps"]),
+        "tiny_seconds": f"{tiny['seconds']:.0f} s",
+        "overhead": f"{1e3 * tiny['overhead_s_per_run']:.0f} ms",
+        "found_again": f"{tiny['found_again_s']:.1f} s",
+        "scheduler": f"{min(measured['scheduler_ms']):.1f} ms",
+        "run_seconds": f"{record['costs']['run_s']:.0f} s",
+        "table": markdown_table(header, rows, words=1),
+    }
+
+
+def _minutes(value: float) -> str:
+    return whole(value) if value >= 10 else f"{value:.1f}"
 
 
 # ---------------------------------------------------------------------------- the goals

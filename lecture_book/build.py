@@ -9,25 +9,44 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from lecture_book.execution import choose_data, execution_key, kernel_environment
 from lecture_book.project import TOC, ProjectError, digest, package_digest, project_root
 from lecture_book.site import read_stamp, sources_digest, write_stamp
-from lecture_book.solutions import complaint, found_in, hidden_cells, solutions_wanted
+from lecture_book.solutions import HiddenCell, complaint, found_in, hidden_cells, solutions_wanted
 from lecture_grader.authoring.assignment import ExerciseError
 from lecture_vae.data import DataError
 from lecture_vae.store import StoreError
 
+# A builder ends with this process, in whatever way this process ends. Otherwise it would go on
+# writing pages, and the next build would write beside it.
+FOLLOW = """
+import os, sys, threading
+
+def follow():
+    while os.read(0, 1):  # to the end, which comes when the parent has gone
+        pass
+    os._exit(1)
+
+threading.Thread(target=follow, daemon=True).start()
+"""
 # Hides the traceback of Jupyter Book, because Sphinx has already printed the error.
 JUPYTER_BOOK = """
-import sys
 from jupyter_book.cli.main import main
 try:
     main()
 except RuntimeError:
     sys.exit(1)
+"""
+SPHINX = """
+from sphinx.cmd.build import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -45,16 +64,23 @@ def forget(folder: Path) -> None:
 def run_jupyter_book(root: Path, output: Path, environment: dict[str, str]) -> int:
     """Build the site with warnings as errors; returns the exit status."""
     options = ["-W", "-n", "--keep-going", "--path-output", str(output)]
-    command = [sys.executable, "-c", JUPYTER_BOOK, "build", *options, str(root)]
-    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+    return run_following(JUPYTER_BOOK, ["build", *options, str(root)], root, environment)
 
 
 def run_sphinx(root: Path, output: Path, environment: dict[str, str]) -> int:
     """The same without Jupyter Book: Sphinx alone, with the settings of `conf.py`."""
     build = output / "_build"
     options = ["-W", "-n", "--keep-going", "-b", "html", "-d", str(build / ".doctrees")]
-    command = [sys.executable, "-m", "sphinx", *options, str(root), str(build / "html")]
-    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+    return run_following(SPHINX, [*options, str(root), str(build / "html")], root, environment)
+
+
+def run_following(
+    code: str, options: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> int:
+    """Run code in a process that ends when this one does; returns its exit status."""
+    command = [sys.executable, "-c", FOLLOW + code, *options]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE) as process:
+        return process.wait()
 
 
 def build_book(root: Path, output: Path, *, sphinx: bool = False) -> int:
@@ -68,8 +94,13 @@ def build_book(root: Path, output: Path, *, sphinx: bool = False) -> int:
     Returns:
         The exit status.
     """
+    build = output / "_build"
     try:
-        return _build_book(root, output / "_build", run_sphinx if sphinx else run_jupyter_book)
+        return _build_book(root, build, run_sphinx if sphinx else run_jupyter_book)
+    except Timeout:
+        line = f"Another process builds the book in {build}: wait until it is done."
+        print(line, file=sys.stderr)
+        return 1
     except (DataError, ExerciseError, OSError, StoreError, ValueError) as error:
         print(f"The book cannot be built: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -83,6 +114,16 @@ def _build_book(root: Path, build: Path, run: Callable[[Path, Path, dict[str, st
     source, data = choose_data()
     environment = kernel_environment(source)
     stamp = {"execution": execution_key(data, steps), "reading": reading_key(root)}
+    build.mkdir(parents=True, exist_ok=True)
+    with FileLock(build / ".lock", timeout=0):
+        return _build_pages(
+            root, build, partial(run, root, build.parent, environment), hidden, stamp
+        )
+
+
+def _build_pages(
+    root: Path, build: Path, run: Callable[[], int], hidden: list[HiddenCell], stamp: dict[str, Any]
+) -> int:
     before = read_stamp(build)
     if before.get("execution") != stamp["execution"]:
         forget(build / ".jupyter_cache")
@@ -92,7 +133,7 @@ def _build_book(root: Path, build: Path, run: Callable[[Path, Path, dict[str, st
     # Before the build, so that a file saved while it runs makes the site stale.
     sources = sources_digest(root)
     write_stamp(build, stamp | {"sources": None})
-    status = run(root, build.parent, environment)
+    status = run()
     # A failed build also leaves pages.
     if found := found_in(build / "html", hidden):
         forget(build / "html")

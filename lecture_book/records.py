@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from lecture_book.experiment_record import experiment_values
 from lecture_book.project import LIVE
+from lecture_book.robustness_record import robustness_values
 from lecture_book.tables import four_digits, markdown_table, nats, whole
 from lecture_vae import NegativeELBO
 from lecture_vae.reproduction import LECTURE
@@ -49,6 +50,7 @@ def recorded_values(root: Path) -> dict[str, str]:
         root: the folder that holds `results/`.
     """
     values = performance_values(root) | balance_values(root) | experiment_values(root)
+    values |= robustness_values(root)
     path = root / RECORD
     if not path.exists():
         return values

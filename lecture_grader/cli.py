@@ -229,6 +229,7 @@ def regrade(
     """Give points by hand, with a reason; the next grading applies it."""
     with _extra():
         from lecture_grader.reporting.decisions import decide, find_answer
+        from lecture_grader.reporting.markup import number_of
 
     try:
         before = find_answer(graded, student, exercise)
@@ -238,7 +239,7 @@ def regrade(
     typer.echo(f"kept in {graded / 'decisions.jsonl'}; grade again to apply it.")
     typer.echo(
         f"{found.student}, {found.exercise}: {before['points']:g} -> {found.points:g} of "
-        f"{before['possible']} points: {found.reason}"
+        f"{number_of(before['possible'], 'point')}: {found.reason}"
     )
 
 

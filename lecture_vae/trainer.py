@@ -274,9 +274,11 @@ def _jobs() -> Iterator[tuple[Job, bytes]]:
     waiting: SimpleQueue[tuple[Job, bytes]] = SimpleQueue()
 
     def read() -> None:
-        while line := sys.stdin.buffer.readline():
+        # Not sys.stdin: at the end Python closes that, and aborts if a thread still reads it.
+        asked = os.fdopen(os.dup(0), "rb")
+        while line := asked.readline():
             message = json.loads(line)
-            waiting.put((Job(**message["job"]), sys.stdin.buffer.read(message["bytes"])))
+            waiting.put((Job(**message["job"]), asked.read(message["bytes"])))
         os._exit(1)  # the parent has gone
 
     Thread(target=read, daemon=True).start()

@@ -5,10 +5,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
+import subprocess
 import sys
 import textwrap
+import time
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import yaml
+from filelock import FileLock
 from jupyter_cache import get_cache
 from jupyter_client.connect import LocalPortCache
 from myst_nb.core.config import NbParserConfig
@@ -577,6 +581,66 @@ def test_a_build_that_failed_fails_again(project, monkeypatch):
     assert build.build_book(project, project) == 3
     assert caches(project) == [True, False]
     assert read_stamp(project / "_build")["sources"] is None
+
+
+BUILDING = """
+import os, sys
+from lecture_book.build import run_following
+code = "import time; print(os.getpid(), flush=True); time.sleep(600)"
+run_following(code, [], sys.argv[1], os.environ)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_builder_ends_with_the_process_that_started_it(tmp_path, number):
+    building = subprocess.Popen(
+        [sys.executable, "-c", BUILDING, tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    builder = int(building.stdout.readline())
+    assert is_running(builder)
+    building.send_signal(number)
+    building.wait()
+    end = time.monotonic() + 60
+    while is_running(builder) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not is_running(builder)
+    building.stdout.close()
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_builders_status_is_that_of_the_build(tmp_path):
+    code = "sys.exit(int(sys.argv[1]) + int(os.environ['MORE']))"
+    assert build.run_following(code, ["3"], tmp_path, os.environ | {"MORE": "4"}) == 7
+
+
+def test_of_two_builds_in_one_folder_the_second_is_refused(project, capsys):
+    (project / "_build").mkdir()
+    with FileLock(project / "_build" / ".lock"):
+        assert build.build_book(project, project) == 1
+    assert capsys.readouterr().err == (
+        f"Another process builds the book in {project / '_build'}: wait until it is done.\n"
+    )
+    assert build.build_book(project, project) == 0
+
+
+def test_dots_that_seaborn_moves_aside_lie_where_they_lay_in_the_last_build():
+    seeded = 0
+    for page in (ROOT / "book").glob("*.md"):
+        for cell in re.findall(
+            r"```\{code-cell\}.*?^```", page.read_text("utf8"), re.DOTALL | re.M
+        ):
+            if "sns.stripplot(" in cell:
+                assert "np.random.seed(" in cell.partition("sns.stripplot(")[0], page.name
+                seeded += 1
+    assert seeded >= 2
 
 
 def test_a_changed_source_makes_the_site_stale(project):

@@ -128,7 +128,8 @@ GRADER: list[tuple[str, list[str], set[str], set[str]]] = [
 ]  # fmt: skip
 # The book imports what it likes of the packages below it.
 LECTURE_BOOK = [
-    "project", "tables", "site", "evidence_record", "experiment_record", "records", "controls",
+    "project", "tables", "site", "evidence_record", "experiment_record", "robustness_record",
+    "records", "controls",
     "published",
     "experiments.measuring", "experiments.training", "experiments.collapse",
     "experiments.evidence", "experiments.binarized", "experiments.codes",

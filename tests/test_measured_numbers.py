@@ -57,6 +57,8 @@ COMPUTED: dict[tuple[str, str], str] = {
     ("07_convolutional_vae", "1.5"): "3_000 * 5e-4",
     ("07_convolutional_vae", "1,809"): "decoder_parameters('conv-vae')",
     ("instructor", "264"): "200 + 64",
+    ("performance", "6.25"): "10_000 / 1_600",
+    ("performance", "89 %"): "10_000 / 1_600 / 7",
     ("02_divergence", "11.3"): "sqrt(2 * 64)",
     ("03_elbo", "0.105"): "-log(1 - 0.1)",
     ("03_elbo", "0.69"): "-log(1 - 0.5)",

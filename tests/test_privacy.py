@@ -15,7 +15,9 @@ from submissions import SOURCE, Notebook
 MARK = "the-answer-of-anna"
 HIDDEN = "Nobody but the grader reads this line."
 GRADE = (
-    "import os, sys\nos.umask(int(sys.argv[1], 8))\nfrom pathlib import Path\n"
+    "import os, signal, sys\nos.umask(int(sys.argv[1], 8))\nfrom pathlib import Path\n"
+    # A job in the background is started with this signal ignored, and so are these tests there.
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from lecture_grader.grade import grade\ngrade(*map(Path, sys.argv[2:5]), jobs=2)"
 )
 # Another user: looks into every folder again and again, and says what it could read or list.

@@ -1,4 +1,4 @@
-"""The scripts that interrupt programs and change files: they see faults."""
+"""The scripts that interrupt programs and change files: they see faults, and what they recorded."""
 
 import copy
 import json
@@ -13,7 +13,14 @@ import fuzz
 import kills
 import pytest
 
+from lecture_book.records import recorded_values
+from lecture_book.robustness_record import INTERRUPTIONS, READERS
+
 ROOT = Path(__file__).resolve().parents[1]
+RECORDS = {name: json.loads((ROOT / "results" / f"{name}.json").read_text("utf8"))
+           for name in ("kills", "fuzz", "colab")}  # fmt: skip
+RECORDED = [program for program in kills.PROGRAMS if program.name != "make book"]
+
 
 # ---------------------------------------------------------------------------- interruptions
 
@@ -101,8 +108,22 @@ def test_of_a_result_what_depends_on_time_and_place_is_left_out(tmp_path):
     assert kills.lasting(tmp_path / "run.json", tmp_path) == b'{"at": "PLACE", "loss": 2.5}'
     (tmp_path / "marks.jsonl").write_text('{"graded": "today", "points": 2}\n')
     assert kills.lasting(tmp_path / "marks.jsonl", tmp_path) == b'[{"points": 2}]'
+    (tmp_path / "page.html").write_text("<p>3,000 steps took 10 s, trained in 20 seconds, 5 s")
+    assert kills.lasting(tmp_path / "page.html", tmp_path) == b"<p>3,000 steps , trained , 5 s"
+    (tmp_path / "searchindex.js").write_text('{"terms": {"10": [1, 2], "58": 3, "elbo": [4]}}')
+    assert kills.lasting(tmp_path / "searchindex.js", tmp_path) == b'{"terms": {"elbo": [4]}}'
     (tmp_path / "picture.svg").write_bytes(b"<svg/>")
     assert kills.lasting(tmp_path / "picture.svg", tmp_path) == b"<svg/>"
+
+
+def test_every_program_was_interrupted_in_every_way_and_nothing_was_lost():
+    cases = RECORDS["kills"]["cases"]
+    assert len(cases) >= 58
+    assert {(case["program"], case["kind"]) for case in cases} == {
+        (program.name, kind) for program in RECORDED for kind in kills.KINDS
+    }
+    assert not [case for case in cases if kills.is_fault(case) or case["too_late"]]
+    assert RECORDS["kills"]["faults"] == 0
 
 
 # ---------------------------------------------------------------------------- changed files
@@ -163,15 +184,21 @@ def test_the_most_memory_is_seen_and_then_forgotten():
     assert fuzz.peak_bytes("self") < fuzz.MEMORY
 
 
+def test_no_changed_file_was_read_wrongly():
+    kinds = RECORDS["fuzz"]["kinds"]
+    assert kinds.keys() == READERS.keys()
+    for name, kind in kinds.items():
+        assert kind["faults"] == [], name
+        assert (kind["cases"], kind["read"] + kind["refused"]) == (5_000, 5_000), name
+        assert min(kind["read"], kind["refused"]) > 50, name
+        assert kind["peak_bytes"] < fuzz.MEMORY, name
+
+
 # ---------------------------------------------------------------------------- environments
 
 
 def test_what_stopped_and_what_was_replaced_is_seen():
-    notebooks = {"05_linear_vae": {way: {"error": ""} for way in ("without", "with")}}
-    record = [
-        copy.deepcopy({"versions": asked, "after": {**asked}, "notebooks": notebooks})
-        for asked in colab.VERSIONS
-    ]
+    record = copy.deepcopy(RECORDS["colab"]["environments"])
     assert colab.faults_of(record) == []
     record[0]["notebooks"]["05_linear_vae"]["with"]["error"] = "NameError: x"
     record[1]["after"]["numpy"] = "9.9"
@@ -181,8 +208,39 @@ def test_what_stopped_and_what_was_replaced_is_seen():
     ]
 
 
+def test_every_notebook_ran_in_every_environment_in_both_ways():
+    environments = RECORDS["colab"]["environments"]
+    assert [each["versions"] for each in environments] == [*colab.VERSIONS]
+    names = {path.stem for path in (ROOT / "book").glob("*.ipynb")}
+    for each in environments:
+        assert {*each["notebooks"]} == names
+        assert {way for ways in each["notebooks"].values() for way in ways} == {"without", "with"}
+
+
 def test_the_first_cell_installs_what_lies_here(tmp_path):
     path = colab.from_here(ROOT / "book" / "02_divergence.ipynb", tmp_path)
     first = next(c for c in json.loads(path.read_text("utf8"))["cells"] if c["cell_type"] == "code")
     address = first["source"].rpartition("@ git+")[2]
     assert address.startswith(f"file://localhost{ROOT}@")
+
+
+# ---------------------------------------------------------------------------- the page
+
+
+def test_the_page_says_what_was_recorded():
+    values = recorded_values(ROOT)
+    cases = RECORDS["kills"]["cases"]
+    assert values["kills_cases"] == str(len(cases))
+    assert values["fuzz_cases"] == "25,000"
+    for program in RECORDED:
+        count = sum(case["program"] == program.name for case in cases)
+        (row,) = (
+            line for line in values["kills_table"].splitlines() if f"`{program.name}`" in line
+        )
+        *counts, good = [cell.strip() for cell in row.strip("|").split("|")][1:]
+        assert sum(map(int, counts)) == count
+        assert len(counts) == len(INTERRUPTIONS)
+        assert good == f"{count} of {count}"
+    page = (ROOT / "book" / "how_it_is_built.md").read_text(encoding="utf8")
+    for name in ("kills_table", "fuzz_table", "colab_table", "kills_cases", "fuzz_cases"):
+        assert f"{{{{ {name} }}}}" in page

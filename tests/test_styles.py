@@ -1,8 +1,11 @@
 """One style sheet for all pages: what it keeps, what goes, and pages that look as before."""
 
 import re
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import pydata_sphinx_theme
 import pytest
 from conftest import BROWSER, SITE
 from fontTools.ttLib import TTFont
@@ -19,6 +22,7 @@ from lecture_book.hooks.styles import (
     sheet_text,
     used_on,
     without_unused,
+    write_icons,
 )
 from lecture_book.site import pages_of
 
@@ -102,6 +106,19 @@ def test_addresses_are_moved_and_imports_are_put_in_their_place(tmp_path):
     assert sheet_text(tmp_path, "_static/theme/t.css") == (
         'a{b:url("base.png")} p{a:url("fonts/f.woff2?v=1#x");b:url(data:x);c:url("theme/t.svg")}'
     )
+
+
+def test_two_builds_write_the_same_fonts_of_icons(tmp_path, monkeypatch):
+    theme = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme"
+    face = "@font-face{src:url(vendor/fontawesome/webfonts/fa-solid-900.ttf)}"
+    css = face + r'a{content:"\f015"}'
+    fonts = []
+    for second in ("0", "1000000000"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", second)  # what fontTools takes for now
+        shutil.copytree(theme / "static" / "vendor", tmp_path / second / "_static" / "vendor")
+        assert "icons/fa-solid-900.woff" in write_icons(tmp_path / second, css)
+        fonts.append((tmp_path / second / ICONS / "fa-solid-900.woff").read_bytes())
+    assert fonts[0] == fonts[1]
 
 
 def test_scripts_and_what_they_import_are_read(tmp_path):

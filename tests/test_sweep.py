@@ -315,6 +315,17 @@ def test_whoever_stops_listening_ends_the_trainers(tiny, poison, gate):
     assert has_ended(pid)
 
 
+def test_a_trainer_that_nobody_asks_exits_without_a_word():
+    serve = "from lecture_vae import trainer; trainer.IDLE_SECONDS = 0.1; trainer.serve()"
+    idle = subprocess.Popen(
+        [sys.executable, "-c", serve], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert (idle.wait(120), idle.stderr.read()) == (0, "")
+    finally:
+        idle.communicate()
+
+
 def test_a_model_that_no_other_process_can_import_is_refused_before_anything_is_trained(
     tiny, monkeypatch
 ):
@@ -379,6 +390,7 @@ def cluster(tmp_path):
 @pytest.mark.slow
 def test_a_cluster_survives_the_death_of_a_worker_and_of_its_scheduler(tiny, poison, gate, cluster):
     import dask
+    import distributed  # noqa: F401  # its settings, which the end of the one below would take along
 
     specs = [gated(gate), RunSpec("linear-vae", NegativeELBO(), SHORT)]
     workers = {process.pid: process for process in (cluster.start_worker(), cluster.start_worker())}

@@ -191,7 +191,10 @@ def write_icons(site: Path, css: str) -> str:
         icons = ICON_FACE.search(match[0])
         if icons is None:
             return match[0]
-        font = TTFont(site / "_static" / "vendor" / "fontawesome" / "webfonts" / f"{icons[1]}.ttf")
+        font = TTFont(
+            site / "_static" / "vendor" / "fontawesome" / "webfonts" / f"{icons[1]}.ttf",
+            recalcTimestamp=False,
+        )
         subsetter = subset.Subsetter(subset.Options(layout_features=[], notdef_outline=True))
         subsetter.populate(text="".join(wanted))
         subsetter.subset(font)

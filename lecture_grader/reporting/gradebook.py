@@ -32,7 +32,7 @@ from typing import Any
 
 from lecture_grader.classroom.matching import Roll
 from lecture_grader.classroom.roster import CANVAS, Member
-from lecture_grader.reporting.markup import one_line, shorten
+from lecture_grader.reporting.markup import number_of, one_line, shorten
 from lecture_grader.reporting.pages import attempted, feedback_page, graded, total
 from lecture_grader.reporting.result import NOTHING, Result
 from lecture_grader.reporting.spreadsheet import csv_text
@@ -135,7 +135,7 @@ def summarize(results: Sequence[Result]) -> str:
         return "no submissions"
     average = "none fully graded"
     if found["mean"] is not None:
-        average = f"mean {found['mean']:.1f} of {found['possible']} points"
+        average = f"mean {found['mean']:.1f} of {number_of(found['possible'], 'point')}"
     lines = [f"{found['students']} submission{'s' * (found['students'] > 1)}, {average}"]
     titles = [one_line(exercise["title"]) for exercise in found["exercises"]]
     for exercise, title in zip(found["exercises"], titles, strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-__all__ = ["one_line", "plain", "render", "shorten"]
+__all__ = ["number_of", "one_line", "plain", "render", "shorten"]
 
 # Terminal sequences: CSI (colors, cursor), OSC (titles, links), and the short rest.
 TERMINAL = re.compile(
@@ -35,6 +35,15 @@ def one_line(text: str, limit: int = 60) -> str:
     """The text as in :func:`plain`, on one line of at most `limit` characters."""
     line = " ".join(plain(text).split())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def number_of(n: int, noun: str) -> str:
+    """The number and the noun, in the plural unless it is one.
+
+    >>> number_of(1, "point"), number_of(5, "point")
+    ('1 point', '5 points')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def shorten(text: str, limit: int) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from lecture_grader.classroom.matching import Roll
 from lecture_grader.reporting.items import Item, items
-from lecture_grader.reporting.markup import one_line, render
+from lecture_grader.reporting.markup import number_of, one_line, render
 from lecture_grader.reporting.pages import (
     ATTENTION,
     attempted,
@@ -108,14 +108,15 @@ def summary_page(
     present = [row for row in students.values() if row[0].outcome not in NOTHING]
     totals = [reached for row in present if (reached := total(row)) is not None]
     columns = _histogram(totals, possible)
-    facts = f"{_count(len(present), 'submission')}."
+    facts = f"{number_of(len(present), 'submission')}."
     if totals:
-        facts += f" {mean(totals):.1f} of {possible} points on average, "
+        facts += f" {mean(totals):.1f} of {number_of(possible, 'point')} on average, "
         facts += f"median {median(totals):.1f}."
     if roll:
-        facts += f" {_count(len(students) - len(present), 'student')} handed in nothing."
+        facts += f" {number_of(len(students) - len(present), 'student')} handed in nothing."
         if roll.doubtful:
-            facts += f" Of {_count(len(roll.doubtful), 'submission')} it is in doubt whose it is."
+            doubtful = number_of(len(roll.doubtful), "submission")
+            facts += f" Of {doubtful} it is in doubt whose it is."
     calm = {
         name: [text for text in common_remarks(row) if not text.startswith(ALARMING)]
         for name, row in students.items()
@@ -184,7 +185,8 @@ def _student(name: str, results: Sequence[Result], link: str) -> Student:
     marks = [
         Mark(
             MARKS[result.outcome],
-            f"{result.title}: {result.outcome}, {result.points:g} of {result.possible} points",
+            f"{result.title}: {result.outcome}, "
+            f"{result.points:g} of {number_of(result.possible, 'point')}",
             tone(result.outcome),
         )
         for result in results
@@ -206,7 +208,7 @@ def _class_result(results: Sequence[Result], item: Item) -> ClassResult:
     return ClassResult(
         number=first.number,
         title=first.title,
-        possible=_count(first.possible, "point"),
+        possible=number_of(first.possible, "point"),
         passed=passed,
         graded=len(counted),
         handed_in=len(handed_in),
@@ -259,7 +261,3 @@ def _provenance(results: Sequence[Result]) -> list[tuple[str, str]]:
         "Checks": {result.checks for result in results},
     }
     return [(label, ", ".join(sorted(values))) for label, values in facts.items()]
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
