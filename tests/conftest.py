@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,18 @@ settings.load_profile("same")
 def source(page: Path) -> str:
     """The text of a page without its front matter."""
     return re.sub(r"\A---\n.*?\n---\n", "", page.read_text(encoding="utf8"), flags=re.DOTALL)
+
+
+def has_ended(pid: int, patience: float = 240.0) -> bool:
+    """Whether a process ends in so many seconds; it may wait for others, on a busy machine."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 @pytest.fixture(autouse=True)

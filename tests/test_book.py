@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import textwrap
-import time
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import yaml
+from conftest import has_ended
 from filelock import FileLock
 from jupyter_client.connect import LocalPortCache
 from myst_nb.core.config import NbParserConfig
@@ -596,23 +596,11 @@ def test_a_builder_ends_with_the_process_that_started_it(tmp_path, number):
         [sys.executable, "-c", BUILDING, tmp_path], stdout=subprocess.PIPE, text=True
     )
     builder = int(building.stdout.readline())
-    assert is_running(builder)
+    assert not has_ended(builder, patience=0.1)
     building.send_signal(number)
     building.wait()
-    end = time.monotonic() + 60
-    while is_running(builder) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not is_running(builder)
+    assert has_ended(builder)
     building.stdout.close()
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_builders_status_is_that_of_the_build(tmp_path):
