@@ -23,7 +23,7 @@ from typing import Any
 from lecture_grader.sandbox import linux, mounts
 from lecture_grader.sandbox.confine import INNER_ID, Box, SandboxError, enter
 
-__all__ = ["Started", "enter_and_report", "prepare", "private_home", "reap", "start"]
+__all__ = ["Started", "end", "enter_and_report", "prepare", "private_home", "reap", "start"]
 
 FIRST_UNUSED_ID = 1_900_000_000  # above the uid ranges that distributions assign
 TIMEOUT = 60.0  # seconds for one step of entering; under bubblewrap it includes all imports
@@ -98,7 +98,7 @@ def start(
             )
     except (OSError, ValueError, SandboxError) as error:
         for pid in {started.pid, started.waited} - {0}:
-            os.kill(pid, signal.SIGKILL)
+            end(pid)
         reap()
         raise SandboxError(f"the box ({box.level}) could not be entered: {error}") from error
     finally:
@@ -113,6 +113,12 @@ class Started:
 
     pid: int  # of the program, in the caller's PID namespace
     waited: int  # pid of the child to wait for: the program itself, or bwrap
+
+
+def end(pid: int) -> None:
+    """Kill a process, which somebody else may have reaped: bubblewrap, or its own parent."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def reap() -> None:
