@@ -21,6 +21,14 @@ SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
 BROWSER = browser_path()
 FORMULAS_SET = "document.fonts.status === 'loaded'"  # after that they do not move
 
+# The longest first. Tests that use all cores stay together by file, and a long file that begins as
+# the last one would be waited for. `pytest --durations=0` tells.
+LONGEST = (
+    "test_accessibility.py", "test_live.py", "test_acceptance.py", "test_runs.py", "test_sweep.py",
+    "test_odd_notebooks.py", "test_hostile_notebooks.py", "test_native.py", "test_boxed.py",
+    "test_privacy.py", "test_attacks.py",
+)  # fmt: skip
+
 torch.set_num_threads(1)
 # The same examples everywhere, however busy the machine; what once failed is not kept.
 settings.register_profile(
@@ -28,6 +36,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 settings.load_profile("same")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, the others as they were."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 def source(page: Path) -> str:
