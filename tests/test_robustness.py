@@ -207,6 +207,15 @@ def test_what_stopped_and_what_was_replaced_is_seen():
     ]
 
 
+def test_a_notebook_that_takes_too_long_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(colab, "LIMIT_S", 0.2)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    found = colab.executed(python, tmp_path / "any.ipynb", tmp_path / "runs")
+    assert found["error"] == "not done after 0.2 s"
+
+
 def test_every_notebook_ran_in_every_environment_in_both_ways():
     environments = RECORDS["colab"]["environments"]
     assert [each["versions"] for each in environments] == [*colab.VERSIONS]
