@@ -47,8 +47,9 @@ lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml 
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python \
 	  --resolution lowest-direct --editable '.[book,cluster,dev,grading]'
-	$(OLDEST) $(IN_ORDER) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
-	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
+	$(OLDEST) $(IN_ORDER) -m "not site and not slow and not nightly" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
+	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here \
+	  --deselect tests/test_experiments.py::test_the_recorded_experiments_are_of_the_code_that_stands_here
 	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
 
 # Once with Jupyter Book and once without it, on the libraries that it held back.
