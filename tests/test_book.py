@@ -38,6 +38,7 @@ from lecture_book.extension import assets_digest
 from lecture_book.figures import record_runs, stills
 from lecture_book.hooks import accessibility, live_figures, loading, numbers, videos
 from lecture_book.hooks import execution as hooks_execution
+from lecture_book.hooks.signatures import readable_defaults
 from lecture_book.hooks.solutions import show_solutions
 from lecture_book.notebooks import write
 from lecture_book.notebooks.book import Book, read_book
@@ -805,6 +806,15 @@ def test_a_cache_on_a_full_disk_ends_the_execution_in_one_line(tmp_path, monkeyp
                 )
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", refuse)
+
+
+def test_what_a_dataclass_makes_leaves_a_signature_that_python_can_read():
+    shown = "(rows: list[dict[str, float | int]] = <factory>, seconds: float = 0.0)"
+    signature, returns = readable_defaults(None, "class", "History", None, None, shown, "None")
+    ast.parse(f"def history{signature}: pass")
+    assert signature.startswith("(rows: list[dict[str, float | int]] = ..., ")
+    assert returns == "None"
+    assert readable_defaults(None, "data", "NAMES", (), None, None, None) == (None, None)
 
 
 def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
