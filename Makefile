@@ -56,7 +56,7 @@ lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml 
 newest: $(READY)  ## the unit tests and the book on the newest libraries, with Jupyter Book and without
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(NEWEST)
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(NEWEST)/bin/python \
-	  --editable '.[book,cluster,dev,grading]'
+	  --editable '.[book,cluster,dev,grading]' uv
 	$(NEWEST)/bin/python -m pytest $(IN_ORDER) -m "not site and not nightly" \
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(NEWEST)/bin/python -m lecture_book.build --path-output $(NEWEST)/jupyter-book
