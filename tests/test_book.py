@@ -611,6 +611,17 @@ def test_the_builders_status_is_that_of_the_build(tmp_path):
     assert build.run_following(code, ["3"], tmp_path, os.environ | {"MORE": "4"}) == 7
 
 
+def test_a_full_disk_outside_of_sphinx_is_told_in_one_line(tmp_path, capfd):
+    package = tmp_path / "jupyter_book" / "cli"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / "main.py").write_text("def main(): raise OSError(28, 'No space left on device')\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    assert build.run_following(build.JUPYTER_BOOK, [], tmp_path, environment) == 1
+    assert capfd.readouterr().err == "OSError: [Errno 28] No space left on device\n"
+
+
 def test_of_two_builds_in_one_folder_the_second_is_refused(project, capsys):
     (project / "_build").mkdir()
     with FileLock(project / "_build" / ".lock"):
