@@ -5,8 +5,11 @@ READY := .venv/.ready
 LOWEST := _build/lowest
 OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning
 NEWEST := _build/newest
-# One process for each core; the tests of a file, and the cells of a notebook, stay together.
-PARALLEL := --numprocesses logical --dist loadfile
+# One process for each core that may be used, also in a container; the tests of a file, and the cells
+# of a notebook, stay together. Notebooks with many cells come first, tests as tests/conftest.py says.
+PARALLEL = --numprocesses $$($(BIN)/python -c 'from lecture_vae.cluster import cores; print(cores())') \
+  --dist loadfile
+IN_ORDER = $(PARALLEL) --no-loadscope-reorder
 LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.
@@ -27,15 +30,15 @@ pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
 
 # The notebooks at the quick budget, as their readers run them; the site at the budget that is set.
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
-	$(BIN)/python -m pytest $(PARALLEL) -m "not site and not nightly"
+	$(BIN)/python -m pytest $(IN_ORDER) -m "not site and not nightly"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
 	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
-	$(BIN)/python -m pytest $(PARALLEL) -m "site and not nightly"
+	$(BIN)/python -m pytest $(IN_ORDER) -m "site and not nightly"
 
 nightly: $(READY)  ## the tests that take minutes each, and the pages that `make test` leaves out
 	$(MAKE) book $(LIGHTHOUSE)
-	$(BIN)/python -m pytest -m nightly
+	$(BIN)/python -m pytest $(IN_ORDER) -m nightly
 
 # Without the tests that ask for the site, the chapters or much time, but with a whole grading. Old
 # libraries call each other's deprecated functions, which is not our affair. Recorded runs are of the
@@ -44,7 +47,7 @@ lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml 
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python \
 	  --resolution lowest-direct --editable '.[book,cluster,dev,grading]'
-	$(OLDEST) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
+	$(OLDEST) $(IN_ORDER) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
 
@@ -53,7 +56,7 @@ newest: $(READY)  ## the unit tests and the book on the newest libraries, with J
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(NEWEST)
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(NEWEST)/bin/python \
 	  --editable '.[book,cluster,dev,grading]'
-	$(NEWEST)/bin/python -m pytest -m "not site and not nightly" \
+	$(NEWEST)/bin/python -m pytest $(IN_ORDER) -m "not site and not nightly" \
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(NEWEST)/bin/python -m lecture_book.build --path-output $(NEWEST)/jupyter-book
 	$(BIN)/python -m uv pip uninstall --quiet --python $(NEWEST)/bin/python jupyter-book

@@ -1,9 +1,9 @@
 """What is left when a program is killed, its disk fills up, or its file system becomes read-only.
 
 `python benchmarks/kills.py --record` interrupts every verb that writes, at random moments, then
-lets it run again, and compares all its results, byte for byte, with those of a run that nothing
-interrupted. It writes `results/kills.json`. Linux, and for the full disk and the read-only file
-system either root or user namespaces.
+lets it run again, and compares all its results, byte for byte but for dates and durations, with
+those of a run that nothing interrupted. It writes `results/kills.json`. Linux, and for the full
+disk and the read-only file system either root or user namespaces.
 
 Each case has a file system in memory and of its own, which nobody else sees:
 
@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,8 @@ STEPS = ["--steps", "3000", "--eval-every", "100"]
 SWEEP = ["--kl-weight", ".25,4", "--seed", "0..1", "--steps", "1500", "--eval-every", "100"]
 # Facts about a run, not results of it.
 VOLATILE = {"seconds", "status", "attempts", "versions", "machine", "created", "graded"}
-# The same on pages: how long a training took, and this number among the words to search for.
+# The same on pages: how long a training took; and all numbers among the words to search for, since
+# it is one of them.
 TOOK = re.compile(rb"\b(?:took|in) [\d.]+ s(?:econds)?\b")
 SEARCHED_NUMBER = re.compile(rb'"\d+": (?:\d+|\[[\d, ]*\])(?:, )?')
 
@@ -315,7 +316,9 @@ def is_fault(case: dict[str, Any]) -> bool:
     return bool(told or case["left_running"] or case["half_written"] or case["differs"])
 
 
-def tried(program: Program, times: int, rng: random.Random) -> list[dict[str, Any]]:
+def tried(
+    program: Program, kinds: Sequence[str], times: int, rng: random.Random
+) -> list[dict[str, Any]]:
     """A program uninterrupted, then interrupted so many times."""
     with file_system(program.megabytes) as place:
         program.before(place)
@@ -326,7 +329,7 @@ def tried(program: Program, times: int, rng: random.Random) -> list[dict[str, An
     assert whole, f"{program.name} has written nothing"
     cases = []
     for number in range(times):
-        kind = KINDS[number % len(KINDS)]
+        kind = kinds[number % len(kinds)]
         while (case := interrupt(program, kind, rng.uniform(0, seconds), whole))["too_late"]:
             pass
         cases.append(case)
@@ -353,18 +356,26 @@ def main() -> None:
         "--programs", nargs="*", choices=names, default=names,
         help="those to interrupt now; of the others, what is recorded stays",
     )  # fmt: skip
+    options.add_argument(
+        "--kinds", nargs="*", choices=KINDS, default=KINDS,
+        help="of interruptions, in turn; of the others, what is recorded stays",
+    )  # fmt: skip
     options.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = arguments_of(options, "kills")
     if SOURCES not in os.environ:
         sys.exit(in_a_namespace())
     kept = arguments.out is not None and arguments.out.exists()
     recorded = json.loads(arguments.out.read_text()) if kept else {"cases": []}
-    cases = [case for case in recorded["cases"] if case["program"] not in arguments.programs]
+    cases = [
+        case
+        for case in recorded["cases"]
+        if case["program"] not in arguments.programs or case["kind"] not in arguments.kinds
+    ]
     for program in PROGRAMS:
         if program.name not in arguments.programs:
             continue
         rng = random.Random(f"{arguments.seed} {program.name}")
-        cases += tried(program, arguments.rounds, rng)
+        cases += tried(program, arguments.kinds, arguments.rounds, rng)
         faults = sum(map(is_fault, cases))
         print(f"{len(cases)} cases, {faults} faults", flush=True)
         found = {"seed": arguments.seed, "cases": cases, "faults": faults}

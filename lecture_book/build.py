@@ -43,6 +43,8 @@ try:
     main()
 except RuntimeError:
     sys.exit(1)
+except OSError as error:  # outside of Sphinx, such as a full disk
+    sys.exit(f"{type(error).__name__}: {error}")
 """
 SPHINX = """
 from sphinx.cmd.build import main

@@ -1,12 +1,15 @@
 """The execution of the chapters' cells: its cache key, data and environment."""
 
+import atexit
 import os
 import platform
-from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from nbclient.exceptions import DeadKernelError
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
 
 from lecture_book.project import package_digest
 
@@ -15,7 +18,6 @@ LIBRARIES = (
     "sympy",
 )  # fmt: skip
 STARTS = 3
-T = TypeVar("T")
 
 
 def execution_key(data: dict[str, str], budget: str) -> dict[str, Any]:
@@ -54,22 +56,45 @@ def kernel_environment(data_source: str) -> dict[str, str]:
     return environment
 
 
-def with_a_kernel(execute: Callable[[], T]) -> T:
-    """The result of `execute`, which starts a kernel and runs cells there; three times if it must.
+def run_cells(
+    notebook: NotebookNode,
+    folder: str | Path,
+    seconds: int,
+    environment: dict[str, str] | None = None,
+) -> None:
+    """Run all cells of a notebook in a new kernel, and keep their outputs in the notebook.
 
     Jupyter looks for free ports and lets go of them. Until its kernel takes them, another process
     may, and such a kernel ends before it answers. No cell has run then, and new kernels get other
-    ports.
+    ports, up to three times.
+
+    Args:
+        notebook: gets its outputs in place.
+        folder: in which the kernel starts.
+        seconds: that a cell may take.
+        environment: of the kernel; by default that of this process.
 
     Raises:
+        CellExecutionError: a cell raised.
+        CellTimeoutError: a cell took too long.
         RuntimeError: three kernels in a row ended, or did not answer, before a cell ran.
         DeadKernelError: a kernel ended later, as for want of memory; this is not repeated.
+        OSError: no kernel can be started, for instance because the disk is full.
     """
-    for _ in range(STARTS - 1):
+    for left in reversed(range(STARTS)):
+        client = NotebookClient(
+            notebook, timeout=seconds, record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
+        )  # fmt: skip
         try:
-            return execute()
-        except DeadKernelError:
+            client.execute(**({} if environment is None else {"env": environment}))
+            return
+        except (CellExecutionError, CellTimeoutError, DeadKernelError):
             raise
         except RuntimeError:
-            continue
-    return execute()
+            if not left:
+                raise
+        finally:
+            # Where no kernel has started, the client forgets to, and Python would end with a
+            # traceback.
+            atexit.unregister(client._cleanup_kernel)

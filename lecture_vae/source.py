@@ -29,6 +29,9 @@ __all__ = ["SourceError", "code_fingerprint"]
 
 PACKAGE = "lecture_vae"
 IGNORED_LIBRARIES = {"torch", "torchvision", "numpy"}
+# Since Python 3.14 annotations are functions that Python makes. They decide nothing, and have no
+# source of their own.
+ANNOTATIONS = {"__annotate__", "__annotate_func__"}
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -148,6 +151,8 @@ def _referred_by_code(code: CodeType, scope: dict[str, Any]) -> Iterator[tuple[s
 def _members(thing: type) -> Iterator[tuple[str, FunctionType]]:
     """The functions that are defined in a class body, properties included."""
     for name, member in vars(thing).items():
+        if name in ANNOTATIONS:
+            continue
         for function in _functions_of(member):
             # What dataclass, NamedTuple, Enum and Protocol generate follows from the fields.
             ours = _library(function.__globals__.get("__name__")) is None

@@ -1,7 +1,9 @@
-"""What the tests share: one thread, tiny images, own folders, pages' texts, a browser."""
+"""What the tests share: one thread, tiny images, own folders, pages' texts, a browser and tools."""
 
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +15,38 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from lecture_book.figures.stills import FIGURES
 from lecture_book.site import browser_path, pages_of, serve
 from lecture_vae.data import ImageData, Split
 
 SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
 BROWSER = browser_path()
+TOOLS = Path(__file__).resolve().parent / "browser"
+# A page of each kind, and every live figure. The other pages are for the night.
+BY_DAY = {
+    "search.html", "genindex.html",
+    "book/index.html", "book/01_autoencoders.html", "book/api.html", "book/instructor.html",
+    "book/exercises/01_autoencoders.html",
+    *FIGURES.values(),
+}  # fmt: skip
+LOOKED_AT = [
+    pytest.mark.site,
+    pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)"),
+    pytest.mark.skipif(
+        shutil.which("node") is None or not (TOOLS / "node_modules" / "axe-core").exists(),
+        reason="needs Lighthouse and axe (Debian: apt install nodejs npm, then `make test`, or "
+        "`npm ci --ignore-scripts` in tests/browser)",
+    ),
+]
 FORMULAS_SET = "document.fonts.status === 'loaded'"  # after that they do not move
+
+# The longest first. Tests that use all cores stay together by file, and a long file that begins as
+# the last one would be waited for. `pytest --durations=0` tells.
+LONGEST = (
+    "test_accessibility.py", "test_lighthouse.py", "test_live.py", "test_acceptance.py",
+    "test_runs.py", "test_sweep.py", "test_odd_notebooks.py", "test_hostile_notebooks.py",
+    "test_native.py", "test_boxed.py", "test_privacy.py", "test_attacks.py",
+)  # fmt: skip
 
 torch.set_num_threads(1)
 # The same examples everywhere, however busy the machine; what once failed is not kept.
@@ -29,9 +57,27 @@ settings.register_profile(
 settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, the others as they were."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
 def source(page: Path) -> str:
     """The text of a page without its front matter."""
     return re.sub(r"\A---\n.*?\n---\n", "", page.read_text(encoding="utf8"), flags=re.DOTALL)
+
+
+def has_ended(pid: int, patience: float = 240.0) -> bool:
+    """Whether a process ends in so many seconds; it may wait for others, on a busy machine."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +112,14 @@ def origin() -> Iterator[str]:
         pytest.fail(f"{SITE} is missing: run `make book` first", pytrace=False)
     with serve(SITE) as address:
         yield address
+
+
+@pytest.fixture(scope="module", params=["day", pytest.param("night", marks=pytest.mark.nightly)])
+def names(request, origin):
+    """The pages of the day, or those of the night."""
+    built = pages_of(SITE)
+    assert {*built} >= BY_DAY
+    return [name for name in built if (name in BY_DAY) == (request.param == "day")]
 
 
 @pytest.fixture(scope="session")

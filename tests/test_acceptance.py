@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from attacks import DAMAGE, World
@@ -34,8 +35,8 @@ from lecture_grader.session import TRIAL, Grading
 
 SEED = "5eed" * 8
 MEMORY = 1027  # MB; nobody else asks for this, so that processes of these runs can be told
-# Those that are graded more than once: no slow ones, and no one who prints a time.
 STEPS = re.compile(r"<details>\s*<summary>What was done with.*?</details>", re.DOTALL)
+# Those that are graded more than once: no slow ones, and no one who prints a time.
 SOME = [
     name
     for name in CORPUS
@@ -382,19 +383,19 @@ def test_runs_are_judged_in_their_order_whichever_ends_first(ended):
     assert done[-1].key == "carl"
 
 
-def rows_of(out: Path, names: list[str]) -> dict[str, object]:
+def rows_of(out: Path, names: list[str]) -> dict[str, Any]:
     """Of what a run wrote, all that is about some students and is not a time."""
     with (out / "gradebook.csv").open(encoding="utf8") as file:
         rows = [line for line in file if line.split(",")[0] in {"Student", *names}]
     with (out / "results.jsonl").open(encoding="utf8") as file:
         results = [json.loads(line) for line in file]
     kept = [result for result in results if result["student"] in names]
+    again = {result["student"] for result in kept if result["attempts"] > 1}
     for result in kept:
         del result["seconds"], result["attempts"]  # a busy machine may ask for a second one
     pages = [(out / "feedback" / feedback_names(CORPUS)[name]).read_text("utf8") for name in names]
     assert any(STEPS.search(page) for page in pages)
-    feedback = [STEPS.sub("", page) for page in pages]  # which lists what each attempt did
-    return {"gradebook": rows, "results": kept, "feedback": feedback}
+    return {"gradebook": rows, "results": kept, "feedback": pages, "again": again}
 
 
 def differing(before: list, after: list) -> list[str]:
@@ -431,8 +432,15 @@ def test_a_killed_run_loses_nothing_and_leaves_nothing_running(graded, tmp_path)
         time.sleep(0.5)
     assert not left
     grade(SOURCE, submissions, out, jobs=1, memory_mb=MEMORY)
-    for name, whole in rows_of(graded.out, SOME).items():
-        assert differing(whole, rows_of(out, SOME)[name]) == [], name
+    before, after = rows_of(graded.out, SOME), rows_of(out, SOME)
+    again = before.pop("again") | after.pop("again")
+    for part in (before, after):  # the steps of a second attempt are on the page
+        part["feedback"] = [
+            STEPS.sub("", page) if name in again else page
+            for name, page in zip(SOME, part["feedback"], strict=True)
+        ]
+    for name, whole in before.items():
+        assert differing(whole, after[name]) == [], name
     assert files(out).keys() == {*files(graded.out)} - {
         f"feedback/{page}" for name, page in feedback_names(CORPUS).items() if name not in SOME
     }

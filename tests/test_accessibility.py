@@ -1,83 +1,15 @@
-"""Everybody can read every page: Lighthouse, axe in light and in dark, and less motion if asked."""
-
-import json
-import shutil
-import subprocess
-from pathlib import Path
+"""Everybody can read every page: axe in light and in dark, and less motion if asked."""
 
 import pytest
-from conftest import BROWSER, FORMULAS_SET, SITE
+from conftest import FORMULAS_SET, LOOKED_AT, TOOLS
 
 from lecture_book.figures.stills import FIGURES
-from lecture_book.site import pages_of
 
-TOOLS = Path(__file__).resolve().parent / "browser"
 AXE = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
-GATES = {"accessibility": 100, "best-practices": 95}
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
 CONTENT = "main"  # the article with its title and its list of sections
-# A page of each kind, and every live figure. The other pages are for the night.
-BY_DAY = {
-    "search.html", "genindex.html",
-    "book/index.html", "book/01_autoencoders.html", "book/api.html", "book/instructor.html",
-    "book/exercises/01_autoencoders.html",
-    *FIGURES.values(),
-}  # fmt: skip
 
-pytestmark = [
-    pytest.mark.site,
-    pytest.mark.skipif(BROWSER is None, reason="needs a browser (Debian: apt install chromium)"),
-    pytest.mark.skipif(
-        shutil.which("node") is None or not AXE.exists(),
-        reason="needs Lighthouse and axe (Debian: apt install nodejs npm, then `make test`, or "
-        "`npm ci --ignore-scripts` in tests/browser)",
-    ),
-]
-
-
-@pytest.fixture(scope="module", params=["day", pytest.param("night", marks=pytest.mark.nightly)])
-def names(request, origin):
-    """The pages of the day, or those of the night."""
-    built = pages_of(SITE)
-    assert {*built} >= BY_DAY
-    return [name for name in built if (name in BY_DAY) == (request.param == "day")]
-
-
-# ---------------------------------------------------------------------------- Lighthouse
-
-
-@pytest.fixture(scope="module")
-def verdicts(origin, names):
-    """What Lighthouse says about each page."""
-    asked = {
-        "chrome": BROWSER,
-        "addresses": [f"{origin}/{name}" for name in names],
-        # It waits for the page to be quiet anyway; nobody times it here.
-        "settings": {"onlyCategories": [*GATES], "pauseAfterFcpMs": 0, "pauseAfterLoadMs": 0},
-    }
-    done = subprocess.run(
-        ["node", TOOLS / "lighthouse.mjs"], input=json.dumps(asked), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    return {verdict["address"].removeprefix(f"{origin}/"): verdict for verdict in found}
-
-
-@pytest.mark.parametrize("category", GATES)
-def test_lighthouse_lets_every_page_pass(verdicts, names, category):
-    assert [*verdicts] == names
-    refused = [
-        f"{page}: {category} {verdict['scores'][category]}, at least {GATES[category]} is wanted"
-        + "".join(
-            f"\n    {audit['id']}: {audit['title']}"
-            + "".join(f"\n        {place}" for place in audit["where"])
-            for audit in verdict["failed"]
-            if audit["category"] == category
-        )
-        for page, verdict in verdicts.items()
-        if verdict["scores"][category] < GATES[category]
-    ]
-    assert not refused, "\n".join(["Lighthouse refuses pages", *refused])
+pytestmark = LOOKED_AT
 
 
 # ---------------------------------------------------------------------------- axe

@@ -1,17 +1,18 @@
 """The sources of the book: complete, cross-referenced, each equation checked, each figure told."""
 
 import ast
+import errno
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import textwrap
-import time
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,8 +21,8 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import yaml
+from conftest import has_ended
 from filelock import FileLock
-from jupyter_cache import get_cache
 from jupyter_client.connect import LocalPortCache
 from myst_nb.core.config import NbParserConfig
 from myst_parser.config.main import MdParserConfig
@@ -597,23 +598,11 @@ def test_a_builder_ends_with_the_process_that_started_it(tmp_path, number):
         [sys.executable, "-c", BUILDING, tmp_path], stdout=subprocess.PIPE, text=True
     )
     builder = int(building.stdout.readline())
-    assert is_running(builder)
+    assert not has_ended(builder, patience=0.1)
     building.send_signal(number)
     building.wait()
-    end = time.monotonic() + 60
-    while is_running(builder) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not is_running(builder)
+    assert has_ended(builder)
     building.stdout.close()
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_builders_status_is_that_of_the_build(tmp_path):
@@ -683,8 +672,8 @@ def chapters_environment(folder):
 
 
 def kept_chapters(env):
-    cache = get_cache(env.mystnb_config.execution_cache_path)
-    return {Path(record.uri).stem for record in cache.list_cache_records()}
+    with hooks_execution.cache_in(env.mystnb_config.execution_cache_path) as cache:
+        return {Path(record.uri).stem for record in cache.list_cache_records()}
 
 
 def test_chapters_are_executed_side_by_side_and_kept_for_their_reading(tmp_path, monkeypatch):
@@ -744,6 +733,24 @@ def test_kernels_that_never_start_are_an_error(taken_ports, monkeypatch):
     assert len(asked) == 2 * 5
 
 
+NOT_STARTED = """
+import nbformat, os
+from lecture_book.execution import run_cells
+notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+try:
+    run_cells(notebook, ".", 60, os.environ | {"PYTHONHOME": "/nowhere"})
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_kernels_that_never_start_leave_no_traceback_at_the_end():
+    command = [sys.executable, "-c", NOT_STARTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Kernel died before replying")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_kernel_that_ends_in_a_cell_runs_it_once(tmp_path):
     count = tmp_path / "count"
     notebook = one_cell()
@@ -760,6 +767,44 @@ def test_a_kernel_that_ends_does_not_stop_the_chapters_beside_it(tmp_path, monke
     monkeypatch.setattr(hooks_execution, "cores", lambda: 1)
     hooks_execution.execute_side_by_side(None, env, ["dies", "runs"])
     assert kept_chapters(env) == {"runs"}
+
+
+def test_a_full_disk_ends_the_execution_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "runs.md").write_text(chapter("1 + 1"))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    tried = []
+
+    def none_left(*arguments):
+        tried.append(arguments)
+        raise full
+
+    monkeypatch.setattr(hooks_execution, "run_cells", none_left)
+    monkeypatch.setattr(hooks_execution, "cores", lambda: 2)
+    told = r"The chapters cannot be executed: OSError: \[Errno 28\] No space left on device$"
+    with pytest.raises(ExtensionError, match=told):
+        hooks_execution.execute_side_by_side(None, chapters_environment(tmp_path), ["runs"] * 9)
+    assert len(tried) <= 2  # what follows would fail, too
+
+
+def test_a_cache_on_a_full_disk_ends_the_execution_in_one_line(tmp_path, monkeypatch):
+    def refuse(_, __, statement, *___):
+        if statement.split()[0] == refused:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(hooks_execution, "cores", lambda: 1)
+    told = "The chapters cannot be executed: OperationalError: database or disk is full$"
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", refuse)
+    try:
+        for refused in ("CREATE", "INSERT"):
+            (tmp_path / refused).mkdir()
+            (tmp_path / refused / "runs.md").write_text(chapter("1 + 1"))
+            with pytest.raises(ExtensionError, match=told):
+                hooks_execution.execute_side_by_side(
+                    None, chapters_environment(tmp_path / refused), ["runs"]
+                )
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", refuse)
 
 
 def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):

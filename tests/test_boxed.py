@@ -312,7 +312,7 @@ try:
         held += sum(len(payload) for _, _, payload in reader.read(lambda kind, _: kind != 2))
 except ValueError as error:
     end = str(error)
-print(end, peak() - before < int(mb), sep="\\n")
+print(end, peak() - before < int(mb), sep="\\n", flush=True)
 os._exit(0)
 """
 

@@ -213,7 +213,7 @@ WRONGS = SOURCE[SOURCE.index('```{code-cell} ipython3\n---\ntags: ["wrong:square
         (SOURCE.replace("def twice(x):\n    r", "if True:\n    r"), "must each define one and the"),
         (changed("def probe(x)", "def prob(x)"), r"tagged probe must define probe\("),
         (changed("def draw(rng)", "def drew(rng)"), r"tagged hidden must define draw\(rng\)"),
-        (changed("import math", "import"), r"doubling\.md, cell setup: invalid syntax"),
+        (changed("import math", "import math math"), r"doubling\.md, cell setup: invalid syntax"),
         (changed("return x + x", "return x +"), "exercise twice, cell solution: invalid syntax"),
         (changed("return x * x", "return x *"), "exercise twice, cell wrong:square: invalid"),
         (changed("def probe(x):", "def probe(x)"), "exercise twice, cell probe: expected ':'"),

@@ -211,6 +211,14 @@ def test_a_box_that_cannot_be_entered_is_told(monkeypatch):
         forkserver.fork(socket_.fileno())
 
 
+def test_what_keeps_a_kernel_of_bubblewrap_from_its_box_is_told():
+    needs("bubblewrap")
+    why = r"the box \(bubblewrap\) could not be entered: ModuleNotFoundError: .*'no_such_module'"
+    forkserver = ForkServer(choose("bubblewrap"), LIMITS, ["no_such_module"])
+    with forkserver, descriptor() as socket_, pytest.raises(SandboxError, match=why):
+        forkserver.fork(socket_.fileno())
+
+
 def test_the_end_of_the_owner_ends_everything(start):
     forkserver = boxed()
     talk = start(forkserver)

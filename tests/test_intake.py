@@ -519,7 +519,12 @@ def declared_small(data, size=10):
         (zipped(a__zip=bytes(70_000_000)), "at most 60,000,000 are read"),
         (zipped("a/" * 60 + "a.ipynb"), "too many folders or files"),
     ],
-)
+    # An archive holds the time, so it is no name: workers would collect different tests.
+    ids=[
+        "damaged", "empty-file", "many-files", "encrypted", "empty", "damaged-inside", "nested",
+        "large", "deep",
+    ],
+)  # fmt: skip
 def test_what_cannot_be_opened_is_said(tmp_path, archive, why):
     put(tmp_path, "ada.zip", content=archive)
     put(tmp_path, "ben.ipynb")

@@ -467,6 +467,7 @@ def test_what_has_no_kernel_is_named(what):
     assert engine.plan_for(build_it(), objective, size, cpu, "auto") is None
 
 
+@needs_compiler
 @pytest.mark.parametrize(
     "register",
     [

@@ -309,3 +309,10 @@ def test_a_file_that_was_changed_since_it_was_imported_is_noticed(tmp_path):
     # What was read is the code that was imported, whatever the file says later.
     path.write_text("def zeroth():\n    return 0\n\n\n" + imported)
     assert code_fingerprint(module.second) == before
+
+
+def test_what_python_makes_of_annotations_is_no_source_of_a_class():
+    names = {"__name__": "__main__"}  # as since Python 3.14: a place in a file, and no text there
+    exec(compile("def __annotate__(format): return {}", __file__, "exec"), names)
+    plain, made = type("Net", (), {}), type("Net", (), {"__annotate_func__": names["__annotate__"]})
+    assert code_fingerprint(made) == code_fingerprint(plain)

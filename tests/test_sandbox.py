@@ -1,4 +1,5 @@
 import json
+import sys
 import tempfile
 from dataclasses import replace
 from functools import cache
@@ -182,6 +183,30 @@ def test_what_fails_on_the_way_in_ends_it(box, step, tmp_path):
     assert not ran.exists()
     assert said.startswith("SandboxError: the box (namespaces) could not be entered")
     assert f"no {step}" in said
+
+
+# Instead of bubblewrap: a program that has ended, and been reaped, when it is looked for.
+ENDED = f"""#!{sys.executable}
+import os, socket, sys
+info, channel = int(sys.argv[sys.argv.index("--info-fd") + 1]), int(sys.argv[-3])
+os.write(info, b'{{"child-pid": 4194305}}')  # above the highest pid of Linux
+socket.socket(fileno=channel).send(b"SAID")
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("OSError: no box", "the box (bubblewrap) could not be entered: OSError: no box"),
+        ("ready", "the program exited as soon as it was in its box"),
+    ],
+)
+def test_a_program_that_has_ended_is_told_with_its_reason(tmp_path, last, told):
+    (tmp_path / "bwrap").write_text(ENDED.replace("SAID", last))
+    (tmp_path / "bwrap").chmod(0o755)
+    found_first = f"os.environ['PATH'] = {str(tmp_path)!r} + os.pathsep + os.environ['PATH']"
+    said = guarded(Box("bubblewrap", LIMITS), "pass", found_first)
+    assert said == f"SandboxError: {told}"
 
 
 def test_a_home_that_is_not_there_is_refused():

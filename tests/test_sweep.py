@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from conftest import has_ended
 from typer.testing import CliRunner
 
 from lecture_vae import (
@@ -80,18 +81,6 @@ def pids_at(gate):
 
 def gated(gate, **more):
     return RunSpec("gated", NegativeELBO(), replace(SHORT, **more), {"gate": str(gate)})
-
-
-def has_ended(pid):
-    """Whether a process ends; a worker that lost its scheduler waits 30 s for what it runs."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 # ---------------------------------------------------------------------------- axes

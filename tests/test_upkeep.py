@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import LONGEST
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -214,6 +215,11 @@ def test_what_the_workflows_run_is_there():
     assert made - targets == set()
     assert {"book", "newest", "audit", "lowest", "nightly"} <= made
     assert "make book SPHINX=1" in commands
+
+
+def test_the_files_that_come_first_are_there():
+    tests = Path(__file__).parent
+    assert [name for name in LONGEST if not (tests / name).exists()] == []
 
 
 def test_every_night_the_tests_run_on_each_python_that_is_allowed():

@@ -13,11 +13,10 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from lecture_book.execution import choose_data, kernel_environment, with_a_kernel
+from lecture_book.execution import choose_data, kernel_environment, run_cells
 from lecture_book.notebooks import exercises
 from lecture_book.notebooks.book import Book, read_book
 from lecture_book.notebooks.cells import notebook_metadata
@@ -54,18 +53,8 @@ def execute(notebook: NotebookNode, name: str, environment: dict[str, str]) -> N
         NotebookError: a cell raised, or wrote a warning.
     """
     with tempfile.TemporaryDirectory() as folder:
-
-        def run() -> None:
-            client = NotebookClient(
-                notebook,
-                timeout=CELL_SECONDS,
-                kernel_name="python3",
-                resources={"metadata": {"path": folder}},
-            )
-            client.execute(env=environment)
-
         try:
-            with_a_kernel(run)
+            run_cells(notebook, folder, CELL_SECONDS, environment)
         except CellExecutionError as error:
             raise NotebookError(f"{name} does not run:\n{error}") from error
     for cell in notebook.cells:

@@ -143,15 +143,30 @@ def _send_captured() -> None:
             _channel.send(Kind.STDOUT, output.decode(errors="replace").encode())
 
 
-if __name__ == "__main__":
+def main(descriptor: int, preload: Sequence[str], channel: int, box: str, user: int) -> None:
+    """Serve a socket from a box that bubblewrap has made.
+
+    Args:
+        descriptor: As for :func:`serve`.
+        preload: As for :func:`warm_up`.
+        channel: As for :func:`~lecture_grader.sandbox.start.enter_and_report`, as the others.
+    """
+    from lecture_grader.sandbox.confine import refuse
     from lecture_grader.sandbox.start import enter_and_report
 
+    try:
+        warm_up(preload)  # before memory is measured, as for a forked kernel
+    except BaseException as error:
+        refuse(socket.socket(fileno=channel), error)
+        raise
+    enter_and_report(channel, box, user, keep=[descriptor])
+    serve(descriptor)
+
+
+if __name__ == "__main__":
     code = 1
     try:
-        warm_up(sys.argv[2:-3])  # before memory is measured, as for a forked kernel
-        descriptor = int(sys.argv[1])
-        enter_and_report(int(sys.argv[-3]), sys.argv[-2], int(sys.argv[-1]), keep=[descriptor])
-        serve(descriptor)
+        main(int(sys.argv[1]), sys.argv[2:-3], int(sys.argv[-3]), sys.argv[-2], int(sys.argv[-1]))
         code = 0
     finally:
         os._exit(code)  # also ends threads that would keep the box alive

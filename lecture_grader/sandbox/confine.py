@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lecture_grader.sandbox import linux, mounts, seccomp
 
-__all__ = ["INNER_ID", "LEVELS", "Box", "Limits", "SandboxError", "enter"]
+__all__ = ["INNER_ID", "LEVELS", "Box", "Limits", "SandboxError", "enter", "refuse"]
 
 LEVELS = ("namespaces", "bubblewrap", "landlock", "none")
 INNER_ID = 1000  # uid and gid of the box's user inside its user namespace
@@ -138,9 +138,14 @@ def enter(box: Box, user: int | None, channel: socket.socket, keep: Iterable[int
         channel.send(b"ready")  # fails if the supervisor has ended
         channel.close()
     except BaseException as error:
-        with suppress(OSError):
-            channel.send(f"{type(error).__name__}: {error}".encode()[:4000])
+        refuse(channel, error)
         os._exit(1)
+
+
+def refuse(channel: socket.socket, error: BaseException) -> None:
+    """Tell whoever starts this process why it does not enter its box."""
+    with suppress(OSError):
+        channel.send(f"{type(error).__name__}: {error}".encode()[:4000])
 
 
 def _check_access(box: Box) -> None:

@@ -6,7 +6,6 @@ a program in it that makes every attempt, and prints what each one obtained as J
 
 import json
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 from lecture_grader.sandbox import linux, mounts, seccomp
 from lecture_grader.sandbox.confine import Box, SandboxError
 from lecture_grader.sandbox.escapes import ATTEMPTS, LIMITS, Bait
-from lecture_grader.sandbox.start import enter_and_report, private_home, start
+from lecture_grader.sandbox.start import end, enter_and_report, private_home, start
 
 __all__ = ["is_promised", "measure", "try_all"]
 
@@ -143,8 +142,7 @@ def measure(level: str, packages: Sequence[str]) -> dict[str, str]:
             written = [folder for folder in bait["places"] if Path(folder, bait["mark"]).exists()]
             return results | {"write outside": ", ".join(written)}
         finally:
-            with suppress(ProcessLookupError):
-                os.kill(started.pid, signal.SIGKILL)
+            end(started.pid)
             with suppress(ChildProcessError):
                 os.waitpid(started.waited, 0)
             for folder in bait["places"]:

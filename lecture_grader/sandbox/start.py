@@ -23,7 +23,7 @@ from typing import Any
 from lecture_grader.sandbox import linux, mounts
 from lecture_grader.sandbox.confine import INNER_ID, Box, SandboxError, enter
 
-__all__ = ["Started", "enter_and_report", "prepare", "private_home", "reap", "start"]
+__all__ = ["Started", "end", "enter_and_report", "prepare", "private_home", "reap", "start"]
 
 FIRST_UNUSED_ID = 1_900_000_000  # above the uid ranges that distributions assign
 TIMEOUT = 60.0  # seconds for one step of entering; under bubblewrap it includes all imports
@@ -90,15 +90,14 @@ def start(
         else:
             started.waited = started.pid = _fork(_enter_and_run, box, program, user, theirs, keep)
         theirs.close()
-        ours.send(b"go")
-        answer = ours.recv(4096)
+        answer = _answer(ours)
         if answer != b"ready":
             raise SandboxError(
                 answer.decode(errors="replace") or "the process exited while it entered"
             )
     except (OSError, ValueError, SandboxError) as error:
         for pid in {started.pid, started.waited} - {0}:
-            os.kill(pid, signal.SIGKILL)
+            end(pid)
         reap()
         raise SandboxError(f"the box ({box.level}) could not be entered: {error}") from error
     finally:
@@ -113,6 +112,22 @@ class Started:
 
     pid: int  # of the program, in the caller's PID namespace
     waited: int  # pid of the child to wait for: the program itself, or bwrap
+
+
+def _answer(ours: socket.socket) -> bytes:
+    """Let a process enter; returns what it says, also if it has ended before it read this."""
+    with suppress(BrokenPipeError):
+        ours.send(b"go")
+    try:
+        return ours.recv(4096)
+    except ConnectionResetError:  # comes once, before what was said
+        return ours.recv(4096)
+
+
+def end(pid: int) -> None:
+    """Kill a process, which somebody else may have reaped: bubblewrap, or its own parent."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def reap() -> None:
@@ -138,13 +153,9 @@ def _fork(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def _start_in_namespaces(
-    box: Box,
-    program: Callable[[], Any],
-    user: int | None,
-    theirs: socket.socket,
-    keep: Sequence[int],
-    started: Started,
-) -> None:
+    box: Box, program: Callable[[], Any], user: int | None, theirs: socket.socket,
+    keep: Sequence[int], started: Started,
+) -> None:  # fmt: skip
     """Unshare the user and PID namespaces and fork: a new PID namespace applies to children only.
 
     This process stays outside of the box, but its uid is that of root, or of the box's user, in
@@ -214,13 +225,9 @@ def _map_users(control: socket.socket) -> bool:
 
 
 def _start_in_bubblewrap(
-    box: Box,
-    command: list[str],
-    user: int | None,
-    theirs: socket.socket,
-    keep: Sequence[int],
-    started: Started,
-) -> None:
+    box: Box, command: list[str], user: int | None, theirs: socket.socket,
+    keep: Sequence[int], started: Started,
+) -> None:  # fmt: skip
     read, write = os.pipe()
     # Before the bind mounts: Python's environment may itself be below /tmp.
     binds = ["--size", str(box.limits.disk_mb << 20), "--tmpfs", "/tmp"]

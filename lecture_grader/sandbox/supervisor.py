@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lecture_grader.sandbox.confine import Box
-from lecture_grader.sandbox.start import Started, reap, start
+from lecture_grader.sandbox.confine import Box, SandboxError
+from lecture_grader.sandbox.start import Started, end, reap, start
 
 __all__ = ["supervise"]
 
@@ -48,7 +48,11 @@ def supervise(
     """
     started = start(box, program, command, keep)
     before = _anonymous(started.pid)
-    pidfd = os.pidfd_open(started.pid)
+    try:
+        pidfd = os.pidfd_open(started.pid)
+    except ProcessLookupError as error:  # bubblewrap has reaped it
+        reap()
+        raise SandboxError("the program exited as soon as it was in its box") from error
     on_start(started.pid, pidfd)
     return watch(owner, started, pidfd, before + box.limits.memory_mb * MB, listener)
 
@@ -86,7 +90,7 @@ def watch(owner: int, started: Started, pidfd: int, max_bytes: int, listener: in
     # This subreaper has become the parent of all that the box left running.
     while orphans := descendants(os.getpid())[1:]:
         for pid in orphans:
-            os.kill(pid, signal.SIGKILL)
+            end(pid)
         reap()
         time.sleep(0.001)
     if reason:
