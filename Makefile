@@ -5,11 +5,14 @@ READY := .venv/.ready
 LOWEST := _build/lowest
 OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning
 NEWEST := _build/newest
-# One process for each core that may be used, also in a container; the tests of a file, and the cells
-# of a notebook, stay together. Notebooks with many cells come first, tests as tests/conftest.py says.
-PARALLEL = --numprocesses $$($(BIN)/python -c 'from lecture_vae.cluster import cores; print(cores())') \
+# One process more than the cores that may be used, also in a container: now and then one waits, for a
+# time limit, a browser or a run that another one trains. The tests of a file, and the cells of a
+# notebook, stay together. Notebooks with many cells come first, tests as tests/conftest.py says.
+PARALLEL = --numprocesses $$($(BIN)/python -c 'from lecture_vae.cluster import cores; print(cores() + 1)') \
   --dist loadfile
 IN_ORDER = $(PARALLEL) --no-loadscope-reorder
+# The files with tests of the built site: to collect all the others would take longer than some of them.
+OF_THE_SITE = $$(grep -lE 'mark\.site|LOOKED_AT' tests/test_*.py)
 LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.
@@ -34,7 +37,7 @@ test: lint  ## lint, unit tests, every notebook through nbval, then the book and
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
 	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
-	$(BIN)/python -m pytest $(IN_ORDER) -m "site and not nightly"
+	$(BIN)/python -m pytest $(IN_ORDER) -m "site and not nightly" $(OF_THE_SITE)
 
 nightly: $(READY)  ## the tests that take minutes each, and the pages that `make test` leaves out
 	$(MAKE) book $(LIGHTHOUSE)
