@@ -7,7 +7,8 @@ OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W defaul
 NEWEST := _build/newest
 # One process more than the cores that may be used, also in a container: now and then one waits, for a
 # time limit, a browser or a run that another one trains. The tests of a file, and the cells of a
-# notebook, stay together. Notebooks with many cells come first, tests as tests/conftest.py says.
+# notebook, stay together. Notebooks with many cells come first, tests as tests/conftest.py says. Each
+# process has one thread, as in the book: threads beyond the cores wait for each other, and busily.
 PARALLEL = --numprocesses $$($(BIN)/python -c 'from lecture_vae.cluster import cores; print(cores() + 1)') \
   --dist loadfile
 IN_ORDER = $(PARALLEL) --no-loadscope-reorder
@@ -35,7 +36,7 @@ pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
 	$(BIN)/python -m pytest $(IN_ORDER) -m "not site and not nightly"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
-	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
+	  LECTURE_VAE_BUDGET=quick OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
 	$(BIN)/python -m pytest $(IN_ORDER) -m "site and not nightly" $(OF_THE_SITE)
 

@@ -835,6 +835,19 @@ def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
     assert "MPLBACKEND" not in environment
 
 
+def test_kernels_have_one_thread_each(monkeypatch):
+    """What is computed in a kernel says so: more threads than cores would wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    told = execution.kernel_environment("digits")
+    code = """
+import threadpoolctl, torch, sklearn.manifold
+print(torch.get_num_threads(), {pool["num_threads"] for pool in threadpoolctl.threadpool_info()})
+"""
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=told, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["1", "{1}"]
+
+
 def test_kernels_keep_their_runs_where_this_process_does(tmp_path, monkeypatch):
     """They start in the folders of their pages, where a relative path names another place."""
     monkeypatch.chdir(tmp_path)
