@@ -5,11 +5,15 @@ READY := .venv/.ready
 LOWEST := _build/lowest
 OLDEST = $(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning
 NEWEST := _build/newest
-# One process for each core that may be used, also in a container; the tests of a file, and the cells
-# of a notebook, stay together. Notebooks with many cells come first, tests as tests/conftest.py says.
-PARALLEL = --numprocesses $$($(BIN)/python -c 'from lecture_vae.cluster import cores; print(cores())') \
+# One process more than the cores that may be used, also in a container: now and then one waits, for a
+# time limit, a browser or a run that another one trains. The tests of a file, and the cells of a
+# notebook, stay together. Notebooks with many cells come first, tests as tests/conftest.py says. Each
+# process has one thread, as in the book: threads beyond the cores wait for each other, and busily.
+PARALLEL = --numprocesses $$($(BIN)/python -c 'from lecture_vae.cluster import cores; print(cores() + 1)') \
   --dist loadfile
 IN_ORDER = $(PARALLEL) --no-loadscope-reorder
+# The files with tests of the built site: to collect all the others would take longer than some of them.
+OF_THE_SITE = $$(grep -lE 'mark\.site|LOOKED_AT' tests/test_*.py)
 LIGHTHOUSE := tests/browser/node_modules/.ready
 
 # Nobody watches a progress bar here, and a bar would end up in the pages.
@@ -32,9 +36,9 @@ pdf: $(READY)  ## the whole lecture as _build/lecture.pdf, printed by chromium
 test: lint  ## lint, unit tests, every notebook through nbval, then the book and its site
 	$(BIN)/python -m pytest $(IN_ORDER) -m "not site and not nightly"
 	LECTURE_VAE_DATA="$$($(BIN)/python -c 'from lecture_vae import load_images; print(load_images().source)')" \
-	  LECTURE_VAE_BUDGET=quick $(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
+	  LECTURE_VAE_BUDGET=quick OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --ignore=book/exercises book
 	$(MAKE) book $(LIGHTHOUSE)
-	$(BIN)/python -m pytest $(IN_ORDER) -m "site and not nightly"
+	$(BIN)/python -m pytest $(IN_ORDER) -m "site and not nightly" $(OF_THE_SITE)
 
 nightly: $(READY)  ## the tests that take minutes each, and the pages that `make test` leaves out
 	$(MAKE) book $(LIGHTHOUSE)
@@ -47,15 +51,16 @@ lowest: $(READY)  ## the unit tests on the oldest libraries that pyproject.toml 
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python \
 	  --resolution lowest-direct --editable '.[book,cluster,dev,grading]'
-	$(OLDEST) $(IN_ORDER) -m "not site and not slow" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
-	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
+	$(OLDEST) $(IN_ORDER) -m "not site and not slow and not nightly" --ignore=tests/test_book.py --ignore=tests/test_notebooks.py \
+	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here \
+	  --deselect tests/test_experiments.py::test_the_recorded_experiments_are_of_the_code_that_stands_here
 	$(OLDEST) tests/test_cli.py::test_grade_prints_one_json_object_as_its_last_line
 
 # Once with Jupyter Book and once without it, on the libraries that it held back.
 newest: $(READY)  ## the unit tests and the book on the newest libraries, with Jupyter Book and without
 	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(NEWEST)
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(NEWEST)/bin/python \
-	  --editable '.[book,cluster,dev,grading]'
+	  --editable '.[book,cluster,dev,grading]' uv
 	$(NEWEST)/bin/python -m pytest $(IN_ORDER) -m "not site and not nightly" \
 	  --deselect tests/test_reproduction.py::test_the_recorded_runs_are_of_the_code_that_stands_here
 	$(NEWEST)/bin/python -m lecture_book.build --path-output $(NEWEST)/jupyter-book

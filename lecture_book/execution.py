@@ -42,7 +42,9 @@ def choose_data() -> tuple[str, dict[str, str]]:
 def kernel_environment(data_source: str) -> dict[str, str]:
     """The environment of the kernels: one data set and store, inline figures, no progress bars.
 
-    All paths are absolute, because kernels run in other folders than this process.
+    All paths are absolute, because kernels run in other folders than this process. A kernel has one
+    thread, since as many kernels as cores run side by side: with more, each core would wait for
+    threads that another kernel keeps from running.
     """
     from lecture_vae import store_folder
 
@@ -51,6 +53,7 @@ def kernel_environment(data_source: str) -> dict[str, str]:
     environment["LECTURE_VAE_RUNS"] = str(store_folder())
     environment["TQDM_DISABLE"] = "1"
     environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    environment["OMP_NUM_THREADS"] = "1"
     # A value from a test run or a server would override the inline backend.
     environment.pop("MPLBACKEND", None)
     return environment

@@ -17,15 +17,16 @@ EXPERIMENT_TERMS = (
     "train_kl", "best_squared_error", "best_kl", "mixed", "perplexity", "dead", "bits_independent",
     "bits_training",
 )  # fmt: skip
-# Table -> the parts whose rows it has, and its terms with their headings.
+# Table -> the parts whose rows it has, and its terms with their headings. Each has a word: axe
+# takes a heading of mathematics alone for an empty one.
 TABLES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "remedies": (
         ("remedies",),
         {
-            "squared_error": "$S$",
-            "kl": "$\\mathrm{KL}$",
+            "squared_error": "Squared error $S$",
+            "kl": "$\\mathrm{KL}$ in nats",
             "active": "Active latents",
-            "loss": "$S + w\\,\\mathrm{KL}$",
+            "loss": "Loss $S + w\\,\\mathrm{KL}$",
         },
     ),
     "codes": (

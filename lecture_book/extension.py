@@ -18,6 +18,7 @@ from lecture_book.hooks.launching import (
 from lecture_book.hooks.live_figures import LiveFigure, show_own_runs
 from lecture_book.hooks.loading import defer_scripts, reserve_space
 from lecture_book.hooks.numbers import fill_substitutions, refuse_missing_numbers
+from lecture_book.hooks.signatures import readable_defaults
 from lecture_book.hooks.solutions import only_pages_of_the_toc, show_solutions
 from lecture_book.hooks.styles import register_styles
 from lecture_book.hooks.videos import drop_unused_media, move_videos
@@ -44,6 +45,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", only_pages_of_the_toc)
     app.connect("config-inited", fill_substitutions)
     app.connect("env-before-read-docs", execute_side_by_side)
+    app.connect("autodoc-process-signature", readable_defaults)
     app.connect("source-read", show_solutions)
     app.connect("source-read", refuse_missing_numbers)
     app.connect("source-read", follow_notebook)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TQDM_DISABLE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # also of the processes that tests start
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{Path(__file__).parents[1]}/.pytest_cache/hypothesis"
 
 import pytest

@@ -38,6 +38,7 @@ from lecture_book.extension import assets_digest
 from lecture_book.figures import record_runs, stills
 from lecture_book.hooks import accessibility, live_figures, loading, numbers, videos
 from lecture_book.hooks import execution as hooks_execution
+from lecture_book.hooks.signatures import readable_defaults
 from lecture_book.hooks.solutions import show_solutions
 from lecture_book.notebooks import write
 from lecture_book.notebooks.book import Book, read_book
@@ -610,6 +611,17 @@ def test_the_builders_status_is_that_of_the_build(tmp_path):
     assert build.run_following(code, ["3"], tmp_path, os.environ | {"MORE": "4"}) == 7
 
 
+def test_a_full_disk_outside_of_sphinx_is_told_in_one_line(tmp_path, capfd):
+    package = tmp_path / "jupyter_book" / "cli"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / "main.py").write_text("def main(): raise OSError(28, 'No space left on device')\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    assert build.run_following(build.JUPYTER_BOOK, [], tmp_path, environment) == 1
+    assert capfd.readouterr().err == "OSError: [Errno 28] No space left on device\n"
+
+
 def test_of_two_builds_in_one_folder_the_second_is_refused(project, capsys):
     (project / "_build").mkdir()
     with FileLock(project / "_build" / ".lock"):
@@ -807,11 +819,33 @@ def test_a_cache_on_a_full_disk_ends_the_execution_in_one_line(tmp_path, monkeyp
         sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", refuse)
 
 
+def test_what_a_dataclass_makes_leaves_a_signature_that_python_can_read():
+    shown = "(rows: list[dict[str, float | int]] = <factory>, seconds: float = 0.0)"
+    signature, returns = readable_defaults(None, "class", "History", None, None, shown, "None")
+    ast.parse(f"def history{signature}: pass")
+    assert signature.startswith("(rows: list[dict[str, float | int]] = ..., ")
+    assert returns == "None"
+    assert readable_defaults(None, "data", "NAMES", (), None, None, None) == (None, None)
+
+
 def test_kernels_get_one_data_set_and_draw_into_the_page(monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     environment = execution.kernel_environment("digits")
     assert environment["LECTURE_VAE_DATA"] == "digits"
     assert "MPLBACKEND" not in environment
+
+
+def test_kernels_have_one_thread_each(monkeypatch):
+    """What is computed in a kernel says so: more threads than cores would wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    told = execution.kernel_environment("digits")
+    code = """
+import threadpoolctl, torch, sklearn.manifold
+print(torch.get_num_threads(), {pool["num_threads"] for pool in threadpoolctl.threadpool_info()})
+"""
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=told, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["1", "{1}"]
 
 
 def test_kernels_keep_their_runs_where_this_process_does(tmp_path, monkeypatch):
@@ -1089,13 +1123,13 @@ def test_the_package_leaves_an_older_torch_and_numpy_alone():
 
 
 def test_the_oldest_typer_that_may_be_installed_works_with_the_click_that_comes_today():
-    # 0.15 and older call click 8.2 and newer as if it were 8.1: every verb was a TypeError.
+    # With click 8.5, 0.25 and older take a missing word for None: a verb ended in a traceback.
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
     [typer] = [
         r for r in map(Requirement, pyproject["project"]["dependencies"]) if r.name == "typer"
     ]
-    assert not typer.specifier.contains("0.15.99")
-    assert typer.specifier.contains("0.16.0")
+    assert not typer.specifier.contains("0.25.99")
+    assert typer.specifier.contains("0.26.0")
 
 
 def test_binder_gets_a_python_that_the_package_accepts_and_nothing_that_it_does_not_need():

@@ -143,7 +143,7 @@ LECTURE_BOOK = [
     "figures.record_codes", "figures.record_evidence", "figures.record_runs", "figures.overview",
     "figures.stills", "hooks.loading", "hooks.live_figures", "hooks.videos", "hooks.numbers",
     "hooks.citations", "hooks.formulas", "hooks.launching", "hooks.accessibility",
-    "hooks.solutions", "hooks.execution", "hooks.styles", "extension",
+    "hooks.signatures", "hooks.solutions", "hooks.execution", "hooks.styles", "extension",
 ]  # fmt: skip
 PACKAGES = "lecture_vae", "lecture_grader", "lecture_book"
 # The one import upwards: notebooks that were handed out before version 0.3 name this module.

@@ -15,7 +15,7 @@ import imageio_ffmpeg
 import nbformat
 import pytest
 import yaml
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, NavigableString, Tag
 from sphinx_book_theme.header_buttons.launch import add_launch_buttons
 
 from lecture_book.hooks.formulas import rendered
@@ -217,6 +217,35 @@ def test_an_image_without_description_is_reported():
         '<img src="a"><img src="b" alt=" "><img src="c" alt="_images/c.png"><img src="d" alt="D">'
     )
     assert poor_images(page_of(html)) == ["a", "b", "c"]
+
+
+def poor_headings(page: Page) -> list[str]:
+    """The headings of tables without a word, such as those of mathematics alone."""
+    return [
+        heading.get_text(" ", strip=True)
+        for heading in page.soup.find_all("th")
+        if not re.search(r"\w", "".join(map(str, words_of(heading))))
+    ]
+
+
+def words_of(tag: Tag) -> Iterator[NavigableString]:
+    """The text of an element outside of its formulas."""
+    for text in tag.find_all(string=True):
+        if text.find_parent(class_="math") is None:
+            yield text
+
+
+@site
+def test_every_heading_of_a_table_has_words(pages):
+    assert {p.path.name: lines for p in pages if (lines := poor_headings(p))} == {}
+
+
+def test_a_heading_without_words_is_reported():
+    formula = '<span class="math">S</span>'
+    html = (
+        f"<table><tr><th>Run</th><th>{formula}</th><th>Loss {formula}</th><th> </th></tr></table>"
+    )
+    assert poor_headings(page_of(html)) == ["S", ""]
 
 
 def poor_figures(page: Page) -> list[str]:

@@ -110,11 +110,11 @@ def third_party(source: str) -> set[str]:
     """The distributions that Python source imports."""
     modules = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        for dotted in (name.split(".") for name in names):
             # Extensions share the name before the first dot.
-            dotted = node.module.split(".")
             modules.add(".".join(dotted[:2]) if dotted[0] == "sphinxcontrib" else dotted[0])
     outside = modules - {*sys.stdlib_module_names, *PACKAGES}
     return {
@@ -136,8 +136,9 @@ def test_what_is_imported_is_a_dependency():
 
 
 def test_an_import_that_is_no_dependency_is_found():
-    source = "import os, lecture_vae, yaml\nfrom sphinxcontrib.bibtex.style import a\nimport foo.b"
+    source = "import os, lecture_vae, yaml, foo.b\nfrom sphinxcontrib.bibtex.style import a"
     assert third_party(source) == {"pyyaml", "sphinxcontrib-bibtex", "foo"}
+    assert third_party("import sphinxcontrib.katex") == {"sphinxcontrib-katex"}
 
 
 def test_the_audit_asks_about_the_pins_and_passes_over_none():
