@@ -88,6 +88,8 @@ def run_cells(
         client = NotebookClient(
             notebook, timeout=seconds, record_timing=False,
             resources={"metadata": {"path": str(folder)}},
+            # Else each kernel warns that who may read this machine's loopback may read along.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )  # fmt: skip
         try:
             client.execute(**({} if environment is None else {"env": environment}))

@@ -12,7 +12,7 @@ CONFIG = "_config.yml"
 TOC = "_toc.yml"
 MODELS = Path("book") / "_static" / "models"  # drawings of models
 LIVE = Path("book") / "_static" / "live"  # the live figures: scripts, packs, still pictures
-NOT_SOURCES = {"__pycache__", ".ipynb_checkpoints", "_build"}
+NOT_SOURCES = {"__pycache__", "_build"}
 
 
 class ProjectError(ValueError):
@@ -69,12 +69,13 @@ def package_folder(name: str) -> Path:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders, without caches."""
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not NOT_SOURCES & set(path.relative_to(folder).parts)
-    ]
+    """The files in a folder and its subfolders, without caches and hidden files."""
+
+    def is_source(path: Path) -> bool:
+        parts = path.relative_to(folder).parts
+        return not any(part.startswith(".") or part in NOT_SOURCES for part in parts)
+
+    return [path for path in folder.rglob("*") if is_source(path) and path.is_file()]
 
 
 def digest(paths: Iterable[Path], root: Path) -> str:

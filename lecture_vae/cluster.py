@@ -147,9 +147,9 @@ def _on_this_machine(
                 else:
                     yield pair
         finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # first: a stopped task makes room
             if open_tasks:
                 stop()
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _on_workers(

@@ -58,8 +58,13 @@ settings.register_profile(
 settings.load_profile("same")
 
 
+OF_THE_SITE: set[Path] = set()
+
+
+@pytest.hookimpl(tryfirst=True)  # before those of the site are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first, the others as they were."""
+    OF_THE_SITE.update(item.path for item in items if item.get_closest_marker("site"))
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from lecture_grader.sandbox.choose import SandboxError, choose
 from lecture_grader.session import TRIAL, Grading
 
 SEED = "5eed" * 8
-MEMORY = 1027  # MB; nobody else asks for this, so that processes of these runs can be told
+MEMORY = 1024 + os.getpid() % 512  # MB; no other run here asks for the same, which tells ours
 STEPS = re.compile(r"<details>\s*<summary>What was done with.*?</details>", re.DOTALL)
 # Those that are graded more than once: no slow ones, and no one who prints a time.
 SOME = [
@@ -60,7 +61,8 @@ class Graded:
     world: World
     results: list[Result]
     damage: set[str]
-    left: set[str]  # processes and folders that the run left behind
+    left: set[str]  # processes that the run left behind
+    temporary: list[str]  # files and folders that it left where it has its own
 
     def of(self, student: str) -> dict[str, Result]:
         """The results of a student, by exercise."""
@@ -68,8 +70,8 @@ class Graded:
 
 
 def running() -> set[str]:
-    """Forkservers, supervisors and kernels of runs with MEMORY, and the folders of all runs."""
-    found = {str(path) for path in Path("/tmp").glob("lv-*")}
+    """Forkservers, supervisors and kernels of runs with MEMORY."""
+    found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -101,13 +103,19 @@ def prepared(folder: Path) -> tuple[Path, Path, World, list[float]]:
 @pytest.fixture(scope="session")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graded]:
     """The whole corpus, graded in one run with two jobs."""
-    before = running()
     submissions, out, world, secrets = prepared(tmp_path_factory.mktemp("acceptance"))
     try:
         write(submissions, CORPUS.values(), world, secrets)
         write_what_is_no_submission(submissions)
-        results = grade(SOURCE, submissions, out, jobs=2, memory_mb=MEMORY)
-        yield Graded(submissions, out, world, results, world.damage(), running() - before)
+        with (
+            tempfile.TemporaryDirectory(prefix="acceptance-") as own,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            os.chmod(own, 0o1777)  # as /tmp is: others may run beside this one, and use that
+            patch.setattr("tempfile.tempdir", own)
+            results = grade(SOURCE, submissions, out, jobs=2, memory_mb=MEMORY)
+            temporary = os.listdir(own)
+        yield Graded(submissions, out, world, results, world.damage(), running(), temporary)
     finally:
         world.close()
 
@@ -196,7 +204,8 @@ def test_submissions_do_not_disturb_each_other(graded):
 
 @pytest.mark.slow
 def test_nothing_is_left_behind(graded):
-    end = time.monotonic() + 20  # others may be grading at the same time, but not for long
+    assert not graded.temporary
+    end = time.monotonic() + 20  # what is killed is not gone at once
     while (left := graded.left & running()) and time.monotonic() < end:
         time.sleep(0.5)
     assert not left
@@ -411,7 +420,7 @@ def test_a_killed_run_loses_nothing_and_leaves_nothing_running(graded, tmp_path)
         "import sys\nfrom pathlib import Path\nfrom lecture_grader.grade import grade\n"
         f"grade(*map(Path, sys.argv[1:]), jobs=2, memory_mb={MEMORY})"
     )
-    before = running()
+    assert not running()
     run = subprocess.Popen(
         [sys.executable, "-c", command, str(SOURCE), str(submissions), str(out)],
         stderr=subprocess.DEVNULL,
@@ -428,7 +437,7 @@ def test_a_killed_run_loses_nothing_and_leaves_nothing_running(graded, tmp_path)
     assert 0 < kept < len(SOME)
     assert not (out / "gradebook.csv").exists()
     end = time.monotonic() + 30
-    while (left := {line for line in running() - before if ":" in line}) and time.monotonic() < end:
+    while (left := running()) and time.monotonic() < end:
         time.sleep(0.5)
     assert not left
     grade(SOURCE, submissions, out, jobs=1, memory_mb=MEMORY)

@@ -505,6 +505,8 @@ def test_a_changed_file_of_a_package_changes_its_digest(tmp_path, monkeypatch):
     (tmp_path / "some_package" / "__pycache__").mkdir()
     (tmp_path / "some_package" / "__pycache__" / "a.pyc").touch()
     seen.add(package_digest("some_package"))
+    (tmp_path / "some_package" / ".layer.c.swp").touch()  # an editor's
+    seen.add(package_digest("some_package"))
     assert len(seen) == 2
 
 
@@ -745,6 +747,13 @@ def test_kernels_that_never_start_are_an_error(taken_ports, monkeypatch):
     assert len(asked) == 2 * 5
 
 
+def test_a_kernel_says_nothing_of_its_own(capfd):
+    notebook = one_cell()
+    write.execute(notebook, "a page", dict(os.environ))
+    assert notebook.cells[0].outputs[0].text == "42\n"
+    assert capfd.readouterr().err == ""
+
+
 NOT_STARTED = """
 import nbformat, os
 from lecture_book.execution import run_cells
@@ -773,12 +782,13 @@ def test_a_kernel_that_ends_in_a_cell_runs_it_once(tmp_path):
 
 
 def test_a_kernel_that_ends_does_not_stop_the_chapters_beside_it(tmp_path, monkeypatch):
-    (tmp_path / "dies.md").write_text(chapter("import os; os._exit(1)"))
-    (tmp_path / "runs.md").write_text(chapter("1 + 1"))
+    """It comes first, as the last one of the book, whose chapters take longest."""
+    (tmp_path / "1_runs.md").write_text(chapter("from pathlib import Path; Path('began').stat()"))
+    (tmp_path / "2_dies.md").write_text(chapter("import os; open('began', 'w'); os._exit(1)"))
     env = chapters_environment(tmp_path)
     monkeypatch.setattr(hooks_execution, "cores", lambda: 1)
-    hooks_execution.execute_side_by_side(None, env, ["dies", "runs"])
-    assert kept_chapters(env) == {"runs"}
+    hooks_execution.execute_side_by_side(None, env, ["1_runs", "2_dies"])
+    assert kept_chapters(env) == {"1_runs"}
 
 
 def test_a_full_disk_ends_the_execution_in_one_line(tmp_path, monkeypatch):

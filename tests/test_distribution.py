@@ -13,6 +13,8 @@ from machine import needs, strongest
 from test_layout import PACKAGES
 from test_other_course import AVERAGES, WITHOUT_TORCH
 
+from lecture_grader.sandbox.escape_test import MARK
+
 ROOT = Path(__file__).resolve().parents[1]
 UV = [sys.executable, "-m", "uv"]
 pytestmark = pytest.mark.slow
@@ -55,6 +57,12 @@ def test_the_wheel_has_every_file_of_the_packages_and_no_other(built):
     assert names == files_of_the_packages()
     assert "License-Expression: MIT" in metadata
     assert "# " in metadata.partition("\n\n")[2], "the README"
+
+
+def test_what_the_escape_test_writes_is_in_no_distribution():
+    """It tries to write into packages, and for a moment, where nothing confines it, it can."""
+    marks = [f"{package}/{MARK}-123" for package in PACKAGES]
+    assert run("git", "check-ignore", *marks, cwd=ROOT).stdout.split() == marks
 
 
 def test_the_source_archive_has_what_the_tests_need_and_is_small(built):

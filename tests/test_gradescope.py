@@ -17,6 +17,7 @@ from lecture_grader.authoring.assignment import ExerciseError, read_assignment
 from lecture_grader.authoring.handout import student_notebook
 from lecture_grader.gradescope.pack import pack
 from lecture_grader.gradescope.results import results_document
+from lecture_grader.sandbox.escape_test import MARK
 
 GOLDEN = Path(__file__).with_name("golden")
 AVERAGES = Path(__file__).with_name("other_course") / "averages.md"
@@ -80,6 +81,20 @@ def test_the_same_assignment_is_the_same_zip(packed, tmp_path):
     again = tmp_path / "again.zip"
     pack(AVERAGES, packed.parent / "seed", again, "none")
     assert again.read_bytes() == packed.read_bytes()
+
+
+def test_hidden_files_and_caches_are_no_part_of_a_package(tmp_path, monkeypatch):
+    package = tmp_path / "course"
+    files = ["code.py", "data/table.csv", ".code.py.swp", f"{MARK}-7", ".git/config",
+             "__pycache__/code.pyc", "data/.ipynb_checkpoints/table.csv"]  # fmt: skip
+    for name in files:
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).touch()
+    monkeypatch.setattr("lecture_grader.gradescope.pack.package_paths", lambda _: [str(package)])
+    pack(AVERAGES, tmp_path / "seed", tmp_path / "out.zip", "none")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        packed = [name for name in archive.namelist() if name.startswith("packages/")]
+    assert packed == ["packages/course/code.py", "packages/course/data/table.csv"]
 
 
 def test_a_module_that_cannot_be_installed_there_is_refused(tmp_path):

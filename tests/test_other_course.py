@@ -151,7 +151,7 @@ def test_every_room_of_the_grader_counts_for_the_hash(tmp_path, monkeypatch):
     import lecture_grader
 
     copy = tmp_path / "lecture_grader"
-    shutil.copytree(Path(lecture_grader.__file__).parent, copy)
+    shutil.copytree(Path(lecture_grader.__file__).parent, copy, ignore=shutil.ignore_patterns(".*"))
     monkeypatch.setattr("lecture_grader.course._paths", lambda name: iter([copy]))
     seen = {code_of([])}
     for path in [*copy.rglob("*.py")]:

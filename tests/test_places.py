@@ -22,7 +22,7 @@ def elsewhere(tmp_path_factory):
     checkout = folder / "real" / "checkout"
     for package in PACKAGES:
         copy = checkout / package.name
-        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("*.pyc"))
+        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("*.pyc", ".*"))
     (checkout / "exercises").mkdir()
     (checkout / "exercises" / "solved.md").write_text("right answers")
     python = [sys.executable, "-m", "venv", "--without-pip", str(checkout / ".venv")]

@@ -1,5 +1,6 @@
 """One style sheet for all pages: what it keeps, what goes, and pages that look as before."""
 
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -108,7 +109,8 @@ def test_addresses_are_moved_and_imports_are_put_in_their_place(tmp_path):
     )
 
 
-def test_two_builds_write_the_same_fonts_of_icons(tmp_path, monkeypatch):
+def test_two_builds_write_the_same_fonts_of_icons_and_say_nothing(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     theme = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme"
     face = "@font-face{src:url(vendor/fontawesome/webfonts/fa-solid-900.ttf)}"
     css = face + r'a{content:"\f015"}'
@@ -119,6 +121,7 @@ def test_two_builds_write_the_same_fonts_of_icons(tmp_path, monkeypatch):
         assert "icons/fa-solid-900.woff" in write_icons(tmp_path / second, css)
         fonts.append((tmp_path / second / ICONS / "fa-solid-900.woff").read_bytes())
     assert fonts[0] == fonts[1]
+    assert caplog.messages == []
 
 
 def test_scripts_and_what_they_import_are_read(tmp_path):

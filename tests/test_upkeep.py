@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import LONGEST
+from conftest import LONGEST, OF_THE_SITE
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -216,6 +216,13 @@ def test_what_the_workflows_run_is_there():
     assert made - targets == set()
     assert {"book", "newest", "audit", "lowest", "nightly"} <= made
     assert "make book SPHINX=1" in commands
+
+
+def test_make_test_finds_every_test_of_the_site():
+    """Of those that are collected together with this one: all of them, in `make test`."""
+    [pattern] = re.findall(r"^OF_THE_SITE = .*grep -lE '(.+?)'", text_of("Makefile"), re.MULTILINE)
+    overlooked = {path.name for path in OF_THE_SITE if not re.search(pattern, path.read_text())}
+    assert overlooked == set()
 
 
 def test_the_files_that_come_first_are_there():

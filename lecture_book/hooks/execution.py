@@ -33,7 +33,9 @@ def execute_side_by_side(app: Sphinx, env: SphinxEnvType, docnames: list[str]) -
     config = env.mystnb_config
     if config.execution_mode != "cache":
         return
-    remaining = iter([*docnames])  # shared by the threads: each takes the next one
+    # Shared by the threads: each takes the next one. The last chapters come first, for they take
+    # longest, and one that began at the end would be waited for.
+    remaining = iter(sorted(docnames, reverse=True))
     failed: list[Exception] = []
 
     def work() -> None:

@@ -7,6 +7,7 @@ originals stay where they are, without a link.
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ URL = re.compile(r"""url\(\s*(["']?)(?!data:|#|https?:|//)([^"')]+)\1\s*\)""")
 IMPORT = re.compile(r"""@import\s+(?:url\()?["']([^"']+)["']\)?\s*;""")
 ICON_FACE = re.compile(r"fontawesome/webfonts/([\w-]+)\.(?:woff2|ttf)")
 GROUPS = {"media", "supports", "layer", "container"}  # rules that hold rules
+
+logging.getLogger("fontTools.subset").setLevel(logging.WARNING)  # the theme has INFO printed
 
 
 # ---------------------------------------------------------------------------- what pages use

@@ -27,7 +27,6 @@ __all__ = ["pack"]
 
 DISTRIBUTION, EXTRA = "lecture-vae", "grading"
 OURS = ("lecture_grader", "lecture_vae")
-LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of all members, so that the same content is the same file
 SETUP = """\
@@ -93,11 +92,12 @@ def pack(source: Path, seed: Path, out: Path, sandbox: str = "auto") -> None:
 
 
 def _files(root: Path) -> Iterator[tuple[str, bytes]]:
-    """The files of a package, by their place in the zip file."""
+    """The files of a package, by their place in the zip file, without hidden ones and caches."""
     paths = sorted(root.rglob("*")) if root.is_dir() else [root]
     for path in paths:
         relative = path.relative_to(root.parent)
-        if path.is_file() and not LEFT_OUT.intersection(relative.parts):
+        left_out = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+        if not left_out and path.is_file():
             yield f"packages/{relative.as_posix()}", path.read_bytes()
 
 

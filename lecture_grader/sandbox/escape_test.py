@@ -24,6 +24,7 @@ __all__ = ["is_promised", "measure", "try_all"]
 
 TIMEOUT = 20.0  # seconds for the program in the box
 MAX_MESSAGE = 1 << 17  # bytes, either way
+MARK = ".lv-bait"  # of files that are written to see whether they can be; hidden, as no one's own
 
 
 def is_promised(level: str, attempt: str) -> bool:
@@ -124,7 +125,7 @@ def measure(level: str, packages: Sequence[str]) -> dict[str, str]:
                 if not any(_related(os.path.realpath(path), prefix) for prefix in python)
             ],
             "places": [str(outside), "/etc", "/usr", sys.prefix, *visible],
-            "mark": f"bait-{os.getpid()}",
+            "mark": f"{MARK}-{os.getpid()}",
         }  # fmt: skip
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.enter_context(ours)
